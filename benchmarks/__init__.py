@@ -1,0 +1,1 @@
+"""Scripts that measure, each against something run beside it, and what they measured."""

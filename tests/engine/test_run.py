@@ -1,0 +1,342 @@
+"""Whole sweeps through the real Ray Tune, all on one cluster."""
+
+import json
+import math
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import ray
+import torch
+from optuna.samplers import QMCSampler
+from ray.tune.schedulers import HyperBandScheduler
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from benchmarks.common import Silent
+from tests import loops
+from tuner import Results, Sweep
+from tuner.context import load_checkpoint
+from tuner.errors import ResourceError
+from tuner.trial import FailureReason, TrialState
+
+pytestmark = pytest.mark.slow
+
+LR = {"min": 0.01, "max": 0.6, "distribution": "log_uniform_values"}
+LOSS = {"name": "loss", "goal": "minimize"}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def cluster() -> Iterator[None]:
+    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
+    yield
+    ray.shutdown()
+
+
+class Told(Silent):
+    """A console that keeps what it was told."""
+
+    def __init__(self) -> None:
+        self.events: list[str] = []
+
+    def event(self, text: str) -> None:
+        self.events.append(text)
+
+
+def sweep(train: Any, tmp_path: Path, console: Any = None, **keys: Any) -> Results:
+    keys = {"metric": LOSS, "seed": 0, "output": tmp_path, "name": "s", **keys}
+    results = Sweep(train, **keys).run(console=console or Told())
+    check_whole(results)
+    return results
+
+
+def check_whole(results: Results) -> None:
+    """What holds after any sweep: all trials final, every file tells the same steps as the study."""
+    for trial in results.trials:
+        assert trial.state.is_final, trial
+        steps = [report.step for report in results.curve(trial.number)]
+        assert steps == sorted(set(steps)) == sorted(trial.curve)
+        folder = results.folder / "tensorboard" / f"{trial.number:04d}"
+        events = EventAccumulator(str(folder)).Reload()
+        written = [event.step for event in events.Scalars("loss")] if steps else []
+        assert written == steps
+    assert not list(results.folder.glob("**/*.tmp"))
+
+
+def checkpoints(results: Results) -> set[tuple[int, int]]:
+    found = results.folder.glob("trials/*/checkpoints/step-*")
+    return {(int(path.parts[-3]), int(path.name[5:])) for path in found}
+
+
+def test_asha_prunes_truthfully_and_keeps_the_best_checkpoint(tmp_path: Path) -> None:
+    results = sweep(
+        loops.descent,
+        tmp_path,
+        parameters={"lr": LR},
+        method="bayes",
+        early_terminate={"type": "asha", "min_iter": 1, "max_iter": 9, "eta": 3},
+        run_cap=20,
+    )
+    states = results.counts()
+    assert set(states) == {"completed", "pruned"}
+    assert sum(states.values()) == 20
+    for trial in results.trials:
+        last = max(trial.curve)
+        assert last == 9 if trial.state is TrialState.COMPLETED else last in (1, 3)
+    best = results.best
+    assert best is not None
+    assert best.value == min(min(trial.curve.values()) for trial in results.trials)
+    assert best.checkpoint is not None
+    assert (best.trial.number, best.step) in checkpoints(results)
+    assert len(checkpoints(results)) == 1
+    state, _ = load_checkpoint(results.folder / "best")
+    assert state.step == best.step
+    assert torch.isfinite(state["weight"]).all()
+    pids = {report.metrics["pid"] for trial in results.trials for report in results.curve(trial.number)}
+    assert len(pids) == 2
+    assert {r.metrics["threads"] for r in results.curve(0)} == {1.0}
+    assert json.loads((results.folder / "best" / "params.json").read_text()) == best.trial.params
+
+
+def test_every_way_a_trial_can_end(tmp_path: Path) -> None:
+    hows = [
+        "well",
+        "silent",
+        "nan",
+        "inf",
+        "error",
+        "memory",
+        "dies",
+        "hangs",
+        "text",
+        "unpicklable",
+        "exits",
+    ]
+    told = Told()
+    results = sweep(
+        loops.ends,
+        tmp_path,
+        told,
+        parameters={"how": {"values": hows}},
+        method="grid",
+        stall_timeout=3.0,
+    )
+    ended = {trial.params["how"]: trial for trial in results.trials}
+    reasons = {how: trial.reason for how, trial in ended.items() if trial.state is TrialState.FAILED}
+    assert set(ended) == set(hows)
+    assert reasons == {
+        "silent": FailureReason.ERROR,
+        "nan": FailureReason.NAN,
+        "inf": FailureReason.NAN,
+        "error": FailureReason.ERROR,
+        "memory": FailureReason.OOM,
+        "dies": FailureReason.LOST,
+        "hangs": FailureReason.TIMEOUT,
+        "text": FailureReason.ERROR,
+        "unpicklable": FailureReason.ERROR,
+        "exits": FailureReason.ERROR,
+    }
+    assert ended["well"].state is TrialState.COMPLETED
+    assert ended["nan"].message == "loss is nan at step 3"
+    assert math.isnan(ended["nan"].curve[3])
+    assert "no report for" in ended["hangs"].message
+    assert "KeyError: 'no such thing'" in results.error(ended["error"].number)
+    assert "in ends" in results.error(ended["error"].number)
+    assert any("trial" in event and "failed (timeout)" in event for event in told.events)
+
+
+def test_a_trial_that_is_tried_again_goes_on_from_its_checkpoint(tmp_path: Path) -> None:
+    retries = {"failures": {"retries": 1}}
+    results = sweep(loops.fails_once, tmp_path, parameters={"lr": LR}, run_cap=2, **retries)
+    assert results.counts() == {"completed": 2}
+    assert all(list(trial.curve) == [1, 2, 3, 4, 5] for trial in results.trials)
+    assert "died" in results.error(0)
+    results = sweep(loops.ends, tmp_path, parameters={"how": {"values": ["error", "nan"]}}, method="grid", **retries)
+    assert [trial.state for trial in results.trials] == [TrialState.FAILED] * 2
+    assert results.error(0).count("Traceback") == 2
+
+
+def test_nothing_is_left_to_the_next_trial_of_a_process(tmp_path: Path) -> None:
+    results = sweep(
+        loops.dirty, tmp_path, parameters={"leave_thread": {"value": False}, "x": LR}, run_cap=8, parallel=1
+    )
+    rows = [results.curve(number)[0].metrics for number in range(8)]
+    assert len({row["pid"] for row in rows}) == 1
+    assert all(row["grad_enabled"] == 1 and row["hooks"] == 0 for row in rows)
+    assert [row["cached"] for row in rows] == list(range(8))
+    assert len({row["loss"] for row in rows}) == 8
+
+
+def test_an_actor_with_a_thread_left_in_it_is_replaced(tmp_path: Path) -> None:
+    results = sweep(loops.dirty, tmp_path, parameters={"leave_thread": {"value": True}, "x": LR}, run_cap=3, parallel=1)
+    assert results.counts() == {"completed": 3}
+    assert len({results.curve(number)[0].metrics["pid"] for number in range(3)}) == 3
+
+
+@pytest.mark.parametrize(
+    ("keys", "ended_by", "is_failure", "message"),
+    [
+        ({"metric": {**LOSS, "target": 100.0}}, "target", False, "has reached the target 100"),
+        ({"budget": {"hours": 1e-6}}, "hours", False, "hours is spent"),
+    ],
+)
+def test_budgets_end_the_sweep_and_stop_what_runs(
+    tmp_path: Path, keys: dict[str, Any], ended_by: str, is_failure: bool, message: str
+) -> None:
+    parameters = {"lr": LR, "epochs": 10_000, "step_s": 0.01}
+    results = sweep(loops.descent, tmp_path, parameters=parameters, run_cap=50, **keys)
+    assert results.summary["ended_by"] == ended_by
+    assert results.summary["is_failure"] is is_failure
+    assert message in results.summary["message"]
+    assert set(results.counts()) <= {"stopped"}
+
+
+@pytest.mark.parametrize(
+    ("train", "keys", "ended_by", "trials"),
+    [
+        (loops.always_fails, {}, "alike", 4),
+        (loops.wrong_metric, {}, "metric", 2),
+        (loops.always_fails, {"budget": {"failed": 2}}, "failed", 3),
+    ],
+)
+def test_a_sweep_that_cannot_work_ends_early_and_says_why(
+    tmp_path: Path, train: Any, keys: dict[str, Any], ended_by: str, trials: int
+) -> None:
+    told = Told()
+    results = sweep(train, tmp_path, told, parameters={"lr": LR}, run_cap=64, **keys)
+    assert results.summary["ended_by"] == ended_by
+    assert results.summary["is_failure"] is True
+    assert len(results.trials) <= trials
+    assert any("the sweep ends:" in event for event in told.events)
+
+
+def test_median_and_pbt_and_hyperband_run_to_the_end(tmp_path: Path) -> None:
+    parameters = {"lr": LR, "epochs": 12}
+    median = sweep(
+        loops.descent,
+        tmp_path,
+        parameters=parameters,
+        method="random",
+        early_terminate={"type": "median", "min_iter": 2, "min_samples": 2},
+        run_cap=12,
+    )
+    assert {"completed", "pruned"} == set(median.counts())
+    hyperband = sweep(
+        loops.descent,
+        tmp_path,
+        parameters=parameters,
+        method="random",
+        early_terminate={"type": "hyperband", "max_iter": 9, "eta": 3},
+        run_cap=12,
+    )
+    assert sum(hyperband.counts().values()) == 12
+    pbt = sweep(
+        loops.descent,
+        tmp_path,
+        parameters=parameters,
+        method="random",
+        early_terminate={"type": "pbt", "interval": 3, "quantile": 0.5},
+        run_cap=4,
+    )
+    assert pbt.counts() == {"completed": 4}
+    assert all(max(trial.curve) == 12 for trial in pbt.trials)
+
+
+def test_a_scheduler_that_pauses_trials_gets_them_back(tmp_path: Path) -> None:
+    results = sweep(
+        loops.descent,
+        tmp_path,
+        parameters={"lr": LR},
+        method="random",
+        early_terminate=HyperBandScheduler(max_t=9, reduction_factor=3),
+        run_cap=9,
+    )
+    assert sum(results.counts().values()) == 9
+    assert any(max(trial.curve) == 9 for trial in results.trials)
+    for trial in results.trials:
+        assert list(trial.curve) == list(range(1, max(trial.curve) + 1))
+
+
+def test_several_metrics_end_in_a_pareto_front(tmp_path: Path) -> None:
+    results = sweep(
+        loops.two_metrics,
+        tmp_path,
+        parameters={"x": {"min": -1.0, "max": 2.0}},
+        metric=[LOSS, {"name": "cost"}],
+        method="nsgaii",
+        run_cap=20,
+    )
+    front = results.pareto_front
+    assert 1 < len(front) < 20
+    assert all(-0.001 <= trial.params["x"] <= 1.001 for trial in front) or len(front) > 2
+
+
+def test_an_optuna_sampler_and_known_good_configurations(tmp_path: Path) -> None:
+    results = sweep(
+        loops.descent,
+        tmp_path,
+        parameters={"lr": LR},
+        method=QMCSampler(seed=1),
+        start_with=[{"lr": 0.5}],
+        run_cap=3,
+    )
+    assert results.trials[0].params == {"lr": 0.5}
+    assert results.counts() == {"completed": 3}
+
+
+def test_patience_completes_a_trial_that_stands_still(tmp_path: Path) -> None:
+    results = sweep(
+        loops.descent,
+        tmp_path,
+        parameters={"lr": LR, "epochs": 500},
+        metric={**LOSS, "patience": 5, "min_delta": 0.5},
+        run_cap=2,
+    )
+    assert results.counts() == {"completed": 2}
+    assert all("has not improved" in trial.message and max(trial.curve) < 500 for trial in results.trials)
+
+
+@pytest.mark.parametrize(
+    ("keys", "sentence"),
+    [
+        ({"resources": {"gpu": 1}}, "a trial asks for 1 CPU and 1 GPU, and this machine has 2 CPU and 0 GPU"),
+        ({"parallel": 3}, "parallel: 3 trials of 1 CPU each were asked for"),
+        ({"resources": {"cpu": 16}}, "a trial asks for 16 CPU"),
+    ],
+)
+def test_what_the_cluster_cannot_hold_is_refused(tmp_path: Path, keys: dict[str, Any], sentence: str) -> None:
+    with pytest.raises(ResourceError, match=sentence):
+        sweep(loops.descent, tmp_path, parameters={"lr": LR}, run_cap=1, **keys)
+
+
+@pytest.mark.parametrize("keep", ["last", "all", 2])
+def test_checkpoints_are_kept_as_asked(tmp_path: Path, keep: Any) -> None:
+    results = sweep(loops.descent, tmp_path, parameters={"lr": LR, "epochs": 4}, run_cap=3, checkpoints={"keep": keep})
+    best = results.best
+    assert best is not None
+    kept = checkpoints(results)
+    assert (best.trial.number, best.step) in kept
+    expected = {"last": {(n, 4) for n in range(3)}, "all": {(n, s) for n in range(3) for s in range(1, 5)}}
+    assert kept == expected[keep] | {(best.trial.number, best.step)} if keep in expected else len(kept) == 2
+
+
+def test_a_finished_sweep_is_extended_and_its_study_may_lie_in_a_database(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/study.db"
+    keys: dict[str, Any] = {
+        "parameters": {"lr": LR},
+        "metric": LOSS,
+        "early_terminate": {"type": "asha", "max_iter": 9},
+        "output": tmp_path,
+        "seed": 3,
+        "run_cap": 4,
+    }
+    whole = Sweep(loops.descent, **{**keys, "run_cap": 8}).run(console=Told())
+    first = Sweep(loops.descent, **keys, storage=url)
+    results = first.run(console=Told())
+    before = {trial.number: trial for trial in results.trials}
+    results = first.resume(results.folder, run_cap="+4", console=Told())
+    check_whole(results)
+    assert len(results.trials) == 8
+    assert all(results.trials[number] == record for number, record in before.items())
+    assert results.trials[0].params == whole.trials[0].params
+    assert not (results.folder / "study.journal").exists()

@@ -1,0 +1,107 @@
+"""Training loops for tests; each does for real what its name says."""
+
+import os
+import random
+import threading
+import time
+from pathlib import Path
+
+import torch
+
+from tuner.context import Trial
+
+
+def descent(trial: Trial) -> None:
+    """Gradient descent on a parabola; saves its state at each step, goes on from it bit for bit."""
+    weight = torch.nn.Parameter(torch.full((4,), 5.0))
+    optimizer = torch.optim.SGD([weight], lr=trial.params["lr"], momentum=0.5)
+    state = trial.restore()
+    if state:
+        weight.data.copy_(state["weight"])
+        optimizer.load_state_dict(state["optimizer"])
+    for step in range(state.step + 1 if state else 1, trial.params.get("epochs", 9) + 1):
+        optimizer.zero_grad()
+        loss = ((weight + 0.1 * torch.randn(4)) ** 2).mean()
+        loss.backward()
+        optimizer.step()
+        time.sleep(trial.params.get("step_s", 0.0))
+        trial.report(
+            step,
+            {"loss": loss, "pid": os.getpid(), "threads": torch.get_num_threads()},
+            state={"weight": weight.detach().clone(), "optimizer": optimizer.state_dict()},
+        )
+
+
+def ends(trial: Trial) -> None:
+    """Ends in the way that its parameter `how` names, after two good steps."""
+    how = trial.params["how"]
+    if how == "silent":
+        return
+    for step in (1, 2):
+        trial.report(step, {"loss": 1.0 / step}, state={"step": step})
+    if how == "nan":
+        trial.report(3, {"loss": float("nan")})
+    elif how == "inf":
+        trial.report(3, {"loss": float("inf")})
+    elif how == "error":
+        raise KeyError("no such thing")
+    elif how == "memory":
+        raise MemoryError("too large")
+    elif how == "dies":
+        os._exit(3)
+    elif how == "hangs":
+        time.sleep(600)
+    elif how == "text":
+        trial.report(3, {"loss": "low"})
+    elif how == "unpicklable":
+        raise Unpicklable
+    elif how == "exits":
+        raise SystemExit(4)
+
+
+class Unpicklable(Exception):
+    def __init__(self) -> None:
+        super().__init__("holds a lock")
+        self.lock = threading.Lock()
+
+
+def fails_once(trial: Trial) -> None:
+    """Dies at step 3 the first time, whatever runs it; goes on from step 2."""
+    state = trial.restore()
+    for step in range(state.step + 1 if state else 1, 6):
+        mark = Path(trial.dir) / "died"
+        if step == 3 and not mark.exists():
+            mark.touch()
+            os._exit(9)
+        trial.report(step, {"loss": 1.0 / step}, state={"step": step} if step % 2 == 0 else None)
+
+
+def dirty(trial: Trial) -> None:
+    """Leaves behind what it can; reports what it finds at its start."""
+    found = {
+        "loss": random.random() + torch.rand(1).item(),
+        "pid": os.getpid(),
+        "grad_enabled": torch.is_grad_enabled(),
+        "hooks": len(torch.nn.modules.module._global_forward_hooks),
+        "cached": len(trial.cached("list", list)),
+    }
+    trial.cached("list", list).append(1)
+    torch.set_grad_enabled(False)
+    torch.nn.modules.module.register_module_forward_hook(lambda *_: None)
+    random.seed(1)
+    if trial.params["leave_thread"]:
+        threading.Thread(target=time.sleep, args=(600,), name="left behind").start()
+    trial.report(1, found)
+
+
+def wrong_metric(trial: Trial) -> None:
+    trial.report(1, {"accuracy": 1.0})
+
+
+def two_metrics(trial: Trial) -> None:
+    x = trial.params["x"]
+    trial.report(1, {"loss": x**2, "cost": (x - 1) ** 2})
+
+
+def always_fails(trial: Trial) -> None:
+    raise ImportError("No module named 'nothing'")

@@ -1,0 +1,90 @@
+"""Each rule by name gives the scheduler and the steps that a sweep file means."""
+
+import math
+
+import pytest
+from ray.tune.schedulers import ASHAScheduler, FIFOScheduler, MedianStoppingRule, PopulationBasedTraining
+
+from tests.conftest import ACCURACY, LOSS
+from tuner.parameters import SearchSpace
+from tuner.stopping.asking import Asking
+from tuner.stopping.replay import replay
+from tuner.stopping.table import STEP, make_stopping
+from tuner.trial import TrialRecord, TrialState
+
+SPACE = SearchSpace.from_dict(
+    {
+        "lr": {"min": 1e-3, "max": 0.1, "distribution": "log_uniform_values"},
+        "width": {"min": 8, "max": 64, "q": 8, "distribution": "q_uniform"},
+        "optimizer": {"values": ["sgd", "adam"]},
+        "momentum": {"min": 0.0, "max": 0.9, "when": {"optimizer": "sgd"}},
+        "epochs": 9,
+    }
+)
+
+
+def test_without_a_rule_nothing_is_asked() -> None:
+    stopping = make_stopping(None, LOSS, SPACE)
+    assert isinstance(stopping.scheduler, FIFOScheduler)
+    assert not any(stopping.asking(step) for step in range(1, 100))
+
+
+@pytest.mark.parametrize(
+    ("rule", "asked"),
+    [
+        ({"type": "asha", "min_iter": 1, "max_iter": 27, "eta": 3}, [1, 3, 9, 27]),
+        ({"type": "asha", "min_iter": 2, "max_iter": 10, "eta": 2}, [2, 4, 8, 10]),
+        ({"type": "asha", "min_iter": 1, "max_iter": 6, "eta": 1.5}, [1, 2, 3, 4, 6]),
+        ({"type": "hyperband", "min_iter": 1, "max_iter": 9, "eta": 3, "s": 2}, [1, 3, 9]),
+    ],
+)
+def test_successive_halving_is_asked_at_its_rungs_alone(rule: dict[str, object], asked: list[int]) -> None:
+    stopping = make_stopping(rule, LOSS, SPACE)
+    assert isinstance(stopping.scheduler, ASHAScheduler)
+    assert [step for step in range(1, 30) if stopping.asking(step)] == asked
+    assert stopping.asking.waits
+    assert stopping.max_iter == rule["max_iter"]
+
+
+def test_median_is_told_every_step_and_never_waited_for() -> None:
+    stopping = make_stopping({"type": "median", "min_iter": 3, "min_samples": 4}, ACCURACY, SPACE)
+    assert isinstance(stopping.scheduler, MedianStoppingRule)
+    assert stopping.asking == Asking(every=1, waits=False)
+
+
+def test_pbt_stays_within_the_parameters_bounds() -> None:
+    rule = {"type": "pbt", "interval": 3, "quantile": 0.25, "resample": 0.0}
+    stopping = make_stopping(rule, LOSS, SPACE)
+    assert isinstance(stopping.scheduler, PopulationBasedTraining)
+    assert stopping.needs_state
+    config = {"params": {"lr": 0.1, "width": 64, "optimizer": "sgd", "momentum": 0.5, "epochs": 9}}
+    for _ in range(50):
+        trial = type("T", (), {"config": config})
+        config, _ = stopping.scheduler._get_new_config(None, trial)
+        assert SPACE.problems_of(config["params"]) == []
+        assert config["params"]["momentum"] == 0.5
+
+
+def test_any_scheduler_instance_is_asked_at_every_step() -> None:
+    scheduler = ASHAScheduler(time_attr=STEP, max_t=5)
+    stopping = make_stopping(scheduler, ACCURACY, SPACE)
+    assert stopping.scheduler is scheduler
+    assert scheduler._metric == "accuracy"
+    assert scheduler._mode == "max"
+    assert stopping.asking == Asking(every=1)
+    assert stopping.max_iter == 5
+
+
+def test_replay_fills_the_rungs_with_what_was_recorded() -> None:
+    stopping = make_stopping({"type": "asha", "min_iter": 1, "max_iter": 9, "eta": 3}, LOSS, SPACE)
+    records = [
+        TrialRecord(0, TrialState.COMPLETED, {}, {step: 1.0 / step for step in range(1, 10)}),
+        TrialRecord(1, TrialState.PRUNED, {}, {1: 5.0}),
+        TrialRecord(2, TrialState.FAILED, {}, {1: 0.5, 2: 0.4, 3: math.nan}),
+        TrialRecord(3, TrialState.PENDING, {}, {}),
+    ]
+    replay(stopping.scheduler, records, LOSS, stopping.asking)
+    rungs = {int(rung): recorded for rung, recorded in stopping.scheduler._brackets[0]._rungs}
+    assert rungs[1] == {"0000": -1.0, "0001": -5.0, "0002": -0.5}
+    assert {trial for trial, value in rungs[3].items() if value == value} == {"0000"}
+    assert rungs[9] == {"0000": -1.0 / 9}

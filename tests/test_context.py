@@ -1,0 +1,162 @@
+import math
+import random
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from tests.conftest import ACCURACY, LOSS
+from tuner.context import Metric, NotFinite, Patience, Plateau, Trial, checkpoint_steps, load_checkpoint
+from tuner.errors import CheckpointError, MetricError, StepError
+from tuner.trial import Goal, Report
+
+
+def make_trial(tmp_path: Path, metrics: tuple[Metric, ...] = (ACCURACY,), **keys: Any) -> tuple[Trial, list[Report]]:
+    reports: list[Report] = []
+    keys = {"number": 3, "seed": 7, "dir": tmp_path, "deliver": reports.append, **keys}
+    return Trial({"lr": 0.1}, metrics=metrics, **keys), reports
+
+
+def test_reports_are_plain_floats_in_order(tmp_path: Path) -> None:
+    trial, reports = make_trial(tmp_path)
+    trial.report(1, {"accuracy": torch.tensor(0.25), "loss": np.float32(2.0), "count": 3})
+    trial.report(4, {"accuracy": torch.tensor([0.5])})
+    assert [r.step for r in reports] == [1, 4]
+    assert reports[0].metrics == {"accuracy": 0.25, "loss": 2.0, "count": 3.0}
+    assert all(type(v) is float for v in reports[0].metrics.values())
+    assert reports[1].time_s >= reports[0].time_s >= 0
+
+
+@pytest.mark.parametrize("step", [0, -1, 1.5, True, "1"])
+def test_a_step_that_does_not_follow_is_refused(tmp_path: Path, step: Any) -> None:
+    trial, reports = make_trial(tmp_path)
+    with pytest.raises(StepError, match=r"step must be a whole number above 0"):
+        trial.report(step, {"accuracy": 1.0})
+    assert reports == []
+
+
+def test_the_same_step_twice_is_refused(tmp_path: Path) -> None:
+    trial, _ = make_trial(tmp_path)
+    trial.report(2, {"accuracy": 1.0})
+    with pytest.raises(StepError, match="above 2"):
+        trial.report(2, {"accuracy": 1.0})
+
+
+def test_a_metric_that_is_missing_names_those_that_are_there(tmp_path: Path) -> None:
+    trial, _ = make_trial(tmp_path)
+    with pytest.raises(MetricError, match=r"'accuracy' is not among the reported ones \('acc'\)"):
+        trial.report(1, {"acc": 1.0})
+
+
+@pytest.mark.parametrize("value", ["0.5", torch.zeros(3), None, [1.0]])
+def test_a_value_that_is_no_number_is_refused(tmp_path: Path, value: Any) -> None:
+    trial, reports = make_trial(tmp_path)
+    with pytest.raises(MetricError, match="'loss' must be a number"):
+        trial.report(1, {"accuracy": 1.0, "loss": value})
+    assert reports == []
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+def test_a_value_that_is_not_finite_ends_the_trial_at_that_step(tmp_path: Path, value: float) -> None:
+    trial, reports = make_trial(tmp_path)
+    with pytest.raises(NotFinite, match=r"accuracy is .* at step 2"):
+        for step, each in enumerate([0.5, value, 0.7], start=1):
+            trial.report(step, {"accuracy": each})
+    assert [r.step for r in reports] == [1, 2]
+
+
+def test_only_the_metrics_of_the_sweep_must_be_finite(tmp_path: Path) -> None:
+    trial, reports = make_trial(tmp_path)
+    trial.report(1, {"accuracy": 1.0, "other": math.nan})
+    assert math.isnan(reports[0].metrics["other"])
+
+
+@pytest.mark.parametrize(
+    ("goal", "values", "ends_at"),
+    [
+        (Goal.MAXIMIZE, [0.1, 0.2, 0.2, 0.2, 0.3], 4),
+        (Goal.MINIMIZE, [1.0, 0.5, 0.4, 0.45, 0.41, 0.1], 5),
+        (Goal.MAXIMIZE, [0.1, 0.105, 0.109, 0.2], 3),
+    ],
+)
+def test_patience_ends_a_trial_whose_metric_stands_still(
+    tmp_path: Path, goal: Goal, values: list[float], ends_at: int
+) -> None:
+    metric = Metric("m", goal, patience=Patience(2, min_delta=0.01))
+    trial, reports = make_trial(tmp_path, (metric,))
+    with pytest.raises(Plateau, match="m has not improved for 2 steps"):
+        for step, value in enumerate(values, start=1):
+            trial.report(step, {"m": value})
+    assert len(reports) == ends_at
+
+
+def test_a_state_comes_back_with_its_step_and_the_random_generators(tmp_path: Path) -> None:
+    trial, reports = make_trial(tmp_path)
+    trial.report(1, {"accuracy": 0.1})
+    trial.report(5, {"accuracy": 0.2}, state={"weights": torch.arange(3.0), "nested": {"lr": [0.1, None]}})
+    expected = (random.random(), np.random.rand(), torch.rand(2))
+    assert reports[1].has_checkpoint
+    assert not reports[0].has_checkpoint
+    assert checkpoint_steps(tmp_path) == [5]
+
+    again, _ = make_trial(tmp_path, restore_from=tmp_path / "checkpoints" / "step-0005")
+    random.seed(99), np.random.seed(99), torch.manual_seed(99)
+    state = again.restore()
+    assert state is not None
+    assert state.step == 5
+    assert state["nested"] == {"lr": [0.1, None]}
+    assert torch.equal(state["weights"], torch.arange(3.0))
+    assert (random.random(), np.random.rand()) == expected[:2]
+    assert torch.equal(torch.rand(2), expected[2])
+    with pytest.raises(StepError, match="above 5"):
+        again.report(5, {"accuracy": 0.3})
+
+
+def test_a_fresh_trial_restores_nothing(tmp_path: Path) -> None:
+    assert make_trial(tmp_path)[0].restore() is None
+
+
+def test_a_state_that_cannot_be_read_back_is_refused_and_leaves_nothing(tmp_path: Path) -> None:
+    trial, reports = make_trial(tmp_path)
+    with pytest.raises(CheckpointError, match="weights_only=True"):
+        trial.report(1, {"accuracy": 1.0}, state={"model": Goal.MAXIMIZE, "path": Path("x")})
+    assert reports == []
+    assert checkpoint_steps(tmp_path) == []
+    assert list((tmp_path / "checkpoints").iterdir()) == []
+
+
+def test_a_step_saved_again_replaces_its_checkpoint(tmp_path: Path) -> None:
+    for value in (1, 2):
+        trial, _ = make_trial(tmp_path)
+        trial.report(1, {"accuracy": 1.0}, state={"value": value})
+    state, _ = load_checkpoint(tmp_path / "checkpoints" / "step-0001")
+    assert state["value"] == 2
+
+
+def test_cached_loads_once_for_all_trials_of_a_process(tmp_path: Path) -> None:
+    calls: list[int] = []
+
+    def load() -> list[int]:
+        calls.append(1)
+        return [1, 2]
+
+    first, _ = make_trial(tmp_path)
+    second, _ = make_trial(tmp_path)
+    assert first.cached("data", load) is second.cached("data", load)
+    assert len(calls) == 1
+
+
+def test_prepare_keeps_the_shape_of_what_it_is_given(tmp_path: Path) -> None:
+    trial, _ = make_trial(tmp_path, device=torch.device("meta"))
+    model = trial.prepare(torch.nn.Linear(2, 1))
+    batch = trial.prepare({"x": torch.zeros(2), "rest": [torch.ones(1), "text"]})
+    assert model.weight.device.type == batch["x"].device.type == batch["rest"][0].device.type == "meta"
+    assert batch["rest"][1] == "text"
+
+
+def test_several_metrics_must_all_be_reported(tmp_path: Path) -> None:
+    trial, _ = make_trial(tmp_path, (ACCURACY, LOSS))
+    with pytest.raises(MetricError, match="'loss'"):
+        trial.report(1, {"accuracy": 1.0})

@@ -1,0 +1,62 @@
+import json
+import math
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import report
+from tuner.context import checkpoint_path, save_checkpoint
+from tuner.files import TrialFiles, read_reports
+from tuner.trial import Report
+
+
+def test_reports_are_read_back_as_written(tmp_path: Path) -> None:
+    files = TrialFiles(tmp_path)
+    written = [report(1, 0.5), Report(2, {"a": 1.0, "b": math.inf}, 0.25, 1e9, has_checkpoint=True)]
+    files.append(written[:1])
+    files.append(written[1:])
+    assert read_reports(tmp_path) == written
+
+
+def test_every_line_is_json_also_where_a_value_is_not_finite(tmp_path: Path) -> None:
+    TrialFiles(tmp_path).append([Report(1, {"a": math.nan, "b": -math.inf, "c": 1.0}, 0.0, 0.0)])
+
+    def refuse(name: str) -> float:
+        raise AssertionError(name)
+
+    (line,) = (tmp_path / "metrics.jsonl").read_text().splitlines()
+    assert json.loads(line, parse_constant=refuse)["metrics"] == {"a": "NaN", "b": "-Infinity", "c": 1.0}
+    assert math.isnan(read_reports(tmp_path)[0].metrics["a"])
+
+
+def test_a_half_written_line_is_left_out(tmp_path: Path) -> None:
+    TrialFiles(tmp_path).append([report(1), report(2)])
+    path = tmp_path / "metrics.jsonl"
+    path.write_bytes(path.read_bytes()[:-5])
+    assert [r.step for r in read_reports(tmp_path)] == [1]
+
+
+@pytest.mark.parametrize(("last_recorded", "goes_back_to"), [(5, 4), (4, 4), (3, 2), (1, 0), (9, 6)])
+def test_rewind_goes_back_to_the_newest_checkpoint_that_was_recorded(
+    tmp_path: Path, last_recorded: int, goes_back_to: int
+) -> None:
+    files = TrialFiles(tmp_path)
+    for step in range(1, 8):
+        files.append([report(step)])
+        if step % 2 == 0:
+            save_checkpoint(tmp_path, step, {"step": step}, 0.0)
+    step, kept = files.rewind(last_recorded)
+    assert step == goes_back_to
+    assert [r.step for r in kept] == [r.step for r in read_reports(tmp_path)] == list(range(1, goes_back_to + 1))
+    assert [s for s in (2, 4, 6) if checkpoint_path(tmp_path, s).exists()] == [
+        s for s in (2, 4, 6) if s <= goes_back_to
+    ]
+    files.append([report(goes_back_to + 1)])
+    assert len(read_reports(tmp_path)) == goes_back_to + 1
+
+
+def test_an_error_is_kept_beside_the_one_before(tmp_path: Path) -> None:
+    files = TrialFiles(tmp_path)
+    files.write_error("first\n")
+    files.write_error("second")
+    assert (tmp_path / "error.txt").read_text() == "first\n\nsecond\n\n"

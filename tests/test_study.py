@@ -1,0 +1,182 @@
+import math
+from pathlib import Path
+from typing import Any
+
+import optuna
+import pytest
+from optuna.trial import TrialState as OptunaState
+
+from tests.conftest import ACCURACY, LOSS, report
+from tuner.errors import StudyNotFoundError
+from tuner.methods.table import METHODS
+from tuner.parameters import SearchSpace
+from tuner.study import Study
+from tuner.trial import FailureReason, TrialState
+
+SPACE = SearchSpace.from_dict(
+    {
+        "lr": {"min": 1e-4, "max": 1.0, "distribution": "log_uniform_values"},
+        "optimizer": {"values": ["sgd", "adam"]},
+        "momentum": {"min": 0.5, "max": 0.99, "when": {"optimizer": "sgd"}},
+        "layers": {"values": [[32], [64, 64]]},
+        "width": {"min": 8, "max": 64},
+        "epochs": 3,
+    }
+)
+
+
+def open_study(
+    folder: Path,
+    *,
+    write: bool = True,
+    url: str | None = None,
+    space: SearchSpace = SPACE,
+    metrics: Any = (ACCURACY,),
+) -> Study:
+    return Study(folder, "s", url, metrics, space, write=write)
+
+
+@pytest.fixture(params=["journal", "rdb"])
+def url(request: pytest.FixtureRequest, tmp_path: Path) -> str | None:
+    return None if request.param == "journal" else f"sqlite:///{tmp_path}/study.db"
+
+
+def test_a_trial_is_read_back_as_it_was(tmp_path: Path, url: str | None) -> None:
+    study = open_study(tmp_path, url=url)
+    asked = study.ask("random", seed=1)
+    assert asked is not None
+    assert SPACE.problems_of(asked.params) == []
+    assert asked.params["epochs"] == 3
+    study.report(asked.number, [report(1, 0.25), report(2, 0.75), report(3, 0.5)])
+    study.tell(asked.number, TrialState.COMPLETED, values=[0.75], last_step=3, duration_s=1.5)
+    study.close()
+
+    record = open_study(tmp_path, write=False, url=url).record(0)
+    assert record.state is TrialState.COMPLETED
+    assert record.params == asked.params
+    assert record.curve == {1: 0.25, 2: 0.75, 3: 0.5}
+    assert record.values == (0.75,)
+    assert record.best_step(ACCURACY.goal) == 2
+    assert record.duration_s == 1.5
+
+
+@pytest.mark.parametrize(
+    ("state", "reason", "told"),
+    [
+        (TrialState.PRUNED, None, OptunaState.PRUNED),
+        (TrialState.STOPPED, None, OptunaState.PRUNED),
+        (TrialState.FAILED, FailureReason.NAN, OptunaState.FAIL),
+        (TrialState.FAILED, FailureReason.LOST, OptunaState.FAIL),
+    ],
+)
+def test_optuna_is_told_what_happened(
+    tmp_path: Path, url: str | None, state: TrialState, reason: FailureReason | None, told: OptunaState
+) -> None:
+    study = open_study(tmp_path, url=url)
+    study.ask("tpe", seed=1)
+    study.report(0, [report(1, 0.25), report(2, math.nan if reason else 0.5)])
+    study.tell(0, state, reason=reason, message="why", last_step=2)
+    record = study.record(0)
+    assert (record.state, record.reason, record.message) == (state, reason, "why")
+    assert list(record.curve) == [1, 2]
+    trial = study._study.trials[0]
+    assert trial.state is told
+    assert trial.value == (0.5 if told is OptunaState.PRUNED else None)
+
+
+@pytest.mark.parametrize("method", sorted(METHODS))
+def test_an_interrupted_sweep_asks_the_same_as_one_that_was_not(tmp_path: Path, method: str) -> None:
+    space = SearchSpace.from_dict({"x": {"min": 0.0, "max": 1.0}, "y": {"min": 0.0, "max": 1.0}})
+    asked: list[list[Any]] = []
+    for name, reopen_at in (("whole", -1), ("cut", 13)):
+        folder = tmp_path / name
+        folder.mkdir()
+        study = open_study(folder, space=space)
+        params = []
+        for index in range(16):
+            if index == reopen_at:
+                study.close()
+                study = open_study(folder, space=space)
+            trial = study.ask(method, seed=5)
+            assert trial is not None
+            params.append(dict(trial.params))
+            value = trial.params["x"] - trial.params["y"]
+            study.report(trial.number, [report(1, value)])
+            study.tell(trial.number, TrialState.COMPLETED, values=[value], last_step=1)
+        asked.append(params)
+    assert asked[0] == asked[1]
+    assert len({p["x"] for p in asked[0]}) > 10
+
+
+def test_interrupted_trials_come_first_and_keep_what_they_were(tmp_path: Path, url: str | None) -> None:
+    study = open_study(tmp_path, url=url)
+    first, second = study.ask("random", seed=1), study.ask("random", seed=1)
+    assert first is not None
+    assert second is not None
+    study.report(1, [report(1, 0.1)])
+    study.close()
+
+    study = open_study(tmp_path, url=url)
+    assert study.recover() == [0, 1]
+    assert study.num_waiting() == 2
+    again = [study.ask("random", seed=1), study.ask("random", seed=1), study.ask("random", seed=1)]
+    assert [(a.number, a.resumed) for a in again if a] == [(0, True), (1, True), (2, False)]
+    assert [a.params for a in again[:2] if a] == [first.params, second.params]
+    assert study.record(1).curve == {1: 0.1}
+
+
+def test_known_good_configurations_come_first_and_the_rest_is_sampled(tmp_path: Path) -> None:
+    study = open_study(tmp_path)
+    start_with = [{"lr": 0.5, "layers": [64, 64]}, {"optimizer": "adam"}]
+    asked = [study.ask("random", 3, start_with) for _ in range(3)]
+    assert asked[0] is not None
+    assert asked[1] is not None
+    assert (asked[0].params["lr"], asked[0].params["layers"]) == (0.5, [64, 64])
+    assert asked[1].params["optimizer"] == "adam"
+    assert all(a is not None and SPACE.problems_of(a.params) == [] for a in asked)
+
+
+def test_a_grid_is_asked_whole_and_once(tmp_path: Path) -> None:
+    space = SearchSpace.from_dict({"a": {"values": [1, 2, 3]}, "b": {"values": ["x", "y"]}}).as_grid()
+    study = open_study(tmp_path, space=space)
+    asked = []
+    while (trial := study.ask("grid", seed=0)) is not None:
+        asked.append((trial.params["a"], trial.params["b"]))
+    assert sorted(asked) == [(a, b) for a in (1, 2, 3) for b in ("x", "y")]
+
+
+def test_a_grid_is_crossed_with_the_sampled_rest(tmp_path: Path) -> None:
+    space = SearchSpace.from_dict({"a": {"grid": [1, 2]}, "x": {"min": 0.0, "max": 1.0}})
+    study = open_study(tmp_path, space=space)
+    asked = [study.ask("random", seed=0) for _ in range(6)]
+    assert [a.params["a"] for a in asked if a] == [1, 2, 1, 2, 1, 2]
+    assert len({a.params["x"] for a in asked if a}) == 6
+
+
+def test_several_metrics(tmp_path: Path, url: str | None) -> None:
+    study = open_study(tmp_path, url=url, metrics=(ACCURACY, LOSS))
+    for values in ([0.5, 1.0], [0.6, 0.5]):
+        asked = study.ask("nsgaii", seed=1)
+        assert asked is not None
+        study.report(asked.number, [report(1, values[0])])
+        study.tell(asked.number, TrialState.COMPLETED, values=values, last_step=1)
+    assert [r.values for r in study.records()] == [(0.5, 1.0), (0.6, 0.5)]
+    assert [t.number for t in study._study.best_trials] == [1]
+
+
+def test_any_optuna_sampler_can_take_the_place_of_a_method(tmp_path: Path) -> None:
+    study = open_study(tmp_path)
+    asked = study.ask(optuna.samplers.RandomSampler(seed=4), seed=1)
+    assert asked is not None
+    assert SPACE.problems_of(asked.params) == []
+
+
+def test_reading_where_there_is_none_says_so(tmp_path: Path) -> None:
+    with pytest.raises(StudyNotFoundError, match=r"study\.journal is missing"):
+        open_study(tmp_path, write=False)
+
+
+def test_the_summary_is_kept(tmp_path: Path, url: str | None) -> None:
+    study = open_study(tmp_path, url=url)
+    study.set_summary({"ended_by": "run_cap"})
+    assert open_study(tmp_path, write=False, url=url).summary() == {"ended_by": "run_cap"}

@@ -1,0 +1,241 @@
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from tests.trainables.test_data import write_tree
+from trainables import data
+from trainables.data import Dataset, Labelled
+from trainables.image_classification import AUGMENTATIONS, Settings, evaluate, train
+from trainables.optim import OPTIMIZERS, SCHEDULES
+from tuner.context import Metric, NotFinite, Trial, checkpoint_path, load_checkpoint, seed_everything
+from tuner.errors import StopTrial
+from tuner.trial import Goal, Report
+
+ACCURACY = Metric("val_accuracy", Goal.MAXIMIZE)
+CPU = torch.device("cpu")
+REPORTED = {"train_loss", "val_loss", "val_accuracy", "val_precision", "val_recall", "val_f1", "lr"}
+
+
+def run(
+    folder: Path,
+    params: dict[str, Any],
+    *,
+    stop_after: int = 0,
+    restore_from: Path | None = None,
+    seed: int = 3,
+) -> list[Report]:
+    """The reports of a trial, ended at step `stop_after` as a driver would end it."""
+    reports: list[Report] = []
+
+    def deliver(report: Report) -> None:
+        reports.append(report)
+        if report.step == stop_after:
+            raise StopTrial
+
+    seed_everything(seed)
+    trial = Trial(
+        params,
+        number=0,
+        seed=seed,
+        dir=folder,
+        metrics=(ACCURACY,),
+        deliver=deliver,
+        restore_from=restore_from,
+        device=CPU,
+    )
+    try:
+        train(trial)
+    except NotFinite:
+        raise
+    except StopTrial:
+        assert reports[-1].step == stop_after
+    return reports
+
+
+def metrics_of(reports: list[Report]) -> list[dict[str, float]]:
+    return [dict(report.metrics) for report in reports]
+
+
+def refuse(_: int) -> Labelled:
+    raise AssertionError("the test set was read")
+
+
+def test_it_learns_digits_and_reports_all_metrics(tmp_path: Path) -> None:
+    reports = run(tmp_path, {"epochs": 4})
+    assert [report.step for report in reports] == [1, 2, 3, 4]
+    assert all(set(report.metrics) == REPORTED and report.has_checkpoint for report in reports)
+    assert all(math.isfinite(value) for each in metrics_of(reports) for value in each.values())
+    assert reports[-1].metrics["val_accuracy"] > 0.95
+    assert reports[-1].metrics["train_loss"] < reports[0].metrics["train_loss"]
+
+
+def test_training_never_reads_the_test_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(data.DATASETS, "digits", Dataset(data.DATASETS["digits"].development, refuse))
+    assert len(run(tmp_path, {"epochs": 1})) == 1
+
+
+def test_evaluation_reads_the_test_set_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    params = {"epochs": 4}
+    reports = run(tmp_path, params)
+    monkeypatch.setitem(data.DATASETS, "digits", Dataset(refuse, data.DATASETS["digits"].test))
+    state, _ = load_checkpoint(checkpoint_path(tmp_path, 4))
+    metrics = evaluate(params, state, CPU)
+    assert set(metrics) == {"test_accuracy", "test_precision", "test_recall", "test_f1", "test_loss"}
+    assert metrics["test_accuracy"] == pytest.approx(reports[-1].metrics["val_accuracy"], abs=0.05)
+
+
+@pytest.mark.parametrize(
+    "extra",
+    [
+        {"dropout": 0.3, "augment": "crop+flip", "label_smoothing": 0.1},
+        {"optimizer": "sgd", "lr": 0.05, "schedule": "one_cycle", "warmup_epochs": 0.5},
+        {"optimizer": "adagrad", "lr": 0.01, "schedule": "step"},
+    ],
+)
+def test_a_continued_run_is_bit_for_bit_the_uninterrupted_one(tmp_path: Path, extra: dict[str, Any]) -> None:
+    params = {"epochs": 4, "train_size": 300, **extra}
+    whole = run(tmp_path / "whole", params)
+    first = run(tmp_path / "cut", params, stop_after=2)
+    rest = run(tmp_path / "cut", params, restore_from=checkpoint_path(tmp_path / "cut", 2))
+    assert metrics_of(first) + metrics_of(rest) == metrics_of(whole)
+    states = [load_checkpoint(checkpoint_path(tmp_path / name, 4))[0]["model"] for name in ("whole", "cut")]
+    assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])
+
+
+def test_a_continued_run_takes_the_parameters_it_is_given_now(tmp_path: Path) -> None:
+    params = {"epochs": 4, "train_size": 300, "optimizer": "sgd", "lr": 0.05, "schedule": "cosine"}
+    run(tmp_path, params, stop_after=2)
+    saved = checkpoint_path(tmp_path, 2)
+    for changed in ({"lr": 0.01}, {"lr": 0.01, "batch_size": 32}, {"lr": 0.01, "optimizer": "adam"}):
+        rest = run(tmp_path / "other", {**params, **changed}, restore_from=saved)
+        assert [report.step for report in rest] == [3, 4]
+        assert rest[0].metrics["lr"] == pytest.approx(0.01 * 0.5)  # half way down the cosine
+        state, _ = load_checkpoint(checkpoint_path(tmp_path / "other", 4))
+        assert state["optimizer_name"] == {**params, **changed}["optimizer"]
+
+
+def test_the_seed_decides(tmp_path: Path) -> None:
+    params = {"epochs": 1, "train_size": 200, "augment": "crop"}
+    one, same, other = (metrics_of(run(tmp_path / str(i), params, seed=s)) for i, s in enumerate((1, 1, 2)))
+    assert one == same != other
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+@pytest.mark.parametrize("schedule", SCHEDULES)
+def test_every_optimizer_runs_with_every_schedule(tmp_path: Path, optimizer: str, schedule: str) -> None:
+    params = {"epochs": 1, "train_size": 100, "optimizer": optimizer, "schedule": schedule}
+    assert len(run(tmp_path, params)) == 1
+
+
+@pytest.mark.parametrize("augment", AUGMENTATIONS)
+def test_every_augmentation_learns(tmp_path: Path, augment: str) -> None:
+    assert run(tmp_path, {"epochs": 5, "augment": augment})[-1].metrics["val_accuracy"] > 0.8
+
+
+def test_patience_ends_the_training_and_outlives_an_interruption(tmp_path: Path) -> None:
+    params = {
+        "epochs": 50,
+        "train_size": 100,
+        "lr": 1e-12,
+        "patience": 3,
+        "batch_size": 50,
+        "schedule": "step",
+    }
+    steps = [report.step for report in run(tmp_path / "whole", params)]
+    assert 4 <= len(steps) < 50
+    cut = len(steps) - 1
+    run(tmp_path / "cut", params, stop_after=cut)
+    rest = run(tmp_path / "cut", params, restore_from=checkpoint_path(tmp_path / "cut", cut))
+    assert [report.step for report in rest] == steps[cut:]
+
+
+def test_a_finished_run_has_nothing_to_go_on_with(tmp_path: Path) -> None:
+    params = {"epochs": 1, "train_size": 50}
+    run(tmp_path, params)
+    assert run(tmp_path, params, restore_from=checkpoint_path(tmp_path, 1)) == []
+
+
+def test_a_diverged_training_ends_as_not_finite(tmp_path: Path) -> None:
+    with pytest.raises(NotFinite, match=r"the training has diverged: train_loss is (nan|inf) in epoch 1"):
+        run(tmp_path, {"epochs": 3, "optimizer": "sgd", "lr": 1e30, "train_size": 500})
+
+
+def test_data_are_read_once_for_trials_that_ask_for_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    reads = []
+    digits = data.DATASETS["digits"]
+
+    def read(size: int) -> Labelled:
+        reads.append(size)
+        return digits.development(size)
+
+    monkeypatch.setitem(data.DATASETS, "digits", Dataset(read, refuse))
+    for name, lr in (("a", 0.001), ("b", 0.01)):
+        run(tmp_path / name, {"epochs": 1, "train_size": 50, "lr": lr})
+    assert len(reads) == 1
+    run(tmp_path / "c", {"epochs": 1, "train_size": 60})
+    assert len(reads) == 2
+
+
+def test_a_tree_of_images_is_trained_on_and_evaluated(tmp_path: Path) -> None:
+    params = {
+        "dataset": str(write_tree(tmp_path / "images", 20)),
+        "image_size": 8,
+        "epochs": 5,
+        "batch_size": 8,
+    }
+    reports = run(tmp_path / "trial", params)
+    assert reports[-1].metrics["val_accuracy"] == 1.0
+    state, _ = load_checkpoint(checkpoint_path(tmp_path / "trial", 5))
+    assert evaluate(params, state, "cpu")["test_accuracy"] == 1.0
+
+
+def test_an_unreadable_image_is_named(tmp_path: Path) -> None:
+    tree = write_tree(tmp_path / "images", 20)
+    for path in tree.rglob("1*.png"):
+        path.write_text("no image")
+    with pytest.raises(ValueError, match=r"unreadable images, mend or remove them: .*/1\d?\.png \(cannot identify"):
+        run(tmp_path / "trial", {"dataset": str(tree)})
+
+
+@pytest.mark.skipif(not data.FASHION_MNIST_DEBIAN.is_dir(), reason="needs Debian's package dataset-fashion-mnist")
+def test_it_learns_a_slice_of_fashion_mnist(tmp_path: Path) -> None:
+    params = {"dataset": "fashion-mnist", "train_size": 3000, "epochs": 2, "channels": 8}
+    assert run(tmp_path, params)[-1].metrics["val_accuracy"] > 0.7
+
+
+def test_all_wrong_parameters_are_told_at_once() -> None:
+    params = {
+        "dataset": "digitz",
+        "optimizer": "sdg",
+        "schedule": "linear",
+        "augment": True,
+        "lr": 0,
+        "momentum": 1.0,
+        "epochs": 1.5,
+        "batch_size": "64",
+        "dropout": -0.1,
+        "patience": math.inf,
+        "weight_decay": math.nan,
+        "depth": True,
+        "image_size": 4,
+        "learning_rate": 0.1,
+    }
+    with pytest.raises(ValueError, match="digitz") as caught:
+        Settings.from_params(params)
+    told = str(caught.value).split("; ")
+    assert "optimizer must be one of sgd, adam, adamw, adagrad; got 'sdg'" in str(caught.value)
+    assert "lr must be a number above 0; got 0" in str(caught.value)
+    assert "momentum must be a number of at least 0 and below 1; got 1.0" in str(caught.value)
+    assert "epochs must be a whole number of at least 1; got 1.5" in str(caught.value)
+    assert "image_size must be a whole number of at least 8 and at most 512; got 4" in str(caught.value)
+    assert "parameter 'learning_rate' is unknown; known are dataset, image_size" in str(caught.value)
+    assert all(any(name in sentence for sentence in told) for name in params)
+
+
+def test_whole_numbers_may_come_as_floats_and_tensors_do_not() -> None:
+    settings = Settings.from_params({"batch_size": 32.0, "lr": 1})
+    assert (settings.batch_size, type(settings.batch_size)) == (32, int)
+    assert (settings.lr, type(settings.lr)) == (1.0, float)

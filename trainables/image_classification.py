@@ -1,0 +1,292 @@
+"""Classify images with a small convolutional network: digits, Fashion-MNIST, or any tree of image folders.
+
+`train` sees the training and the validation set; `evaluate` alone reads the test set. Never imports ray.
+"""
+
+import math
+import numbers
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn.functional import cross_entropy
+
+from trainables.cnn import CNN
+from trainables.data import (
+    FASHION_MNIST_ENV,
+    Development,
+    Labelled,
+    count_batches,
+    epoch_batches,
+    epoch_generator,
+    find_dataset,
+    load_development,
+    load_test,
+    random_crop,
+)
+from trainables.metrics import classification_metrics
+from trainables.optim import OPTIMIZERS, SCHEDULES, load_moments, make_optimizer, make_scheduler
+from tuner.context import NotFinite, Trial
+
+AUGMENTATIONS = ("none", "crop", "crop+flip")
+EVALUATION_BATCH = 1000
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The parameters of a trial; `from_params` checks them.
+
+    Attributes:
+        dataset: digits, fashion-mnist, or the path of a tree of image folders.
+        image_size: side that images of such a tree get; the other data sets have their own.
+        train_size: rows to train on, 0 for all.
+        momentum: of sgd; other optimizers ignore it.
+        warmup_epochs: epochs, or part of one, in which the learning rate rises linearly before the schedule.
+        channels, depth: width of the network's first block, number of its blocks.
+        patience: epochs without a better validation accuracy after which the training ends, 0 for never.
+    """
+
+    dataset: str = "digits"
+    image_size: int = 32
+    train_size: int = 0
+    epochs: int = 10
+    batch_size: int = 64
+    optimizer: str = "adamw"
+    lr: float = 3e-3
+    momentum: float = 0.9
+    weight_decay: float = 1e-4
+    schedule: str = "cosine"
+    warmup_epochs: float = 0.0
+    channels: int = 16
+    depth: int = 3
+    dropout: float = 0.0
+    label_smoothing: float = 0.0
+    augment: str = "none"
+    patience: int = 0
+
+    @classmethod
+    def from_params(cls, params: Mapping[str, Any]) -> "Settings":
+        """Raises ValueError that names all wrong parameters."""
+        values, problems = {}, []
+        for name, value in params.items():
+            try:
+                values[name] = _checked(name, value)
+            except ValueError as error:
+                problems.append(str(error))
+        if problems:
+            raise ValueError("; ".join(problems))
+        return cls(**values)
+
+
+@dataclass(frozen=True)
+class _Range:
+    """The numbers that a parameter may be; an open end is itself not allowed."""
+
+    low: float
+    high: float = math.inf
+    is_open: tuple[bool, bool] = (False, False)
+
+    def __contains__(self, value: float) -> bool:
+        open_low, open_high = self.is_open
+        above = value > self.low if open_low else value >= self.low
+        below = value < self.high if open_high else value <= self.high
+        return above and below and math.isfinite(value)
+
+    def __str__(self) -> str:
+        open_low, open_high = self.is_open
+        low = f"above {self.low}" if open_low else f"of at least {self.low}"
+        high = f" and below {self.high}" if open_high else f" and at most {self.high}"
+        return low + (high if math.isfinite(self.high) else "")
+
+
+_SHARE = _Range(0, 1, (False, True))
+_RANGES = {
+    "image_size": _Range(8, 512),
+    "train_size": _Range(0),
+    "epochs": _Range(1),
+    "batch_size": _Range(1),
+    "lr": _Range(0, is_open=(True, False)),
+    "momentum": _SHARE,
+    "weight_decay": _Range(0),
+    "warmup_epochs": _Range(0),
+    "channels": _Range(1, 1024),
+    "depth": _Range(1, 12),
+    "dropout": _SHARE,
+    "label_smoothing": _SHARE,
+    "patience": _Range(0),
+}
+_CHOICES = {"optimizer": tuple(OPTIMIZERS), "schedule": tuple(SCHEDULES), "augment": AUGMENTATIONS}
+_TYPES = {field.name: field.type for field in fields(Settings)}
+
+
+def _checked(name: str, value: Any) -> Any:
+    """The value of a parameter in its own type; raises ValueError that says what is allowed."""
+    if name == "dataset":
+        find_dataset(str(value))
+        return str(value)
+    if name in _CHOICES:
+        if value not in _CHOICES[name]:
+            raise ValueError(f"{name} must be one of {', '.join(_CHOICES[name])}; got {value!r}")
+        return value
+    if name not in _RANGES:
+        raise ValueError(f"parameter {name!r} is unknown; known are {', '.join(_TYPES)}")
+    kind, what = (int, "a whole number") if _TYPES[name] is int else (float, "a number")
+    is_number = isinstance(value, numbers.Real) and not isinstance(value, bool)
+    if not is_number or value not in _RANGES[name] or kind(value) != value:
+        raise ValueError(f"{name} must be {what} {_RANGES[name]}; got {value!r}")
+    return kind(value)
+
+
+def train(trial: Trial) -> None:
+    """Train a classifier and report each epoch; the parameters are those of `Settings`."""
+    settings = Settings.from_params(trial.params)
+    run = _Run(trial, settings, _development(trial, settings))
+    while run.goes_on:
+        metrics = run.train_epoch() | run.validate()
+        run.finish_epoch(metrics)
+        trial.report(run.epoch, metrics, state=run.state())
+
+
+def evaluate(params: Mapping[str, Any], state: Mapping[str, Any], device: torch.device | str) -> dict[str, float]:
+    """The metrics on the test set of a model that `train` saved: for the end of a sweep, not for choosing.
+
+    Args:
+        params: of the trial that saved it.
+        state: of a checkpoint.
+    """
+    settings = Settings.from_params(params)
+    test = load_test(settings.dataset, settings.image_size).to(device)
+    model = _make_model(settings, test).to(device)
+    model.load_state_dict(state["model"])
+    return _evaluate(model, test, "test")
+
+
+class _Run:
+    """The model of a trial, and how far its training is.
+
+    Attributes:
+        epoch: the last finished one, 0 before the first.
+    """
+
+    def __init__(self, trial: Trial, settings: Settings, data: Development) -> None:
+        self._trial, self._settings, self._data = trial, settings, data
+        self._model = _make_model(settings, data.train)
+        self._model.set_normalisation(data.mean, data.std)
+        # Shares its parameters with the model; wrapped where the trial has several workers.
+        self._prepared = trial.prepare(self._model)
+        self._optimizer = make_optimizer(
+            settings.optimizer, self._model, settings.lr, settings.momentum, settings.weight_decay
+        )
+        self.epoch, self._best, self._best_epoch = 0, -math.inf, 0
+        self._restore()
+        batches = count_batches(len(data.train), settings.batch_size, trial.world_size)
+        self._scheduler = make_scheduler(
+            settings.schedule,
+            self._optimizer,
+            total_steps=batches * settings.epochs,
+            warmup_steps=round(batches * settings.warmup_epochs),
+            done_steps=batches * self.epoch,
+        )
+
+    @property
+    def goes_on(self) -> bool:
+        patience = self._settings.patience
+        is_patient = not patience or self.epoch - self._best_epoch < patience
+        return is_patient and self.epoch < self._settings.epochs
+
+    def state(self) -> dict[str, Any]:
+        return {
+            "model": self._model.state_dict(),
+            "optimizer": self._optimizer.state_dict(),
+            "optimizer_name": self._settings.optimizer,
+            "epoch": self.epoch,
+            "best": self._best,
+            "best_epoch": self._best_epoch,
+        }
+
+    def train_epoch(self) -> dict[str, float]:
+        """One pass over the training set; the loss is the mean over it as it was trained on."""
+        self._prepared.train()
+        learning_rate = self._scheduler.get_last_lr()[0]
+        losses = [self._train_batch(images, labels) for images, labels in self._batches(self.epoch + 1)]
+        return {"train_loss": float(torch.stack(losses).mean()), "lr": float(learning_rate)}
+
+    def validate(self) -> dict[str, float]:
+        if self._trial.world_size > 1:
+            # Running statistics differ between workers; all must come to the same verdict.
+            for buffer in self._model.buffers():
+                torch.distributed.broadcast(buffer, src=0)
+        return _evaluate(self._model, self._data.validation, "val")
+
+    def finish_epoch(self, metrics: Mapping[str, float]) -> None:
+        """Raises `NotFinite` where the training has diverged."""
+        self.epoch += 1
+        for name in ("train_loss", "val_loss"):
+            if not math.isfinite(metrics[name]):
+                raise NotFinite(f"the training has diverged: {name} is {metrics[name]} in epoch {self.epoch}")
+        if metrics["val_accuracy"] > self._best:
+            self._best, self._best_epoch = metrics["val_accuracy"], self.epoch
+
+    def _restore(self) -> None:
+        """Go on from the trial's checkpoint, where it has one; the parameters may differ from its own."""
+        state = self._trial.restore()
+        if state is None:
+            return
+        self._model.load_state_dict(state["model"])
+        if state["optimizer_name"] == self._settings.optimizer:
+            load_moments(self._optimizer, state["optimizer"])
+        self.epoch, self._best, self._best_epoch = state["epoch"], state["best"], state["best_epoch"]
+
+    def _batches(self, epoch: int) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+        trial, settings, rows = self._trial, self._settings, self._data.train
+        order = epoch_generator(trial.seed, epoch)
+        noise = epoch_generator(trial.seed, epoch, 1 + trial.rank)
+        for batch in epoch_batches(len(rows), settings.batch_size, order, trial.rank, trial.world_size):
+            picked = rows.take(batch.to(trial.device))
+            images = picked.images
+            if settings.augment != "none":
+                images = random_crop(images, settings.augment == "crop+flip", noise)
+            yield images, picked.labels
+
+    def _train_batch(self, images: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        loss = cross_entropy(self._prepared(images), labels, label_smoothing=self._settings.label_smoothing)
+        self._optimizer.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]  # PyTorch leaves it unannotated
+        self._optimizer.step()
+        self._scheduler.step()
+        return loss.detach()
+
+
+def _development(trial: Trial, settings: Settings) -> Development:
+    """The data on the trial's device; shared by all trials of the process that ask for the same."""
+    folder = Path(settings.dataset).expanduser()
+    place = folder.resolve() if folder.is_dir() else settings.dataset
+    sizes = f"{settings.image_size} {settings.train_size}"
+    return trial.cached(
+        f"images {place} {os.environ.get(FASHION_MNIST_ENV)} {sizes} {trial.device}",
+        lambda: load_development(settings.dataset, settings.image_size, settings.train_size).to(trial.device),
+    )
+
+
+def _make_model(settings: Settings, rows: Labelled) -> CNN:
+    return CNN(
+        in_channels=rows.images.shape[1],
+        image_size=rows.images.shape[2],
+        num_classes=rows.num_classes,
+        channels=settings.channels,
+        depth=settings.depth,
+        dropout=settings.dropout,
+    )
+
+
+@torch.no_grad()
+def _evaluate(model: nn.Module, rows: Labelled, prefix: str) -> dict[str, float]:
+    model.eval()
+    logits = torch.cat([model(images) for images in torch.split(rows.images, EVALUATION_BATCH)])
+    loss = cross_entropy(logits, rows.labels)
+    metrics = classification_metrics(prefix, rows.labels.cpu().numpy(), logits.argmax(dim=1).cpu().numpy())
+    return metrics | {f"{prefix}_loss": float(loss)}

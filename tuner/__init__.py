@@ -1,0 +1,21 @@
+"""tuner: distributed hyperparameter tuning for PyTorch on Ray."""
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from tuner.context import Trial
+    from tuner.results import Results
+    from tuner.sweep import Sweep, resume
+
+__all__ = ["Results", "Sweep", "Trial", "resume"]
+
+_HOME = {"Results": "results", "Sweep": "sweep", "Trial": "context", "resume": "sweep"}
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name where it is first used: a trial's process needs a fraction of them."""
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
+    return getattr(import_module(f"tuner.{_HOME[name]}"), name)

@@ -1,0 +1,60 @@
+"""When a sweep ends: rules that look at its progress and decide, each with its reason."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from tuner.context import Metric
+from tuner.spec import Budget
+
+# A sweep whose first trials all fail with the same message is not worth going on with.
+ALIKE = 3
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a sweep is.
+
+    Attributes:
+        elapsed_s: wall time, of earlier runs of the same sweep too.
+        trial_s: time spent in trials, of all slots together.
+        failures: the messages of the failed trials, in order.
+        num_good: finished trials that did not fail.
+    """
+
+    elapsed_s: float
+    trial_s: float
+    gpus_per_trial: float
+    num_good: int
+    failures: Sequence[str]
+    best: float | None
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """The sweep is over: `ended_by` is the rule's name, `message` a sentence for people."""
+
+    ended_by: str
+    message: str
+    is_failure: bool = False
+
+
+def judge(progress: Progress, budget: Budget, metric: Metric) -> Verdict | None:
+    """Whether the sweep has to end now, running trials included."""
+    best, target = progress.best, metric.target
+    if best is not None and target is not None and (best == target or metric.goal.better(best, target)):
+        return Verdict("target", f"{metric.name} {best:g} has reached the target {target:g}")
+    if budget.hours is not None and progress.elapsed_s >= budget.hours * 3600:
+        return Verdict("hours", f"the budget of {budget.hours:g} hours is spent")
+    gpu_hours = progress.trial_s * progress.gpus_per_trial / 3600
+    if budget.gpu_hours is not None and gpu_hours >= budget.gpu_hours:
+        return Verdict("gpu_hours", f"the budget of {budget.gpu_hours:g} GPU hours is spent")
+    return _judge_failures(progress, budget)
+
+
+def _judge_failures(progress: Progress, budget: Budget) -> Verdict | None:
+    failures = progress.failures
+    if len(failures) >= ALIKE and not progress.num_good and len(set(failures)) == 1:
+        return Verdict("alike", f"the first {len(failures)} trials all failed alike: {failures[0]}", True)
+    if budget.failed is not None and len(failures) >= budget.failed:
+        return Verdict("failed", f"{len(failures)} trials have failed, as many as budget.failed allows", True)
+    return None

@@ -1,0 +1,272 @@
+"""The terminal of a running sweep: a table that is kept up to date, or lines where the output is no terminal.
+
+Shows what it is handed; knows nothing of where that comes from.
+"""
+
+import json
+import sys
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol, TextIO
+
+import rich.console
+from rich.console import Group, RenderableType
+from rich.live import Live
+from rich.measure import Measurement
+from rich.table import Table
+from rich.text import Text
+
+from tuner.trial import TrialState
+
+REFRESH_S = 0.25
+PROGRESS_S = 30.0
+
+# The lines around the table's rows.
+_FIXED_HEIGHT = 8
+_METRIC_WIDTH = 12
+_WIDE = 100
+_MIN_PARAMS_WIDTH = 16
+
+_NOT_COUNTED = (TrialState.RUNNING, TrialState.PENDING)
+
+
+@dataclass(frozen=True)
+class TrialView:
+    """A trial as the terminal shows it.
+
+    Attributes:
+        step: the last one reported, 0 before the first.
+        value, best: the metric at that step, and at the best step.
+    """
+
+    number: int
+    state: TrialState
+    step: int
+    value: float | None
+    best: float | None
+    params: Mapping[str, Any]
+    elapsed_s: float
+
+
+@dataclass(frozen=True)
+class SweepView:
+    """A sweep at one moment. `remaining_s` is None where nobody can tell; `run_cap` where there is none."""
+
+    running: tuple[TrialView, ...]
+    best: TrialView | None
+    counts: Mapping[TrialState, int]
+    run_cap: int | None
+    elapsed_s: float
+    remaining_s: float | None
+    metric: str
+    slots: int
+
+
+class Console(Protocol):
+    """Where a sweep shows what it does. `update` may be called as often as one likes."""
+
+    def start(self, title: str, subtitle: str) -> None: ...
+
+    def update(self, view: SweepView) -> None: ...
+
+    def event(self, text: str) -> None: ...
+
+    def stop(self) -> None: ...
+
+
+def make_console(file: TextIO | None = None) -> Console:
+    """A live table where `file` (standard output by default) is a terminal, lines elsewhere."""
+    stream = sys.stdout if file is None else file
+    console = rich.console.Console(file=stream)
+    # isatty as well: FORCE_COLOR makes a terminal of a pipe, but it can't move a cursor.
+    if stream.isatty() and console.is_terminal and not console.is_dumb_terminal:
+        return LiveConsole(console)
+    return LineConsole(stream)
+
+
+class LiveConsole:
+    """A table at the bottom of a terminal, events above it."""
+
+    def __init__(self, console: rich.console.Console, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self._console = console
+        self._clock = clock
+        self._live = Live(console=console, auto_refresh=False)
+        self._heading = Text()
+        self._started_at = clock()
+        self._drawn_at = float("-inf")
+        self._view: SweepView | None = None
+
+    def start(self, title: str, subtitle: str) -> None:
+        self._started_at = self._clock()
+        self._heading = Text.assemble((title, "bold"), f"  {subtitle}" if subtitle else "")
+        self._live.start()
+
+    def update(self, view: SweepView) -> None:
+        self._view = view
+        if self._clock() - self._drawn_at >= REFRESH_S:
+            self._draw()
+
+    def event(self, text: str) -> None:
+        line = f"{_stamp(self._clock() - self._started_at)} {text}"
+        self._console.print(Text(line), soft_wrap=True)
+
+    def stop(self) -> None:
+        """Leave the last view on the screen."""
+        if self._live.is_started:
+            self._draw()
+            self._live.stop()
+
+    def _draw(self) -> None:
+        self._drawn_at = self._clock()
+        if self._view is not None:
+            self._live.update(render(self._view, self._heading, self._console), refresh=True)
+
+
+class LineConsole:
+    """One line for each event, and one about the progress now and then: for logs and pipes."""
+
+    def __init__(self, file: TextIO, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self._file = file
+        self._clock = clock
+        self._started_at = self._printed_at = clock()
+        self._view: SweepView | None = None
+
+    def start(self, title: str, subtitle: str) -> None:
+        self._started_at = self._printed_at = self._clock()
+        self.event(f"{title}  {subtitle}".rstrip())
+
+    def update(self, view: SweepView) -> None:
+        self._view = view
+        if self._clock() - self._printed_at >= PROGRESS_S:
+            self._print_progress(view)
+
+    def event(self, text: str) -> None:
+        print(f"{_stamp(self._clock() - self._started_at)} {text}", file=self._file, flush=True)
+
+    def stop(self) -> None:
+        """Print where the sweep stands, if anything was shown since the last time."""
+        if self._view is not None:
+            self._print_progress(self._view)
+
+    def _print_progress(self, view: SweepView) -> None:
+        self._printed_at = self._clock()
+        self._view = None
+        self.event("; ".join(filter(None, [summary(view), _best_line(view)])))
+
+
+def summary(view: SweepView) -> str:
+    """`12/64 trials, 3/4 slots, 9 completed, 2 pruned, 1 failed; 1m 23s, 5m 40s left`."""
+    done = sum(count for state, count in view.counts.items() if state.is_final)
+    parts = [f"{done}{'' if view.run_cap is None else f'/{view.run_cap}'} trials"]
+    parts.append(f"{len(view.running)}/{view.slots} slots")
+    parts += [
+        f"{view.counts[state]} {state.value}"
+        for state in TrialState
+        if view.counts.get(state) and state not in _NOT_COUNTED
+    ]
+    left = "" if view.remaining_s is None else f", {format_seconds(view.remaining_s)} left"
+    return f"{', '.join(parts)}; {format_seconds(view.elapsed_s)}{left}"
+
+
+def render(view: SweepView, heading: Text, console: rich.console.Console) -> Group:
+    """The header, the running trials as far as the screen's height allows, and the best one."""
+    table = _empty_table(_cut(view.metric, _METRIC_WIDTH), gap=1 if console.width < _WIDE else 2)
+    room = max(1, console.height - _FIXED_HEIGHT)
+    shown = view.running if len(view.running) <= room else view.running[: room - 1]
+    for trial in shown:
+        table.add_row(*_cells(trial))
+    if len(shown) < len(view.running):
+        more = f"and {len(view.running) - len(shown)} more"
+        table.add_row("", "", "", "", "", more, style="dim")
+    if view.best is not None:
+        table.add_row(*_cells(view.best, prefix="best "), style="green")
+    return Group(heading, Text(summary(view)), Text(), table)
+
+
+def _empty_table(metric: str, gap: int) -> Table:
+    """Columns with least widths, so that they do not jump when a value gets longer."""
+    table = Table(box=None, expand=True, pad_edge=False, padding=(0, gap, 0, 0), header_style="dim")
+    table.add_column("trial", no_wrap=True, min_width=7)
+    table.add_column("state", no_wrap=True, min_width=9)
+    table.add_column("step", no_wrap=True, min_width=4, justify="right")
+    table.add_column(Text(metric), no_wrap=True, min_width=7, justify="right")
+    table.add_column("best", no_wrap=True, min_width=7, justify="right")
+    table.add_column("parameters", no_wrap=True, ratio=1)
+    table.add_column("time", no_wrap=True, min_width=7, justify="right")
+    return table
+
+
+def _cells(trial: TrialView, prefix: str = "") -> list[RenderableType]:
+    return [
+        f"{prefix}{trial.number}",
+        trial.state.value,
+        str(trial.step or "-"),
+        _number(trial.value),
+        _number(trial.best),
+        _ParamsCell(trial.params),
+        format_seconds(trial.elapsed_s) if trial.elapsed_s else "-",
+    ]
+
+
+class _ParamsCell:
+    """A trial's parameters, as many of them as the column is wide."""
+
+    def __init__(self, params: Mapping[str, Any]) -> None:
+        self._params = params
+
+    def __rich_console__(
+        self, console: rich.console.Console, options: rich.console.ConsoleOptions
+    ) -> rich.console.RenderResult:
+        yield Text(format_params(self._params, options.max_width))
+
+    def __rich_measure__(self, console: rich.console.Console, options: rich.console.ConsoleOptions) -> Measurement:
+        return Measurement(_MIN_PARAMS_WIDTH, options.max_width)
+
+
+def _best_line(view: SweepView) -> str:
+    if view.best is None:
+        return ""
+    best = view.best
+    return f"best {view.metric} {_number(best.best)}, trial {best.number}: {format_params(best.params, 80)}"
+
+
+def format_params(params: Mapping[str, Any], limit: int) -> str:
+    """`lr=0.0123 optimizer=sgd`, at most `limit` characters; whole parameters as long as one fits."""
+    pairs = [f"{name}={_plain(value)}" for name, value in params.items()]
+    line = " ".join(pairs)
+    if len(line) <= limit:
+        return line
+    while pairs and len(" ".join(pairs)) > limit - 2:
+        pairs.pop()
+    return " ".join([*pairs, "…"]) if pairs else _cut(line, limit)
+
+
+def format_seconds(seconds: float) -> str:
+    """`45s`, `1m 23s`, `2h 05m`, `3d 04h`."""
+    whole = max(0, round(seconds))
+    if whole < 60:
+        return f"{whole}s"
+    if whole < 3600:
+        return f"{whole // 60}m {whole % 60:02d}s"
+    if whole < 86400:
+        return f"{whole // 3600}h {whole % 3600 // 60:02d}m"
+    return f"{whole // 86400}d {whole % 86400 // 3600:02d}h"
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.4g}"
+
+
+def _plain(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:.3g}"
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+def _cut(text: str, limit: int) -> str:
+    return text if len(text) <= limit else f"{text[: limit - 1]}…"
+
+
+def _stamp(seconds: float) -> str:
+    return f"[{seconds:6.1f}s]"

@@ -1,0 +1,305 @@
+"""`Trial`, all that a training loop sees of this package; needs no Ray.
+
+The same object serves in this process (`tuner try`) and inside a warm actor: they differ in the `deliver`
+callable that takes the reports, which may raise `StopTrial` to end the loop.
+"""
+
+import math
+import numbers
+import random
+import shutil
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar, cast
+
+import numpy as np
+import torch
+
+from tuner.errors import CheckpointError, MetricError, StepError, StopTrial
+from tuner.trial import Goal, Report
+
+T = TypeVar("T")
+
+STATE_FILE = "state.pt"
+RNG_FILE = "rng.pt"
+
+# Data that outlives trials, by key; one dictionary a process.
+_CACHE: dict[str, Any] = {}
+
+
+@dataclass(frozen=True)
+class Patience:
+    """Ends a trial once its metric has not improved by more than `min_delta` for `steps` reports."""
+
+    steps: int
+    min_delta: float = 0.0
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A metric that a sweep watches. `target` ends the sweep when reached, `patience` a trial."""
+
+    name: str
+    goal: Goal = Goal.MINIMIZE
+    target: float | None = None
+    patience: Patience | None = None
+
+
+class State(dict[str, Any]):
+    """What `Trial.restore` gives back: the dict last saved, and the step it was saved at."""
+
+    def __init__(self, step: int, values: Mapping[str, Any]) -> None:
+        super().__init__(values)
+        self.step = step
+
+
+class Trial:
+    """One trial, handed to `train(trial)`.
+
+    Attributes:
+        params: the configuration; conditional parameters that do not apply are absent.
+        number: 0-based number in the sweep.
+        seed: of this trial; `random`, `numpy` and `torch` are seeded with it before the loop starts.
+        dir: folder of this trial, for files of your own; it exists.
+        device: where `prepare` puts things.
+        rank, world_size: this process among the workers of the trial.
+    """
+
+    rank = 0
+    world_size = 1
+
+    def __init__(
+        self,
+        params: Mapping[str, Any],
+        *,
+        number: int,
+        seed: int,
+        dir: Path,
+        metrics: tuple[Metric, ...],
+        deliver: Callable[[Report], None],
+        restore_from: Path | None = None,
+        device: torch.device | None = None,
+    ) -> None:
+        self.params = dict(params)
+        self.number = number
+        self.seed = seed
+        self.dir = dir
+        self.device = device or torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        self._metrics = metrics
+        self._deliver = deliver
+        self._restore_from = restore_from
+        self._last_step = 0
+        self._time_s = 0.0
+        self._resumed_at = time.monotonic()
+        self._best = metrics[0].goal.worst if metrics else math.nan
+        self._best_step = 0
+
+    def report(self, step: int, metrics: Mapping[str, Any], state: Mapping[str, Any] | None = None) -> None:
+        """Report the metrics of a step, and save `state` as the step's checkpoint if it is given.
+
+        Does not block on the driver, except where an early stopping rule must answer before the next step.
+        Raises `StopTrial` where the trial is to end here: let it pass.
+
+        Args:
+            step: 1-based, increasing.
+            metrics: numbers, or one-element tensors or arrays, by name; the sweep's metric among them.
+            state: tensors, numbers, strings and lists, tuples and dicts of them.
+        """
+        if not _is_step(step) or step <= self._last_step:
+            raise StepError(
+                f"trial.report: step must be a whole number above {self._last_step}, the step reported last; "
+                f"got {step!r}. Steps are 1-based; after trial.restore() go on at state.step + 1."
+            )
+        step = int(step)
+        values = _as_floats(metrics, self._metrics)
+        if state is not None:
+            save_checkpoint(self.dir, step, state, self._elapsed_s())
+        self._last_step = step
+        self._deliver(
+            Report(
+                step=step,
+                metrics=values,
+                time_s=self._elapsed_s(),
+                timestamp=time.time(),
+                has_checkpoint=state is not None,
+            )
+        )
+        self._judge(step, values)
+
+    def restore(self) -> State | None:
+        """The state that this trial saved last, with its `step`; None where it starts afresh.
+
+        Also puts the random generators back to where they stood when the state was saved.
+        """
+        if self._restore_from is None:
+            return None
+        state, rng = load_checkpoint(self._restore_from)
+        _set_rng_state(rng)
+        self._last_step = max(self._last_step, state.step)
+        self._time_s = float(rng["time_s"])
+        self._resumed_at = time.monotonic()
+        return state
+
+    def prepare(self, thing: T) -> T:
+        """Put a module, tensor or collection of them on this trial's device, in place where it can be."""
+        return cast(T, _to_device(thing, self.device))
+
+    def cached(self, key: str, load: Callable[[], T]) -> T:
+        """`load()` once in this process; its later trials share what it returned. Do not change it in place.
+
+        Put what the result depends on into the key.
+        """
+        if key not in _CACHE:
+            _CACHE[key] = load()
+        return cast(T, _CACHE[key])
+
+    def _elapsed_s(self) -> float:
+        return self._time_s + time.monotonic() - self._resumed_at
+
+    def _judge(self, step: int, values: Mapping[str, float]) -> None:
+        """End the trial here where no other trial needs to be asked: a value that is no number, a plateau."""
+        for metric in self._metrics:
+            value = values[metric.name]
+            if not math.isfinite(value):
+                raise NotFinite(f"{metric.name} is {value} at step {step}")
+        patience = self._metrics[0].patience if self._metrics else None
+        if patience is None:
+            return
+        first = self._metrics[0]
+        value = values[first.name]
+        margin = patience.min_delta if first.goal is Goal.MAXIMIZE else -patience.min_delta
+        if first.goal.better(value, self._best + margin):
+            self._best, self._best_step = value, step
+        elif step - self._best_step >= patience.steps:
+            raise Plateau(
+                f"{first.name} has not improved for {step - self._best_step} steps; "
+                f"best {self._best:g} at step {self._best_step}"
+            )
+
+
+class NotFinite(StopTrial):
+    """The metric is NaN or infinite: the trial ends as FAILED(nan)."""
+
+
+class Plateau(StopTrial):
+    """The metric's patience ran out: the trial ends as COMPLETED."""
+
+
+def seed_everything(seed: int) -> None:
+    """Seed `random`, `numpy` and `torch` (all devices)."""
+    random.seed(seed)
+    np.random.seed(seed % 2**32)
+    torch.manual_seed(seed)
+
+
+def checkpoint_path(trial_dir: Path, step: int) -> Path:
+    return trial_dir / "checkpoints" / f"step-{step:04d}"
+
+
+def checkpoint_steps(trial_dir: Path) -> list[int]:
+    """The steps of the whole checkpoints in a trial's folder, ascending."""
+    return sorted(int(path.name.removeprefix("step-")) for path in trial_dir.glob("checkpoints/step-*"))
+
+
+def save_checkpoint(trial_dir: Path, step: int, state: Mapping[str, Any], time_s: float) -> Path:
+    """Write a checkpoint under a temporary name and move it into place; blocks until it is there."""
+    target = checkpoint_path(trial_dir, step)
+    scratch = target.with_name(f".{target.name}.tmp")
+    shutil.rmtree(scratch, ignore_errors=True)
+    scratch.mkdir(parents=True)
+    torch.save(dict(state), scratch / STATE_FILE)
+    torch.save({"step": step, "time_s": time_s, **_rng_state()}, scratch / RNG_FILE)
+    try:
+        # What a reader can't load is refused while the run that made it is still there to be mended.
+        torch.load(scratch / STATE_FILE, weights_only=True, mmap=True, map_location="cpu")
+    except Exception as error:
+        shutil.rmtree(scratch, ignore_errors=True)
+        raise CheckpointError(
+            f"trial.report: state at step {step} can't be read back with weights_only=True ({error}). "
+            "Give tensors, numbers, strings and lists, tuples and dicts of them, such as state_dict()."
+        ) from None
+    if target.exists():
+        shutil.rmtree(target)
+    scratch.replace(target)
+    return target
+
+
+def load_checkpoint(path: Path) -> tuple[State, dict[str, Any]]:
+    """A checkpoint's state (on the CPU) and its random generators' state."""
+    rng = torch.load(path / RNG_FILE, weights_only=True)
+    values = torch.load(path / STATE_FILE, weights_only=True, map_location="cpu")
+    return State(rng["step"], values), rng
+
+
+def clear_cache() -> None:
+    """Forget all that `Trial.cached` holds in this process."""
+    _CACHE.clear()
+
+
+def cached_values() -> list[Any]:
+    """All that `Trial.cached` holds in this process."""
+    return list(_CACHE.values())
+
+
+def _is_step(step: object) -> bool:
+    return isinstance(step, numbers.Integral) and not isinstance(step, bool)
+
+
+def _as_floats(metrics: Mapping[str, Any], wanted: tuple[Metric, ...]) -> dict[str, float]:
+    values: dict[str, float] = {}
+    for name, value in metrics.items():
+        try:
+            if isinstance(value, str | bytes):
+                raise TypeError
+            values[name] = float(value)
+        except (TypeError, ValueError, RuntimeError):
+            shape = getattr(value, "shape", None)
+            given = f"{type(value).__name__} of shape {tuple(shape)}" if shape is not None else repr(value)[:80]
+            raise MetricError(
+                f"trial.report: metric {name!r} must be a number or a one-element tensor; got {given}."
+            ) from None
+    missing = [metric.name for metric in wanted if metric.name not in values]
+    if missing:
+        raise MetricError(
+            f"trial.report: the sweep's metric {', '.join(map(repr, missing))} is not among the reported ones "
+            f"({', '.join(map(repr, values)) or 'none'}). Report it at each step, or change `metric` in the sweep file."
+        )
+    return values
+
+
+def _to_device(thing: Any, device: torch.device) -> Any:
+    if isinstance(thing, torch.nn.Module | torch.Tensor):
+        return thing.to(device)
+    if isinstance(thing, dict):
+        return type(thing)((key, _to_device(value, device)) for key, value in thing.items())
+    if isinstance(thing, list | tuple) and not hasattr(thing, "_fields"):
+        return type(thing)(_to_device(value, device) for value in thing)
+    return thing
+
+
+def _rng_state() -> dict[str, Any]:
+    version, internal, gauss = random.getstate()
+    _, keys, position, has_gauss, cached = np.random.get_state()
+    return {
+        "python": [version, torch.tensor(internal, dtype=torch.int64), gauss],
+        "numpy": [
+            torch.from_numpy(np.asarray(keys).astype(np.int64)),
+            int(position),
+            int(has_gauss),
+            float(cached),
+        ],
+        "torch": torch.get_rng_state(),
+        "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+    }
+
+
+def _set_rng_state(rng: Mapping[str, Any]) -> None:
+    version, internal, gauss = rng["python"]
+    random.setstate((version, tuple(internal.tolist()), gauss))
+    keys, position, has_gauss, cached = rng["numpy"]
+    np.random.set_state(("MT19937", keys.numpy().astype(np.uint32), position, has_gauss, cached))
+    torch.set_rng_state(rng["torch"])
+    if rng["cuda"] and torch.cuda.device_count() == len(rng["cuda"]):
+        torch.cuda.set_rng_state_all(rng["cuda"])

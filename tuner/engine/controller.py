@@ -1,0 +1,218 @@
+"""Ray Tune's control loop, made to take batches of reports and to forget what the study remembers."""
+
+import math
+import time
+from typing import Any
+
+import ray
+from ray.exceptions import OutOfMemoryError as RayOutOfMemoryError
+from ray.exceptions import RayActorError
+from ray.tune.execution.tune_controller import TuneController
+from ray.tune.result import DONE
+
+from tuner.engine.ray_trial import RayTrial
+from tuner.engine.search import StudySearch
+from tuner.engine.session import Batch, Ending, failure
+from tuner.recorder import Recorder
+from tuner.stopping.table import STEP, Stopping
+from tuner.trial import FailureReason, Report, TrialState
+
+# Without a report for this many times its median step, and at least this long, a trial counts as stalled.
+STALL_FACTOR = 10.0
+STALL_MIN_S = 600.0
+
+
+class Controller(TuneController):  # type: ignore[misc]  # Ray's classes are untyped
+    """Runs the trials of a study.
+
+    Against its base it records whole batches before it asks the scheduler about the few reports that matter to
+    it, keeps every actor warm, replaces those that are unfit, retries under the same number, and holds no
+    trial after its end: Ray Tune's own experiment files are not written, the study is the record.
+    """
+
+    def __init__(self, recorder: Recorder, stopping: Stopping, search: StudySearch, slots: int, **kwargs: Any) -> None:
+        self._recorder = recorder
+        self._asking = stopping.asking
+        self._search = search
+        self._slots = slots
+        self._retries = recorder.spec.failures.retries
+        self._is_winding_down = False
+        super().__init__(search_alg=search, scheduler=stopping.scheduler, reuse_actors=True, **kwargs)
+        self._print_trial_errors = False
+        self._max_pending_trials = slots
+
+    def wind_down(self) -> None:
+        """Start no more trials and leave each at its next report, to be resumed; does not block."""
+        self._search.finish("interrupted")
+        self._is_winding_down = True
+        for trial in self._live():
+            if trial.status != trial.RUNNING:
+                self._leave(trial)
+
+    def end_all(self, ended_by: str) -> None:
+        """End the sweep here: trials that are running become STOPPED with what they have reported."""
+        self._search.finish(ended_by)
+        for trial in self._live():
+            trial.ending = Ending(TrialState.STOPPED, message=f"stopped since the sweep ended ({ended_by})")
+            self._search.on_trial_complete(trial.trial_id)
+            self._schedule_trial_stop(trial)
+            self._forget(trial)
+
+    def kill_stalled(self) -> None:
+        """Kill the process of each trial that has not reported for too long; Ray Tune then hears of its end."""
+        for trial in self._live():
+            running = self._recorder.running[trial.number]
+            limit_s = self._stall_limit_s(running.median_step_s())
+            silent_s = time.monotonic() - running.reported_at
+            if trial.status == trial.RUNNING and limit_s is not None and silent_s > limit_s and not trial.killed_for:
+                trial.killed_for = (
+                    f"no report for {silent_s:.0f} s after step {running.last_step} (stall_timeout {limit_s:.0f} s)"
+                )
+                ray.kill(trial.temporary_state.ray_actor)
+
+    def checkpoint(self, force: bool = False, wait: bool = False) -> None:
+        """The study is the record."""
+
+    def add_trial(self, trial: RayTrial) -> None:
+        super().add_trial(trial)
+        if not self._actor_cache._max_num_objects[trial.placement_group_factory]:
+            # Room for every slot's actor, so that none is ended because its next trial comes a moment later.
+            self._actor_cache.increase_max(trial.placement_group_factory, self._slots)
+
+    def cleanup(self) -> None:
+        """End all actors: those that are still training are killed, the others stop by themselves."""
+        for tracked in list(self._actor_manager._live_actors_to_ray_actors_resources):
+            if self._actor_manager._tracked_actors_to_task_futures.get(tracked):
+                ray.kill(self._actor_manager._live_actors_to_ray_actors_resources[tracked][0])
+        super().cleanup()
+
+    def _stall_limit_s(self, median_step_s: float | None) -> float | None:
+        asked = self._recorder.spec.stall_timeout
+        if asked is not None:
+            return asked
+        return None if median_step_s is None else max(STALL_MIN_S, STALL_FACTOR * median_step_s)
+
+    def _live(self) -> list[RayTrial]:
+        return list(self._search.live.values())
+
+    def _mark_trial_to_checkpoint(self, trial: RayTrial) -> None:
+        """The study is the record."""
+
+    def _on_training_result(self, trial: RayTrial, batch: Batch) -> None:
+        self._recorder.report(trial.number, batch.reports)
+        results = [_result(report) for report in batch.reports if self._asking(report.step) and _is_finite(report)]
+        trial.ending = batch.ending
+        if batch.ending is not None and batch.ending.error:
+            self._fail(trial, batch.ending)
+        elif self._is_winding_down and batch.ending is None:
+            self._leave(trial)
+        elif batch.ending is not None:
+            last = self._recorder.running[trial.number].last
+            results = [r for r in results if last is None or r[STEP] != last.step]
+            closing = _result(last) if last and _is_finite(last) else {}
+            self._decide(trial, [*results, {**closing, DONE: True}])
+        elif results:
+            self._decide(trial, results)
+        else:
+            self._schedule_trial_train(trial)
+
+    def _decide(self, trial: RayTrial, results: list[dict[str, Any]]) -> None:
+        self._process_trial_results(trial, results)
+        self._maybe_execute_queued_decision(trial)
+
+    def stop_trial(self, trial: RayTrial) -> None:
+        super().stop_trial(trial)
+        self._forget(trial)
+
+    def _forget(self, trial: RayTrial) -> None:
+        """The driver's memory must not grow with the number of trials."""
+        self._live_trials.discard(trial)
+        for known in (self._stopped_trials, self._failed_trials, self._trials_to_cache):
+            known.discard(trial)
+        if trial in self._trials and trial.is_finished():
+            self._trials.remove(trial)
+
+    def _leave(self, trial: RayTrial) -> None:
+        """Let go of a trial that is to be resumed."""
+        del self._search.live[trial.trial_id]
+        self._recorder.interrupt(trial.number)
+        self._schedule_trial_stop(trial)
+        self._forget(trial)
+
+    def _trial_task_failure(self, trial: RayTrial, exception: Exception) -> None:
+        """Its process died, or a call to it failed; errors of the training loop come as its ending."""
+        if trial.trial_id in self._search.live:
+            self._fail(trial, _ending_of(trial, exception))
+
+    def _fail(self, trial: RayTrial, ending: Ending) -> None:
+        trial.ending = ending
+        running = self._recorder.running[trial.number]
+        retriable = ending.reason is not FailureReason.NAN and not ending.is_fatal
+        if retriable and running.retries < self._retries and not self._is_winding_down:
+            self._retry(trial, ending)
+            return
+        if trial.status == trial.PAUSED:
+            self._set_trial_status(trial, trial.RUNNING)
+        self._scheduler_alg.on_trial_error(self._wrapped(), trial)
+        self._search.on_trial_complete(trial.trial_id, error=True)
+        self._schedule_trial_stop(trial, exception=RuntimeError(ending.message))
+        self._forget(trial)
+        if ending.is_fatal:
+            self._search.finish("metric")
+
+    def _retry(self, trial: RayTrial, ending: Ending) -> None:
+        """Go on with the same trial, from its last checkpoint, in another process."""
+        running = self._recorder.retry(trial.number, ending.message, ending.error)
+        trial.ending, trial.killed_for = None, ""
+        trial.run_metadata.checkpoint_manager._latest_checkpoint_result = None
+        trial.set_config({**trial.config, "restore_step": running.restore_step})
+        self._try_recover(trial, exc=RuntimeError(ending.message))
+
+    def _actor_started(self, tracked_actor: Any, log: str = "STARTED") -> None:
+        # A trial's clock starts with its process, not when it was asked for.
+        number = self._actor_to_trial[tracked_actor].number
+        if number in self._recorder.running:
+            self._recorder.running[number].reported_at = time.monotonic()
+        super()._actor_started(tracked_actor, log)
+
+    def _maybe_reuse_cached_actor(self, trial: RayTrial) -> bool:
+        """An actor that is starting is waited for: it is this slot's, and the cached one is the next trial's."""
+        if trial in self._trial_to_actor and trial not in self._resetting_trials:
+            return False
+        reused: bool = super()._maybe_reuse_cached_actor(trial)
+        return reused
+
+    def _on_trial_reset(self, trial: RayTrial, success: bool) -> None:
+        if success:
+            super()._on_trial_reset(trial, success)
+            return
+        # The actor is not fit for another trial: end it and stage the trial again, in a new one.
+        self._resetting_trials.remove(trial)
+        tracked = self._trial_to_actor.pop(trial)
+        self._actor_to_trial.pop(tracked)
+        trial.set_ray_actor(None)
+        self._remove_actor(tracked)
+        self._unstage_trial_with_resources(trial)
+        self._pending_trials_list.insert(0, trial)
+
+
+def _result(report: Report) -> dict[str, Any]:
+    """A report as Ray Tune's schedulers know it."""
+    return {**report.metrics, STEP: report.step, "time_total_s": report.time_s, DONE: False}
+
+
+def _is_finite(report: Report) -> bool:
+    """A scheduler compares; with NaN every comparison is false, and the trial would run on."""
+    return all(map(math.isfinite, report.metrics.values()))
+
+
+def _ending_of(trial: RayTrial, exception: Exception) -> Ending:
+    """What a failed call to a trial's process tells of the trial."""
+    text = str(exception)
+    if trial.killed_for:
+        return Ending(TrialState.FAILED, FailureReason.TIMEOUT, trial.killed_for, text)
+    if isinstance(exception, RayOutOfMemoryError):
+        return Ending(TrialState.FAILED, FailureReason.OOM, "killed by Ray since memory ran out", text)
+    if isinstance(exception, RayActorError):
+        return Ending(TrialState.FAILED, FailureReason.LOST, "its process died", text)
+    return failure(exception)

@@ -1,0 +1,77 @@
+"""Ray Tune's view of one trial of the study."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from ray.tune import PlacementGroupFactory, Trainable
+from ray.tune.experiment import Trial
+
+from tuner.engine.session import Ending
+
+
+@dataclass
+class NoStorage:
+    """What Ray Tune wants to know of a storage that it is not to write to."""
+
+    experiment_dir_name: str = "tuner"
+    trial_dir_name: str = ""
+    trial_fs_path: str = "tuner"
+    experiment_driver_staging_path: str = ""
+    trial_driver_staging_path: str = ""
+
+    def _update_checkpoint_index(self, metrics: Mapping[str, Any]) -> None:
+        """The study counts the checkpoints."""
+
+
+class RayTrial(Trial):  # type: ignore[misc]  # Ray's classes are untyped
+    """A Ray Tune trial whose files, results and retries are the study's affair.
+
+    Attributes:
+        number: of the trial in the study.
+        ending: how its training loop ended by itself, once it has.
+        killed_for: why this driver has killed its process, where it has.
+    """
+
+    def __init__(
+        self,
+        number: int,
+        params: Mapping[str, Any],
+        restore_step: int,
+        trainable: type[Trainable],
+        bundles: PlacementGroupFactory,
+    ) -> None:
+        self.number = number
+        self.ending: Ending | None = None
+        self.killed_for = ""
+        self._trainable = trainable
+        self._bundles = bundles
+        config = {"number": number, "params": dict(params), "restore_step": restore_step}
+        super().__init__("tuner", config=config, trial_id=f"{number:04d}", storage=NoStorage(), stub=True)
+        self.storage.trial_dir_name = self.trial_id
+
+    def get_trainable_cls(self) -> type[Trainable]:
+        return self._trainable
+
+    def create_placement_group_factory(self) -> None:
+        self.placement_group_factory = self._bundles
+
+    def init_local_path(self) -> None:
+        """Its folder is the study's."""
+
+    def handle_error(self, exc: Exception | None = None) -> None:
+        """Its errors are the study's."""
+
+    def should_recover(self) -> bool:
+        """Retries are decided before Ray Tune hears of the error."""
+        return False
+
+    def set_ray_actor(self, ray_actor: Any) -> None:
+        self.temporary_state.ray_actor = ray_actor
+
+    def set_config(self, config: dict[str, Any]) -> None:
+        """Population based training hands over another trial's config: its number must not come along."""
+        super().set_config({**config, "number": self.number})
+
+    def update_last_result(self, result: dict[str, Any]) -> None:
+        self.run_metadata.last_result = result

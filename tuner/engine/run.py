@@ -1,0 +1,242 @@
+"""Runs a sweep through Ray Tune from its first trial to its last."""
+
+import math
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from types import FrameType
+
+from ray import cloudpickle
+from ray.tune import PlacementGroupFactory
+
+from tuner.budget import Verdict, judge
+from tuner.console import Console, SweepView, TrialView
+from tuner.context import Trial
+from tuner.engine.actor import Job, make_trainable
+from tuner.engine.cluster import connected, node_resources
+from tuner.engine.controller import Controller
+from tuner.engine.plan import plan_slots
+from tuner.engine.ray_trial import NoStorage, RayTrial
+from tuner.engine.search import StudySearch
+from tuner.errors import SpecError
+from tuner.recorder import Recorder, Running
+from tuner.spec import SweepSpec
+from tuner.stopping.replay import replay
+from tuner.stopping.table import Stopping
+from tuner.trial import TrialRecord, TrialState
+
+_VIEW_EVERY_S = 0.25
+_STALL_CHECK_EVERY_S = 1.0
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a run of a sweep came to its end."""
+
+    verdict: Verdict
+    slots: int
+
+
+def run(
+    recorder: Recorder,
+    train: Callable[[Trial], None],
+    stopping: Stopping,
+    console: Console,
+    *,
+    seed: int,
+    run_cap: int | None,
+    address: str | None,
+    verbose: bool,
+) -> Ended:
+    """Run the sweep's trials; blocks until it is over.
+
+    Raises `ResourceError` before the first trial where the cluster can't hold one, KeyboardInterrupt at the second
+    Ctrl-C. What was recorded stays recorded in either case.
+    """
+    spec = recorder.spec
+    with connected(address, verbose=verbose):
+        slots = plan_slots(spec.resources, node_resources(), spec.parallel)
+        job = Job(
+            train=pickled(train),
+            sys_path=tuple(sys.path),
+            folder=str(recorder.folder.resolve()),
+            metrics=spec.metrics,
+            asking=stopping.asking,
+            needs_state=stopping.needs_state,
+            seed=seed,
+            cpus=spec.resources.cpu,
+        )
+        search = StudySearch(recorder, _trial_maker(spec, job), slots, run_cap, stopping.max_iter)
+        controller = Controller(recorder, stopping, search, slots, storage=NoStorage())
+        replay(stopping.scheduler, recorder.study.records(), spec.metrics[0], stopping.asking)
+        try:
+            verdict = _Loop(controller, search, recorder, console, slots, run_cap).run()
+        finally:
+            controller.cleanup()
+    return Ended(verdict, slots)
+
+
+def pickled(train: Callable[[Trial], None]) -> bytes:
+    """The trainable for the actors: by name where they can import it, else whole."""
+    try:
+        data: bytes = cloudpickle.dumps(train)
+    except Exception as error:
+        raise SpecError([f"trainable: {train!r} can't be sent to another process: {error}"]) from None
+    return data
+
+
+def _trial_maker(spec: SweepSpec, job: Job) -> Callable[[Running], RayTrial]:
+    trainable = make_trainable(job)
+    bundle = {"CPU": spec.resources.cpu}
+    if spec.resources.gpu:
+        bundle["GPU"] = spec.resources.gpu
+    bundles = PlacementGroupFactory([bundle])
+    return lambda running: RayTrial(running.number, running.params, running.restore_step, trainable, bundles)
+
+
+class _Loop:
+    """One run of the control loop, with what it shows and what ends it."""
+
+    def __init__(
+        self,
+        controller: Controller,
+        search: StudySearch,
+        recorder: Recorder,
+        console: Console,
+        slots: int,
+        run_cap: int | None,
+    ) -> None:
+        self._controller = controller
+        self._search = search
+        self._recorder = recorder
+        self._console = console
+        self._slots = slots
+        self._run_cap = run_cap
+        self._verdict: Verdict | None = None
+        self._interrupts = 0
+        self._shown_at = self._checked_at = -math.inf
+        self._told_best = recorder.best
+        recorder.on_end = self._tell_end
+
+    def run(self) -> Verdict:
+        with self._handling_interrupts():
+            while not self._controller.is_finished():
+                self._controller.step()
+                self._end_if_due()
+                self._tell_best()
+                self._every(time.monotonic())
+        self._console.update(self._view())
+        return self._verdict or Verdict(self._search.ended_by, _SENTENCES.get(self._search.ended_by, ""))
+
+    def _end_if_due(self) -> None:
+        if self._interrupts and self._verdict is None:
+            self._verdict = Verdict("interrupted", "interrupted")
+            self._console.event("interrupted: running trials end their current step; Ctrl-C again ends at once")
+            self._controller.wind_down()
+        if self._verdict is not None:
+            return
+        spec = self._recorder.spec
+        self._verdict = judge(self._recorder.progress(), spec.budget, spec.metrics[0])
+        if self._verdict is None and self._search.ended_by == "metric":
+            message = "the trainable does not report the sweep's metric"
+            self._verdict = Verdict("metric", message, is_failure=True)
+        if self._verdict is not None:
+            self._console.event(f"the sweep ends: {self._verdict.message}")
+            self._controller.end_all(self._verdict.ended_by)
+
+    def _every(self, now: float) -> None:
+        if now - self._checked_at >= _STALL_CHECK_EVERY_S:
+            self._checked_at = now
+            self._controller.kill_stalled()
+        if now - self._shown_at >= _VIEW_EVERY_S:
+            self._shown_at = now
+            self._console.update(self._view())
+
+    def _tell_best(self) -> None:
+        best = self._recorder.best
+        if best is not None and best != self._told_best:
+            self._told_best = best
+            name = self._recorder.spec.metrics[0].name
+            self._console.event(f"new best: trial {best.number:04d} {name}={best.value:.6g} at step {best.step}")
+
+    def _tell_end(self, record: TrialRecord) -> None:
+        reason = f" ({record.reason.value})" if record.reason else ""
+        message = f": {record.message}" if record.message else ""
+        self._console.event(f"trial {record.number:04d} {record.state.value}{reason}{message}")
+
+    def _view(self) -> SweepView:
+        recorder = self._recorder
+        running = tuple(_trial_view(trial, recorder.spec.metrics[0].name) for trial in recorder.running.values())
+        return SweepView(
+            running=running,
+            best=self._best_view(),
+            counts={**recorder.counts, TrialState.RUNNING: len(running)},
+            run_cap=self._run_cap,
+            elapsed_s=recorder.elapsed_s,
+            remaining_s=self._remaining_s(),
+            metric=recorder.spec.metrics[0].name,
+            slots=self._slots,
+        )
+
+    def _best_view(self) -> TrialView | None:
+        best = self._recorder.best
+        if best is None:
+            return None
+        return TrialView(
+            number=best.number,
+            state=self._recorder.state_of(best.number),
+            step=best.step,
+            value=best.value,
+            best=best.value,
+            params=self._recorder.params_of(best.number),
+            elapsed_s=0.0,
+        )
+
+    def _remaining_s(self) -> float | None:
+        """By the pace so far; the budget's hours are its upper end."""
+        recorder = self._recorder
+        done = sum(recorder.counts.values())
+        pace = [recorder.pace_s * (self._run_cap - done)] if self._run_cap and recorder.pace_s else []
+        hours = recorder.spec.budget.hours
+        left = [hours * 3600 - recorder.elapsed_s] if hours else []
+        return max(0.0, min([*pace, *left])) if pace or left else None
+
+    @contextmanager
+    def _handling_interrupts(self) -> Iterator[None]:
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+
+        def interrupt(number: int, frame: FrameType | None) -> None:
+            self._interrupts += 1
+            if self._interrupts > 1:
+                raise KeyboardInterrupt
+
+        before = {number: signal.signal(number, interrupt) for number in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+
+_SENTENCES = {
+    "run_cap": "run_cap is reached",
+    "space": "every configuration of the grid has been tried",
+}
+
+
+def _trial_view(trial: Running, metric: str) -> TrialView:
+    return TrialView(
+        number=trial.number,
+        state=TrialState.RUNNING,
+        step=trial.last_step,
+        value=trial.last.metrics[metric] if trial.last else None,
+        best=trial.best.metrics[metric] if trial.best else None,
+        params=trial.params,
+        elapsed_s=trial.trained_s,
+    )

@@ -1,0 +1,155 @@
+"""One trial's training loop in a thread of its own, its reports handed out in batches.
+
+The loop does not wait for the driver: a report is queued and the loop goes on. Only at the steps where an early
+stopping rule is asked does it wait until the driver has answered; asking for the next batch is the answer "go on".
+Knows nothing of ray.
+"""
+
+import math
+import threading
+import time
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from tuner.context import NotFinite, Plateau, Trial
+from tuner.errors import StopTrial
+from tuner.stopping.asking import Asking
+from tuner.trial import FailureReason, Report, TrialState
+
+# A batch is handed out this long after the one before it, unless the driver's answer is waited for: at most
+# twenty exchanges a second for a trial, and a stop decided in between is this much late.
+LINGER_S = 0.05
+# A loop that is this many reports ahead of the driver waits for it.
+MAX_QUEUED = 10_000
+
+
+@dataclass(frozen=True)
+class Ending:
+    """How a training loop ended by itself: in a final state, with the traceback of an exception."""
+
+    state: TrialState
+    reason: FailureReason | None = None
+    message: str = ""
+    error: str = ""
+    is_fatal: bool = False
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Reports in order, and the ending where the loop has ended after the last of them."""
+
+    reports: list[Report]
+    ending: Ending | None
+
+
+class Stopped(StopTrial):
+    """The driver has decided to end the trial."""
+
+
+class Session:
+    """Runs `train(trial)` in a thread that starts at once.
+
+    Args:
+        make_trial: makes the trial from the callable that takes its reports; called in the new thread.
+    """
+
+    def __init__(
+        self,
+        train: Callable[[Trial], None],
+        make_trial: Callable[[Callable[[Report], None]], Trial],
+        asking: Asking,
+    ) -> None:
+        self._train = train
+        self._make_trial = make_trial
+        self._asking = asking
+        self._changed = threading.Condition()
+        self._reports: list[Report] = []
+        self._ending: Ending | None = None
+        self._stopping = False
+        # The last step handed out, and the last that the driver has answered.
+        self._handed_out = 0
+        self._answered = 0
+        self._waits_at = 0
+        self._last_batch = 0.0
+        # No daemon: the threads that a trial starts would inherit it, and could not be told from those of libraries,
+        # which ask for it.
+        self.thread = threading.Thread(target=self._run, name="trial", daemon=False)
+        self.thread.start()
+
+    def next_batch(self) -> Batch:
+        """Answer "go on" to the batch before and block until there is another."""
+        with self._changed:
+            self._answered = self._handed_out
+            self._changed.notify_all()
+            self._changed.wait_for(lambda: self._reports or self._ending)
+            self._changed.wait_for(self._is_urgent, timeout=self._last_batch + LINGER_S - time.monotonic())
+            reports, self._reports = self._reports, []
+            if reports:
+                self._handed_out = reports[-1].step
+            self._last_batch = time.monotonic()
+            self._changed.notify_all()
+            return Batch(reports, self._ending)
+
+    def stop(self, timeout_s: float | None = None) -> bool:
+        """End the loop at its next report and wait for it; False if it is still running after the timeout."""
+        with self._changed:
+            self._stopping = True
+            self._changed.notify_all()
+        self.thread.join(timeout_s)
+        return not self.thread.is_alive()
+
+    def _is_urgent(self) -> bool:
+        return self._ending is not None or self._waits_at > self._answered
+
+    def _deliver(self, report: Report) -> None:
+        """Called by the loop, in its thread."""
+        with self._changed:
+            if self._stopping:
+                raise Stopped
+            self._reports.append(report)
+            is_finite = all(map(math.isfinite, report.metrics.values()))
+            if is_finite and self._asking.waits and self._asking(report.step):
+                self._waits_at = report.step
+            if len(self._reports) == 1 or self._waits_at == report.step:
+                self._changed.notify_all()
+            if self._waits_at == report.step:
+                self._changed.wait_for(lambda: self._stopping or self._answered >= report.step)
+            elif len(self._reports) >= MAX_QUEUED:
+                self._changed.wait_for(lambda: self._stopping or not self._reports)
+            if self._stopping:
+                raise Stopped
+
+    def _run(self) -> None:
+        ending = self._outcome()
+        with self._changed:
+            self._ending = ending
+            self._changed.notify_all()
+
+    def _outcome(self) -> Ending:
+        try:
+            self._train(self._make_trial(self._deliver))
+        except NotFinite as error:
+            return Ending(TrialState.FAILED, FailureReason.NAN, str(error))
+        except Plateau as error:
+            return Ending(TrialState.COMPLETED, message=str(error))
+        except StopTrial:
+            return Ending(TrialState.STOPPED)
+        except BaseException as error:
+            return failure(error)
+        return Ending(TrialState.COMPLETED)
+
+
+def failure(error: BaseException) -> Ending:
+    """The ending of a trial that raised."""
+    from tuner.errors import MetricError
+
+    kind = type(error).__name__
+    is_oom = isinstance(error, MemoryError) or kind == "OutOfMemoryError"
+    return Ending(
+        TrialState.FAILED,
+        FailureReason.OOM if is_oom else FailureReason.ERROR,
+        f"{kind}: {error}".splitlines()[0][:300],
+        "".join(traceback.format_exception(error)),
+        is_fatal=isinstance(error, MetricError) and "the sweep's metric" in str(error),
+    )

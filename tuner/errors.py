@@ -1,0 +1,46 @@
+"""Every exception of this package; each one also is the builtin that a caller would expect.
+
+Knows nothing of the rest of the package.
+"""
+
+from collections.abc import Sequence
+
+
+class SpecError(ValueError):
+    """A sweep description with mistakes in it. `problems` holds all of them, one sentence each."""
+
+    def __init__(self, problems: Sequence[str]) -> None:
+        self.problems = tuple(problems)
+        super().__init__("\n".join(self.problems))
+
+
+class MetricError(ValueError):
+    """A report that can't be used: its metric is missing, or a value is no number."""
+
+
+class StepError(ValueError):
+    """A report whose step does not follow the one before it."""
+
+
+class CheckpointError(ValueError):
+    """A state that can't be saved so that `torch.load(..., weights_only=True)` reads it back."""
+
+
+class ResourceError(RuntimeError):
+    """A sweep that asks for more than the cluster has."""
+
+
+class StudyLockedError(RuntimeError):
+    """Another process is running the same sweep."""
+
+
+class StudyNotFoundError(FileNotFoundError):
+    """A folder that holds no sweep."""
+
+
+class StopTrial(BaseException):
+    """Raised by `Trial.report` to unwind a training loop that is to end at this step.
+
+    Derives from `BaseException`, so that an `except Exception` in a training loop does not swallow it;
+    `finally` blocks and context managers run as usual.
+    """

@@ -1,0 +1,183 @@
+"""`Field`, one key of the sweep file: what may stand there, and the sentence that says so where it does not.
+
+The checks and the JSON schema are made from the same tables of fields, so that they can't disagree.
+Knows no key of the sweep file by name.
+"""
+
+import difflib
+import re
+import sys
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+_KINDS = {
+    "string": "a text",
+    "integer": "a whole number",
+    "number": "a number",
+    "array": "a list",
+    "object": "a mapping",
+}
+
+
+@dataclass(frozen=True)
+class Field:
+    """What one key of a mapping may hold.
+
+    Attributes:
+        kind: the type's name in JSON schema, "any" where the reader of the key checks more than one type.
+        about: what the key is for; editors show it.
+        default: stands for an absent key.
+        minimum, above, maximum: bounds of a number; `above` is exclusive.
+        choices: texts that are allowed; beside a number, or instead of any other text.
+        hint: what to say to a text that does not fit, or to a number that is too low.
+    """
+
+    kind: Literal["string", "integer", "number", "array", "object", "any"]
+    about: str
+    required: bool = False
+    default: Any = None
+    minimum: float | None = None
+    above: float | None = None
+    maximum: float | None = None
+    choices: tuple[str, ...] = ()
+    pattern: str = ""
+    hint: str = ""
+
+    def problem(self, where: str, value: Any) -> str | None:
+        """The sentence that refuses `value` at `where`; None where it may stand."""
+        if self._accepts(value):
+            return None
+        return f"{where} must be {self.allowed}; got {shown(value)}{self._advice(value)}."
+
+    def clean(self, value: Any) -> Any:
+        """An accepted value; `1e3` is an int where a whole number is wanted."""
+        return int(value) if self.kind == "integer" and isinstance(value, float) else value
+
+    @property
+    def allowed(self) -> str:
+        if self.choices and self.kind == "string":
+            return f"one of {', '.join(self.choices)}"
+        words = [*self.choices, self._allowed_kind()]
+        return " or ".join(words)
+
+    def json_schema(self) -> dict[str, Any]:
+        """This field in JSON schema, without what stands inside of a list or mapping."""
+        bounds = {"minimum": self.minimum, "exclusiveMinimum": self.above, "maximum": self.maximum}
+        typed: dict[str, Any] = {} if self.kind == "any" else {"type": self.kind}
+        typed |= {key: bound for key, bound in bounds.items() if bound is not None}
+        if self.pattern:
+            typed["pattern"] = f"^(?:{self.pattern})$"
+        if self.choices and self.kind == "string":
+            typed["enum"] = list(self.choices)
+        elif self.choices:
+            typed = {"anyOf": [{"enum": list(self.choices)}, typed]}
+        schema = {"description": self.about, **typed}
+        return schema if self.default is None else {**schema, "default": self.default}
+
+    def _accepts(self, value: Any) -> bool:
+        if self.kind == "any" or (isinstance(value, str) and value in self.choices):
+            return True
+        if self.kind == "string":
+            return isinstance(value, str) and not self.choices and bool(re.fullmatch(self.pattern or ".*", value))
+        if self.kind in ("array", "object"):
+            return isinstance(value, list | tuple if self.kind == "array" else Mapping)
+        if not is_number(value) or (self.kind == "integer" and value != int(value)):
+            return False
+        return not (
+            (self.minimum is not None and value < self.minimum)
+            or (self.above is not None and value <= self.above)
+            or (self.maximum is not None and value > self.maximum)
+        )
+
+    def _allowed_kind(self) -> str:
+        kind = _KINDS[self.kind]
+        low = self.minimum if self.above is None else self.above
+        if low is None:
+            return kind
+        if self.maximum is not None:
+            return f"{kind} {'from' if self.above is None else 'above'} {low:g} up to {self.maximum:g}"
+        return f"{kind} of {low:g} or more" if self.above is None else f"{kind} above {low:g}"
+
+    def _advice(self, value: Any) -> str:
+        if isinstance(value, str) and self.kind in ("number", "integer") and _reads_as_number(value):
+            return ": write the number without quotes"
+        if isinstance(value, str) and self.choices:
+            return did_you_mean(value, self.choices)
+        too_low = self.minimum is not None and is_number(value) and value < self.minimum
+        return f": {self.hint}" if self.hint and (self.kind == "string" or too_low) else ""
+
+
+def read(where: str, node: Any, table: Mapping[str, Field]) -> tuple[dict[str, Any], list[str]]:
+    """The values of a mapping, defaults filled in, and its problems; a value with a problem is left out.
+
+    Args:
+        where: path of the mapping in the file, such as `budget`; empty for the whole file.
+    """
+    if not isinstance(node, Mapping):
+        return {}, [f"{where or 'the sweep'} must be a mapping with {listed(table)}; got {shown(node)}."]
+    problems = unknown_keys(where, node, table)
+    values: dict[str, Any] = {}
+    for key, field in table.items():
+        path = joined(where, key)
+        if key not in node and field.required:
+            problems.append(f"{path} is missing: give {field.about}.")
+        elif key not in node:
+            values[key] = field.default
+        elif found := field.problem(path, node[key]):
+            problems.append(found)
+        else:
+            values[key] = field.clean(node[key])
+    return values, problems
+
+
+def unknown_keys(where: str, node: Mapping[Any, Any], known: Collection[str]) -> list[str]:
+    return [unknown(joined(where, key), key, known, "key") for key in node if key not in known]
+
+
+def unknown(path: str, name: Any, known: Collection[str], noun: str) -> str:
+    return f"{path} is not a known {noun}{did_you_mean(name, known)}; known here: {listed(known)}."
+
+
+def present(values: Mapping[str, Any]) -> dict[str, Any]:
+    """The values that are given: None stands for those that are not."""
+    return {key: value for key, value in values.items() if value is not None}
+
+
+def did_you_mean(name: Any, known: Collection[str]) -> str:
+    """`, did you mean X` for the nearest of the known names; empty where none is near."""
+    near = difflib.get_close_matches(str(name), list(known), n=1)
+    return f", did you mean {near[0]}" if near else ""
+
+
+def is_number(value: Any) -> bool:
+    """Whether it is a finite number; true and false are none."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= sys.float_info.max
+
+
+def shown(value: Any) -> str:
+    """A value as a message shows it: in the file's words, and short."""
+    if value is None:
+        return "nothing"
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, str):
+        return f"the text {value!r}" if len(value) < 80 else f"the text {value[:77]!r}..."
+    text = repr(value)
+    return text if len(text) < 80 else f"{text[:77]}..."
+
+
+def listed(names: Collection[Any]) -> str:
+    return ", ".join(str(name) for name in names)
+
+
+def joined(where: str, key: Any) -> str:
+    return f"{where}.{key}" if where else str(key)
+
+
+def _reads_as_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True

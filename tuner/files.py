@@ -1,0 +1,130 @@
+"""The files of one trial: its parameters, its reports, its error, its checkpoints.
+
+Written by the driver alone, but for the checkpoints, which the trial's process writes. Knows nothing of Ray.
+"""
+
+import json
+import shutil
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from tuner.context import checkpoint_path, checkpoint_steps
+from tuner.trial import Report
+
+PARAMS_FILE = "params.json"
+METRICS_FILE = "metrics.jsonl"
+ERROR_FILE = "error.txt"
+
+_NOT_FINITE = {"nan": "NaN", "inf": "Infinity", "-inf": "-Infinity"}
+
+
+def trial_dir(folder: Path, number: int) -> Path:
+    return folder / "trials" / f"{number:04d}"
+
+
+def write_atomic(path: Path, text: str) -> None:
+    """Write a file under a temporary name and move it over the target."""
+    scratch = path.with_name(f".{path.name}.tmp")
+    scratch.write_text(text, encoding="utf-8")
+    scratch.replace(path)
+
+
+class TrialFiles:
+    """The folder of a trial that is running; created if it is not there."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        folder.mkdir(parents=True, exist_ok=True)
+        self._metrics: BinaryIO | None = None
+
+    def write_params(self, params: Mapping[str, Any]) -> None:
+        write_atomic(self.folder / PARAMS_FILE, json.dumps(dict(params), indent=2) + "\n")
+
+    def append(self, reports: Sequence[Report]) -> None:
+        """Append to `metrics.jsonl`; in the operating system's hands when this returns."""
+        if self._metrics is None:
+            self._metrics = (self.folder / METRICS_FILE).open("ab", buffering=0)
+        self._metrics.write(b"".join(_line(report) for report in reports))
+
+    def rewind(self, last_recorded: int) -> tuple[int, list[Report]]:
+        """Go back to the newest checkpoint that is no newer than step `last_recorded`.
+
+        What was reported after it is cut from `metrics.jsonl`, newer checkpoints are deleted; the trial will
+        report those steps again. Gives the checkpoint's step, 0 where there is none, and the reports kept.
+        """
+        self.close()
+        self.tidy()
+        steps = checkpoint_steps(self.folder)
+        step = max((s for s in steps if s <= last_recorded), default=0)
+        for newer in steps:
+            if newer > step:
+                self.drop_checkpoint(newer)
+        return step, self.cut(step)
+
+    def cut(self, step: int) -> list[Report]:
+        """Cut the reports after `step` from `metrics.jsonl`; those that are kept."""
+        self.close()
+        kept = [report for report in read_reports(self.folder) if report.step <= step]
+        path = self.folder / METRICS_FILE
+        if path.exists():
+            write_atomic(path, b"".join(_line(report) for report in kept).decode())
+        return kept
+
+    def write_error(self, text: str) -> None:
+        """Append to `error.txt`: a trial that is tried again keeps its first error as well."""
+        with (self.folder / ERROR_FILE).open("a", encoding="utf-8") as file:
+            file.write(text.rstrip() + "\n\n")
+
+    def tidy(self) -> None:
+        """Remove what a process that was killed while it saved has left half written."""
+        for scratch in self.folder.glob("checkpoints/.step-*.tmp"):
+            shutil.rmtree(scratch, ignore_errors=True)
+
+    def drop_checkpoint(self, step: int) -> None:
+        shutil.rmtree(checkpoint_path(self.folder, step), ignore_errors=True)
+
+    def close(self) -> None:
+        if self._metrics is not None:
+            self._metrics.close()
+            self._metrics = None
+
+
+def read_reports(folder: Path) -> list[Report]:
+    """All whole lines of a trial's `metrics.jsonl`, in order."""
+    try:
+        text = (folder / METRICS_FILE).read_bytes()
+    except FileNotFoundError:
+        return []
+    return list(_parse(text.splitlines(keepends=True)))
+
+
+def _parse(lines: Iterable[bytes]) -> Iterable[Report]:
+    for line in lines:
+        if not line.endswith(b"\n"):
+            return
+        entry = json.loads(line)
+        yield Report(
+            step=entry["step"],
+            metrics={name: float(value) for name, value in entry["metrics"].items()},
+            time_s=entry["time_s"],
+            timestamp=entry["timestamp"],
+            has_checkpoint=entry["has_checkpoint"],
+        )
+
+
+def _line(report: Report) -> bytes:
+    entry = {
+        "step": report.step,
+        "metrics": dict(report.metrics),
+        "time_s": round(report.time_s, 6),
+        "timestamp": round(report.timestamp, 6),
+        "has_checkpoint": report.has_checkpoint,
+    }
+    try:
+        text = json.dumps(entry, allow_nan=False)
+    except ValueError:
+        # JSON has no word for these; a string that float() reads back is better than a null.
+        entry["metrics"] = {name: _NOT_FINITE.get(str(value), value) for name, value in report.metrics.items()}
+        text = json.dumps(entry)
+    return text.encode() + b"\n"

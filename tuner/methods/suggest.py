@@ -1,0 +1,60 @@
+"""A search space asked from Optuna, define-by-run: a parameter is asked once those it depends on are known."""
+
+import json
+import warnings
+from typing import Any
+
+import optuna
+from optuna.distributions import (
+    BaseDistribution,
+    CategoricalChoiceType,
+    CategoricalDistribution,
+    FloatDistribution,
+    IntDistribution,
+)
+
+from tuner.parameters import Choice, Constant, Float, Int, SearchSpace
+
+
+def suggest(space: SearchSpace, trial: optuna.Trial) -> dict[str, Any]:
+    """A whole configuration; conditional parameters that do not apply are absent."""
+    params: dict[str, Any] = {}
+    for parameter in space.parameters:
+        if not space.is_active(parameter, params):
+            continue
+        domain = parameter.domain
+        if isinstance(domain, Constant):
+            params[parameter.name] = domain.value
+            continue
+        with warnings.catch_warnings():
+            # A known good configuration may name a value that the distribution then holds to a step.
+            warnings.simplefilter("ignore", UserWarning)
+            value = trial._suggest(parameter.name, distribution(domain))
+        params[parameter.name] = from_optuna(domain, value)
+    return params
+
+
+def distribution(domain: Float | Int | Choice) -> BaseDistribution:
+    """The domain as one of Optuna's distributions, which know no steps on a log scale."""
+    if isinstance(domain, Float):
+        step = None if domain.log else domain.step
+        return FloatDistribution(domain.low, domain.high, log=domain.log, step=step)
+    if isinstance(domain, Int):
+        return IntDistribution(domain.low, domain.high, log=domain.log, step=1 if domain.log else domain.step)
+    return CategoricalDistribution([to_optuna(domain, value) for value in domain.values])
+
+
+def to_optuna(domain: Float | Int | Choice, value: Any) -> CategoricalChoiceType:
+    """A value as Optuna stores it: lists and mappings as their JSON."""
+    if isinstance(domain, Choice) and not isinstance(value, str | int | float | bool | None):
+        return json.dumps(value, sort_keys=True)
+    if isinstance(domain, Float):
+        return float(value)
+    return value  # type: ignore[no-any-return]  # a primitive, by the test above
+
+
+def from_optuna(domain: Float | Int | Choice, value: Any) -> Any:
+    """The inverse of `to_optuna`, held to the domain's steps."""
+    if not isinstance(domain, Choice):
+        return domain.nearest(value)
+    return next(choice for choice in domain.values if to_optuna(domain, choice) == value)

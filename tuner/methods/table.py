@@ -1,0 +1,58 @@
+"""The table of methods: a name -> a maker of an Optuna sampler.
+
+A sampler is made afresh for every trial, seeded by the sweep's seed and the trial's number: what is asked for
+depends on the study alone, so a sweep that was killed asks the same as one that was not.
+"""
+
+import hashlib
+import warnings
+from collections.abc import Callable
+
+from optuna.exceptions import ExperimentalWarning
+from optuna.samplers import (
+    BaseSampler,
+    CmaEsSampler,
+    GPSampler,
+    NSGAIISampler,
+    QMCSampler,
+    RandomSampler,
+    TPESampler,
+)
+
+
+def _tpe(seed: int) -> BaseSampler:
+    return TPESampler(seed=seed, multivariate=True, group=True, constant_liar=True, n_startup_trials=10)
+
+
+# Names whose sampler must be the same from trial to trial: a low-discrepancy sequence has one scramble.
+_ONE_SEED = frozenset({"qmc"})
+
+# A grid's sampled rest, if it has one, is sampled at random.
+METHODS: dict[str, Callable[[int], BaseSampler]] = {
+    "grid": lambda seed: RandomSampler(seed=seed),
+    "random": lambda seed: RandomSampler(seed=seed),
+    "bayes": _tpe,
+    "tpe": _tpe,
+    "gp": lambda seed: GPSampler(seed=seed, n_startup_trials=10),
+    "cmaes": lambda seed: CmaEsSampler(seed=seed, n_startup_trials=10, warn_independent_sampling=False),
+    "qmc": lambda seed: QMCSampler(seed=seed, scramble=True, warn_independent_sampling=False),
+    "nsgaii": lambda seed: NSGAIISampler(seed=seed),
+}
+
+
+def make_sampler(method: str, seed: int, number: int) -> BaseSampler:
+    """The sampler that chooses trial `number` of a sweep with this seed.
+
+    Raises ValueError for an unknown method.
+    """
+    if method not in METHODS:
+        raise ValueError(f"method: {method!r} is not one of {', '.join(METHODS)}")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ExperimentalWarning)
+        return METHODS[method](seed if method in _ONE_SEED else derive_seed(seed, number))
+
+
+def derive_seed(seed: int, number: int) -> int:
+    """A 32-bit seed for trial `number`, unrelated to those of its neighbours."""
+    digest = hashlib.blake2b(f"{seed}/{number}".encode(), digest_size=4).digest()
+    return int.from_bytes(digest, "little")

@@ -1,0 +1,257 @@
+"""`SearchSpace`, the parameters of a sweep and the conditions between them: sample, check, enumerate.
+
+Knows nothing of methods, trials or the rest of the sweep file.
+"""
+
+import random
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from tuner.domains import MAX_GRID_VALUES, Choice, Constant, Domain, Float, Int, is_plain, parse_domain, same
+from tuner.errors import SpecError
+from tuner.fields import listed, shown, unknown
+
+__all__ = ["Choice", "Constant", "Domain", "Float", "Int", "Parameter", "SearchSpace"]
+
+ROOT = "parameters"
+
+# Which values of which other parameters a parameter exists with.
+Conditions = Mapping[str, tuple[Any, ...]]
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """A named domain. `when` maps another parameter's name to the values of it with which this one exists."""
+
+    name: str
+    domain: Domain
+    when: Conditions = field(default_factory=dict, hash=False)
+
+    @property
+    def is_grid(self) -> bool:
+        return isinstance(self.domain, Choice) and self.domain.grid
+
+    @property
+    def is_sampled(self) -> bool:
+        return not self.is_grid and not isinstance(self.domain, Constant)
+
+    def to_dict(self) -> dict[str, Any]:
+        when = {name: list(values) for name, values in self.when.items()}
+        return self.domain.to_dict() | ({"when": when} if when else {})
+
+
+@dataclass(frozen=True)
+class SearchSpace:
+    """The parameters of a sweep, each after those that its `when` names, otherwise as given."""
+
+    parameters: tuple[Parameter, ...]
+
+    def __post_init__(self) -> None:
+        by_name = {parameter.name: parameter for parameter in self.parameters}
+        whens = {name: parameter.when for name, parameter in by_name.items()}
+        problems = _condition_problems(whens, {name: item.domain for name, item in by_name.items()})
+        order, circles = _dependency_order(whens)
+        problems += circles
+        if len(by_name) < len(self.parameters):
+            names = listed([parameter.name for parameter in self.parameters])
+            problems.append(f"{ROOT} names a parameter more than once: {names}; rename one.")
+        if problems:
+            raise SpecError(problems)
+        object.__setattr__(self, "parameters", tuple(by_name[name] for name in order))
+
+    @classmethod
+    def from_dict(cls, mapping: Any) -> "SearchSpace":
+        """Read the `parameters` of a sweep file. Raises `SpecError` with all problems at once."""
+        if not isinstance(mapping, Mapping) or not mapping:
+            given = "an empty mapping" if mapping == {} else shown(mapping)
+            raise SpecError([f"{ROOT} must map at least one name to its values; got {given}."])
+        domains: dict[str, Domain | None] = {}
+        whens: dict[str, Conditions] = {}
+        problems: list[str] = []
+        for name, node in mapping.items():
+            path = f"{ROOT}.{name}"
+            if not isinstance(name, str) or not name:
+                problems.append(f"{path} must have a text as its name; got {shown(name)}: put it in quotes.")
+                continue
+            domains[name], found = parse_domain(path, node)
+            when = node.get("when", {}) if isinstance(node, Mapping) else {}
+            whens[name], in_when = _parse_when(f"{path}.when", when)
+            problems += found + in_when
+        problems += _condition_problems(whens, domains) + _dependency_order(whens)[1]
+        if problems:
+            raise SpecError(problems)
+        return cls(tuple(Parameter(name, domain, whens[name]) for name, domain in domains.items() if domain))
+
+    def to_dict(self) -> dict[str, Any]:
+        """The `parameters` of a sweep file that `from_dict` reads back as an equal space."""
+        return {parameter.name: parameter.to_dict() for parameter in self.parameters}
+
+    def sample(self, rng: random.Random) -> dict[str, Any]:
+        """A configuration with each parameter drawn independently; those that do not apply are absent."""
+        return self.complete({}, rng)
+
+    def complete(self, chosen: Mapping[str, Any], rng: random.Random) -> dict[str, Any]:
+        """A configuration with the chosen values and the rest sampled; those that do not apply are absent."""
+        params: dict[str, Any] = {}
+        for parameter in self.parameters:
+            name = parameter.name
+            if self.is_active(parameter, params):
+                params[name] = chosen[name] if name in chosen else parameter.domain.sample(rng)
+        return params
+
+    def is_active(self, parameter: Parameter, params: Mapping[str, Any]) -> bool:
+        """Whether all of its conditions hold; an absent parent counts as one that does not apply."""
+        return all(
+            name in params and any(same(params[name], value) for value in allowed)
+            for name, allowed in parameter.when.items()
+        )
+
+    def problems_of(self, params: Mapping[str, Any]) -> list[str]:
+        """What is wrong with a configuration that a user gave; each sentence starts with a parameter's name.
+
+        A parameter that is missing is no problem: it will be sampled.
+        """
+        known = [parameter.name for parameter in self.parameters]
+        problems = [unknown(name, name, known, "parameter") for name in params if name not in known]
+        settled: dict[str, Any] = {}
+        for parameter in self.parameters:
+            if parameter.name in params:
+                settled[parameter.name] = params[parameter.name]
+                problems += self._problems_of_one(parameter, settled)
+            elif isinstance(parameter.domain, Constant) and self.is_active(parameter, settled):
+                settled[parameter.name] = parameter.domain.value
+        return problems
+
+    def grid_cells(self) -> list[dict[str, Any]]:
+        """All combinations of the grid parameters, those that do not apply absent; `[{}]` without any.
+
+        A grid parameter whose `when` hangs on a sampled one is left out; `grid_problems` names it.
+        """
+        cells: list[dict[str, Any]] = [{}]
+        for parameter in self.parameters:
+            if not parameter.is_sampled:
+                cells = [longer for cell in cells for longer in self._extended(cell, parameter)]
+        grid = {parameter.name for parameter in self.parameters if parameter.is_grid}
+        return [{name: value for name, value in cell.items() if name in grid} for cell in cells]
+
+    def grid_problems(self) -> list[str]:
+        """Grid parameters that can't be crossed with the rest, since they hang on a sampled one."""
+        loose: set[str] = set()
+        problems: list[str] = []
+        for parameter in self.parameters:
+            parents = sorted(loose.intersection(parameter.when))
+            if parameter.is_grid and parents:
+                problems.append(
+                    f"{ROOT}.{parameter.name}.grid hangs on {listed(parents)}, which is sampled: "
+                    f"make {listed(parents)} a grid as well, or give `values` in place of `grid`."
+                )
+            if parameter.is_sampled or parents:
+                loose.add(parameter.name)
+        return problems
+
+    def as_grid(self) -> "SearchSpace":
+        """This space for method grid: every choice, and every range that can be listed, becomes a grid.
+
+        Raises `SpecError` that names each range which can't be listed.
+        """
+        domains = {parameter.name: _as_grid(parameter.domain) for parameter in self.parameters}
+        problems = [
+            f"{ROOT}.{parameter.name} is {_unlisted(parameter.domain)}, and method grid needs a finite list: "
+            "give `values`, or `distribution: q_uniform` with `q`."
+            for parameter in self.parameters
+            if domains[parameter.name] is None
+        ]
+        if problems:
+            raise SpecError(problems)
+        grid = ((parameter, domains[parameter.name]) for parameter in self.parameters)
+        return SearchSpace(tuple(Parameter(old.name, domain, old.when) for old, domain in grid if domain))
+
+    @property
+    def is_finite(self) -> bool:
+        """Whether nothing is sampled, so that `grid_cells` is all there is."""
+        return not any(parameter.is_sampled for parameter in self.parameters)
+
+    def _problems_of_one(self, parameter: Parameter, params: Mapping[str, Any]) -> list[str]:
+        name, value = parameter.name, params[parameter.name]
+        if not parameter.domain.contains(value):
+            return [f"{name} must be {parameter.domain.describe()}; got {shown(value)}."]
+        if not self.is_active(parameter, params):
+            return [f"{name} exists only when {_conditions(parameter.when)}: set that as well, or remove {name}."]
+        return []
+
+    def _extended(self, cell: dict[str, Any], parameter: Parameter) -> list[dict[str, Any]]:
+        if not self.is_active(parameter, cell):
+            return [cell]
+        if isinstance(parameter.domain, Choice):
+            return [{**cell, parameter.name: value} for value in parameter.domain.values]
+        return [{**cell, parameter.name: parameter.domain.to_dict()["value"]}]
+
+
+def _as_grid(domain: Domain) -> Domain | None:
+    if isinstance(domain, Constant):
+        return domain
+    values = domain.values if isinstance(domain, Choice) else domain.grid_values()
+    return None if values is None else Choice(tuple(values), grid=True)
+
+
+def _unlisted(domain: Domain) -> str:
+    if isinstance(domain, Float) and domain.step is None:
+        return "a continuous range"
+    return f"a range of more than {MAX_GRID_VALUES} values"
+
+
+def _parse_when(path: str, node: Any) -> tuple[Conditions, list[str]]:
+    if not isinstance(node, Mapping):
+        return {}, [f"{path} must map other parameters' names to values, as {{optimizer: sgd}}; got {shown(node)}."]
+    when: dict[str, tuple[Any, ...]] = {}
+    problems: list[str] = []
+    for name, allowed in node.items():
+        when[name] = tuple(allowed) if isinstance(allowed, list | tuple) else (allowed,)
+        if not when[name]:
+            problems.append(f"{path}.{name} is an empty list: give at least one value.")
+    return when, problems
+
+
+def _condition_problems(whens: Mapping[str, Conditions], domains: Mapping[str, Domain | None]) -> list[str]:
+    problems: list[str] = []
+    for name, when in whens.items():
+        for parent, allowed in when.items():
+            path = f"{ROOT}.{name}.when.{parent}"
+            if parent not in domains:
+                problems.append(unknown(path, parent, domains, "parameter"))
+            else:
+                problems += _outside(path, domains[parent], parent, allowed)
+    return problems
+
+
+def _outside(path: str, domain: Domain | None, parent: str, allowed: Sequence[Any]) -> list[str]:
+    """The values of a condition that its parent never takes; none where the parent itself has problems."""
+    return [
+        f"{path} names {shown(value)}, but {parent} is {domain.describe()}."
+        for value in allowed
+        if domain is not None and not (is_plain(value) and domain.contains(value))
+    ]
+
+
+def _dependency_order(whens: Mapping[str, Conditions]) -> tuple[list[str], list[str]]:
+    """Names with parents first, otherwise as given; and a problem for each circle."""
+    order: list[str] = []
+    circles: list[str] = []
+
+    def visit(name: str, path: tuple[str, ...]) -> None:
+        if name in path:
+            circle = " -> ".join([*path[path.index(name) :], name])
+            circles.append(f"{ROOT}.{name}.when goes round in a circle: {circle}; remove one of these conditions.")
+        elif name in whens and name not in order:
+            for parent in whens[name]:
+                visit(parent, (*path, name))
+            order.append(name)
+
+    for name in whens:
+        visit(name, ())
+    return order, circles
+
+
+def _conditions(when: Conditions) -> str:
+    return " and ".join(f"{name} is {' or '.join(map(str, values))}" for name, values in when.items())

@@ -1,0 +1,360 @@
+"""Writes down what happens in a sweep: the study first, then the trials' files, TensorBoard and `best/`.
+
+The engine calls it from one thread and holds no state of its own that would have to survive. Knows nothing of Ray.
+"""
+
+import json
+import math
+import shutil
+import statistics
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from optuna.samplers import BaseSampler
+
+from tuner.budget import Progress
+from tuner.context import RNG_FILE, STATE_FILE, checkpoint_path, checkpoint_steps
+from tuner.files import TrialFiles, read_reports, trial_dir, write_atomic
+from tuner.retention import Candidate, needless_after, needless_while_running
+from tuner.spec import SweepSpec
+from tuner.study import Study
+from tuner.tensorboard import EventLog
+from tuner.trial import FailureReason, Report, TrialRecord, TrialState
+
+
+@dataclass
+class Running:
+    """A trial that was asked for and has not ended."""
+
+    number: int
+    params: Mapping[str, Any]
+    files: TrialFiles
+    log: EventLog
+    restore_step: int = 0
+    last: Report | None = None
+    best: Report | None = None
+    curve: dict[int, float] = field(default_factory=dict)
+    retries: int = 0
+    trained_s: float = 0.0
+    reported_at: float = field(default_factory=time.monotonic)
+    # Between reports of this process, the latest only.
+    step_times_s: list[float] = field(default_factory=list)
+
+    @property
+    def last_step(self) -> int:
+        return self.last.step if self.last else 0
+
+    def median_step_s(self) -> float | None:
+        return statistics.median(self.step_times_s) if self.step_times_s else None
+
+
+@dataclass(frozen=True)
+class Best:
+    """The best step that any trial has reached, whatever became of the trial later."""
+
+    number: int
+    step: int
+    value: float
+
+
+class Recorder:
+    """The record of a sweep that is running.
+
+    Args:
+        folder: the run folder.
+        method: the method's name, or the sampler instance that takes its place.
+
+    Attributes:
+        running: trials that were asked for and have not ended, by number.
+        counts: of the finished trials, by state.
+        on_end: called with the record of each trial that ends.
+    """
+
+    def __init__(self, folder: Path, spec: SweepSpec, study: Study, method: str | BaseSampler, seed: int) -> None:
+        self.folder = folder
+        self.spec = spec
+        self.study = study
+        self.running: dict[int, Running] = {}
+        self.counts: Counter[TrialState] = Counter()
+        self.best: Best | None = None
+        self.on_end: Callable[[TrialRecord], None] = lambda record: None
+        self._method, self._seed = method, seed
+        self._goal = spec.metrics[0].goal
+        self._failures: list[str] = []
+        self._trial_s = 0.0
+        self._checkpoints: dict[tuple[int, int], Candidate] = {}
+        self._final: dict[int, TrialState] = {}
+        # Trials that may have saved once more before the decision to stop reached them.
+        self._cut_short: list[int] = []
+        self._started_at = time.monotonic()
+        self._ended = 0
+        self._params_of_best: dict[int, Mapping[str, Any]] = {}
+        self._elapsed_before_s = float(study.summary().get("elapsed_s", 0.0))
+        for record in study.records():
+            self._remember(record)
+
+    @property
+    def elapsed_s(self) -> float:
+        return self._elapsed_before_s + time.monotonic() - self._started_at
+
+    @property
+    def num_asked(self) -> int:
+        return self.study.num_trials
+
+    def progress(self) -> Progress:
+        good = self.counts[TrialState.COMPLETED] + self.counts[TrialState.PRUNED]
+        return Progress(
+            elapsed_s=self.elapsed_s,
+            trial_s=self._trial_s + sum(running.trained_s for running in self.running.values()),
+            gpus_per_trial=self.spec.resources.gpu * self.spec.resources.workers,
+            num_good=good + sum(running.last is not None for running in self.running.values()),
+            failures=self._failures,
+            best=self.best.value if self.best else None,
+        )
+
+    @property
+    def pace_s(self) -> float | None:
+        """Seconds of wall time for each trial that has ended since this process took over."""
+        return (time.monotonic() - self._started_at) / self._ended if self._ended else None
+
+    def state_of(self, number: int) -> TrialState:
+        return self._final.get(number, TrialState.RUNNING)
+
+    def params_of(self, number: int) -> Mapping[str, Any]:
+        if number in self.running:
+            return self.running[number].params
+        if number not in self._params_of_best:
+            self._params_of_best = {number: self.study.record(number).params}
+        return self._params_of_best[number]
+
+    def ask(self) -> Running | None:
+        """The next trial, its folder ready; None where the space has been asked for whole."""
+        asked = self.study.ask(self._method, self._seed, self.spec.start_with)
+        if asked is None:
+            return None
+        files = TrialFiles(trial_dir(self.folder, asked.number))
+        running = Running(asked.number, asked.params, files, self._event_log(asked.number))
+        self.running[asked.number] = running
+        files.write_params(asked.params)
+        if asked.resumed:
+            self._rewind(running, self.study.record(asked.number).curve)
+        else:
+            running.log.start(asked.params)
+        return running
+
+    def report(self, number: int, reports: Sequence[Report]) -> None:
+        """Record a batch of a running trial's reports."""
+        if not reports:
+            return
+        running = self.running[number]
+        if reports[0].step <= running.last_step:
+            # It took over another trial's state and goes on from there: its own later steps are undone.
+            self._cut(running, reports[0].step - 1)
+        self.study.report(number, reports)
+        running.files.append(reports)
+        running.log.add(reports)
+        now = time.monotonic()
+        step_s = (now - running.reported_at) / len(reports)
+        running.step_times_s = [*running.step_times_s[-20:], step_s]
+        running.reported_at = now
+        for report in reports:
+            self._follow(running, report)
+        self._drop_while_running(running)
+
+    def finish(
+        self,
+        number: int,
+        state: TrialState,
+        reason: FailureReason | None = None,
+        message: str = "",
+        error: str = "",
+    ) -> None:
+        """End a trial in a final state. A trial that reported nothing can't be COMPLETED: it is FAILED."""
+        running = self.running.pop(number)
+        if state is TrialState.COMPLETED and running.last is None:
+            state, reason = TrialState.FAILED, FailureReason.ERROR
+            message = "the trainable returned without a single trial.report"
+        if error:
+            running.files.write_error(error)
+        self.study.tell(
+            number,
+            state,
+            values=self._values(running) if state is TrialState.COMPLETED else None,
+            reason=reason,
+            message=message,
+            last_step=running.last_step,
+            duration_s=running.trained_s,
+        )
+        running.log.end(state)
+        running.log.close()
+        running.files.close()
+        running.files.tidy()
+        self._ended += 1
+        if state in (TrialState.PRUNED, TrialState.STOPPED):
+            self._cut_short.append(number)
+        self._remember_end(number, state, message, running.trained_s)
+        self._drop_after()
+        self.on_end(self.study.record(number))
+        if self.best and self.best.number == number:
+            self.write_best()
+
+    def retry(self, number: int, message: str, error: str) -> Running:
+        """Take a failed attempt back to its last checkpoint; the trial goes on under the same number."""
+        running = self.running[number]
+        running.retries += 1
+        running.files.write_error(error or message)
+        self._rewind(running, dict(running.curve))
+        return running
+
+    def interrupt(self, number: int) -> None:
+        """Leave a trial as it is, to be gone on with when the sweep is resumed."""
+        running = self.running.pop(number)
+        running.log.close()
+        running.files.close()
+        self.study.interrupt(number)
+
+    def write_best(self) -> None:
+        """Make `best/` anew: the best step's checkpoint, its parameters and metrics, how to run it again."""
+        if self.best is None:
+            return
+        source = trial_dir(self.folder, self.best.number)
+        scratch, target = self.folder / ".best.tmp", self.folder / "best"
+        shutil.rmtree(scratch, ignore_errors=True)
+        scratch.mkdir()
+        checkpoint = checkpoint_path(source, self.best.step)
+        if checkpoint.exists():
+            for name in (STATE_FILE, RNG_FILE):
+                shutil.copyfile(checkpoint / name, scratch / name)
+        params = json.loads((source / "params.json").read_text())
+        report = next((r for r in read_reports(source) if r.step == self.best.step), None)
+        write_atomic(scratch / "params.json", json.dumps(params, indent=2) + "\n")
+        best = {
+            "trial": self.best.number,
+            "step": self.best.step,
+            "metrics": dict(report.metrics) if report else {},
+            "checkpoint": checkpoint.exists(),
+            "rerun": rerun_command(self.folder, self.best.number),
+        }
+        write_atomic(scratch / "best.json", json.dumps(best, indent=2) + "\n")
+        shutil.rmtree(target, ignore_errors=True)
+        scratch.replace(target)
+
+    def close(self, summary: Mapping[str, Any]) -> None:
+        """Keep the summary; trials that are still running are left to be resumed."""
+        for number in list(self.running):
+            self.interrupt(number)
+        for number in self._cut_short:
+            self._drop_late(number)
+        self.study.set_summary({**summary, "elapsed_s": self.elapsed_s})
+        self.study.close()
+
+    def _event_log(self, number: int) -> EventLog:
+        return EventLog(self.folder / "tensorboard" / f"{number:04d}", self.spec.parameters)
+
+    def _follow(self, running: Running, report: Report) -> None:
+        value = report.metrics[self.spec.metrics[0].name]
+        running.trained_s += max(0.0, report.time_s - (running.last.time_s if running.last else 0.0))
+        running.last = report
+        running.curve[report.step] = value
+        if value == value and (
+            running.best is None or self._goal.better(value, running.best.metrics[self.spec.metrics[0].name])
+        ):
+            running.best = report
+        if report.has_checkpoint:
+            key = (running.number, report.step)
+            size = _size(checkpoint_path(running.files.folder, report.step))
+            self._checkpoints[key] = Candidate(*key, value, size)
+        self._offer(running.number, report.step, value)
+
+    def _offer(self, number: int, step: int, value: float) -> None:
+        if math.isfinite(value) and (self.best is None or self._goal.better(value, self.best.value)):
+            self.best = Best(number, step, value)
+
+    def _rewind(self, running: Running, recorded: Mapping[int, float]) -> None:
+        step, kept = running.files.rewind(max(recorded, default=0))
+        running.restore_step = step
+        self._restart_from(running, kept)
+
+    def _cut(self, running: Running, step: int) -> None:
+        self._restart_from(running, running.files.cut(step))
+
+    def _restart_from(self, running: Running, kept: Sequence[Report]) -> None:
+        """Take the record of a running trial back to these reports."""
+        running.log.close()
+        self._checkpoints = {key: c for key, c in self._checkpoints.items() if key[0] != running.number}
+        running.last = running.best = None
+        running.trained_s, running.curve, running.step_times_s = 0.0, {}, []
+        running.reported_at = time.monotonic()
+        for report in kept:
+            self._follow(running, report)
+        on_disk = set(checkpoint_steps(running.files.folder))
+        self._checkpoints = {
+            key: c for key, c in self._checkpoints.items() if key[0] != running.number or key[1] in on_disk
+        }
+        path = self.folder / "tensorboard" / f"{running.number:04d}"
+        EventLog.rewrite(path, running.params, kept, space=self.spec.parameters)
+        running.log = self._event_log(running.number)
+
+    def _values(self, running: Running) -> list[float]:
+        """What the study is told: the best of the curve; with several metrics those of the last step."""
+        report = running.last if len(self.spec.metrics) > 1 else running.best
+        assert report is not None
+        return [report.metrics[metric.name] for metric in self.spec.metrics]
+
+    def _drop_while_running(self, running: Running) -> None:
+        own = [c for key, c in self._checkpoints.items() if key[0] == running.number]
+        for step in needless_while_running(own, self.spec.checkpoints.keep, self._goal):
+            running.files.drop_checkpoint(step)
+            del self._checkpoints[running.number, step]
+
+    def _drop_after(self) -> None:
+        rule = self.spec.checkpoints
+        needless = needless_after(
+            list(self._checkpoints.values()),
+            self._final,
+            rule.keep,
+            None if rule.max_gb is None else rule.max_gb * 2**30,
+            self._goal,
+        )
+        for number, step in needless:
+            shutil.rmtree(checkpoint_path(trial_dir(self.folder, number), step), ignore_errors=True)
+            del self._checkpoints[number, step]
+
+    def _drop_late(self, number: int) -> None:
+        files = TrialFiles(trial_dir(self.folder, number))
+        files.tidy()
+        for step in checkpoint_steps(files.folder):
+            if (number, step) not in self._checkpoints:
+                files.drop_checkpoint(step)
+
+    def _remember(self, record: TrialRecord) -> None:
+        """Take up what an earlier run of this sweep recorded."""
+        if not record.state.is_final:
+            return
+        self._remember_end(record.number, record.state, record.message, record.duration_s)
+        for step, value in record.curve.items():
+            self._offer(record.number, step, value)
+        folder = trial_dir(self.folder, record.number)
+        for step in checkpoint_steps(folder):
+            value = record.curve.get(step, float("nan"))
+            size = _size(checkpoint_path(folder, step))
+            self._checkpoints[record.number, step] = Candidate(record.number, step, value, size)
+
+    def _remember_end(self, number: int, state: TrialState, message: str, trained_s: float) -> None:
+        self.counts[state] += 1
+        self._final[number] = state
+        self._trial_s += trained_s
+        if state is TrialState.FAILED:
+            self._failures.append(message)
+
+
+def rerun_command(folder: Path, number: int) -> str:
+    return f"tuner try {folder / 'sweep.yaml'} --params {trial_dir(folder, number) / 'params.json'}"
+
+
+def _size(path: Path) -> int:
+    return sum(file.stat().st_size for file in path.glob("*"))

@@ -1,0 +1,211 @@
+"""Reads a run folder: its trials, the best of them, their curves. Works while the sweep runs as well."""
+
+import json
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+import pandas as pd
+from ruamel.yaml import YAML
+
+from tuner.context import checkpoint_path
+from tuner.errors import StudyNotFoundError
+from tuner.files import ERROR_FILE, read_reports, trial_dir
+from tuner.lock import is_locked
+from tuner.spec import SweepSpec
+from tuner.study import Study
+from tuner.trial import Report, TrialRecord, TrialState
+
+SPEC_FILE = "sweep.yaml"
+PROVENANCE = "provenance"
+
+
+@dataclass(frozen=True)
+class Best:
+    """The best step of a sweep, over the whole curves of all trials.
+
+    Attributes:
+        checkpoint: its folder, None where no state was saved at that step.
+    """
+
+    trial: TrialRecord
+    step: int
+    value: float
+    metrics: Mapping[str, float]
+    checkpoint: Path | None
+
+
+class Results:
+    """The results of a sweep as they are at this moment.
+
+    Raises `StudyNotFoundError` where the folder holds none.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.spec, self.provenance = read_spec(folder)
+        study = Study(
+            folder,
+            self.provenance["study"],
+            self.provenance.get("storage"),
+            self.spec.metrics,
+            self.spec.parameters,
+            write=False,
+        )
+        self.trials: list[TrialRecord] = study.records()
+        self.summary: dict[str, Any] = study.summary()
+        study.close()
+
+    @classmethod
+    def read(cls, folder: Path | str) -> Self:
+        return cls(Path(folder))
+
+    @property
+    def best(self) -> Best | None:
+        """None until a trial has reported a finite value."""
+        goal = self.spec.metrics[0].goal
+        found: tuple[TrialRecord, int] | None = None
+        for trial in self.trials:
+            step = trial.best_step(goal)
+            if step is not None and (found is None or goal.better(trial.curve[step], found[0].curve[found[1]])):
+                found = (trial, step)
+        if found is None:
+            return None
+        trial, step = found
+        folder = trial_dir(self.folder, trial.number)
+        report = next((r for r in read_reports(folder) if r.step == step), None)
+        checkpoint = checkpoint_path(folder, step)
+        return Best(
+            trial,
+            step,
+            trial.curve[step],
+            dict(report.metrics) if report else {},
+            checkpoint if checkpoint.exists() else None,
+        )
+
+    @property
+    def pareto_front(self) -> list[TrialRecord]:
+        """Completed trials that no other one beats in every metric; with one metric the best alone."""
+        goals = [metric.goal for metric in self.spec.metrics]
+        done = [trial for trial in self.trials if len(trial.values) == len(goals)]
+
+        def beats(a: TrialRecord, b: TrialRecord) -> bool:
+            pairs = list(zip(goals, a.values, b.values, strict=True))
+            return not any(goal.better(y, x) for goal, x, y in pairs) and any(goal.better(x, y) for goal, x, y in pairs)
+
+        return [trial for trial in done if not any(beats(other, trial) for other in done)]
+
+    @property
+    def is_running(self) -> bool:
+        return is_locked(self.folder)
+
+    def counts(self) -> dict[str, int]:
+        counts = Counter(trial.state for trial in self.trials)
+        return {state.value: counts[state] for state in TrialState if counts[state]}
+
+    def curve(self, number: int) -> list[Report]:
+        """Every report of a trial."""
+        return read_reports(trial_dir(self.folder, number))
+
+    def error(self, number: int) -> str:
+        """The traceback of a trial that failed, empty where there is none."""
+        path = trial_dir(self.folder, number) / ERROR_FILE
+        return path.read_text(encoding="utf-8") if path.exists() else ""
+
+    def table(self) -> pd.DataFrame:
+        """One row a trial: number, state, steps, best value and its step, then the parameters."""
+        goal = self.spec.metrics[0].goal
+        name = self.spec.metrics[0].name
+        rows = []
+        for trial in self.trials:
+            step = trial.best_step(goal)
+            rows.append(
+                {
+                    "trial": trial.number,
+                    "state": trial.state.value,
+                    "reason": trial.reason.value if trial.reason else None,
+                    "steps": max(trial.curve, default=0),
+                    name: trial.curve[step] if step is not None else None,
+                    "best_step": step,
+                    "duration_s": trial.duration_s,
+                    **trial.params,
+                }
+            )
+        return pd.DataFrame(rows)
+
+    def to_json(self) -> dict[str, Any]:
+        """What `tuner show --json` prints; docs/json.md describes it."""
+        return {
+            "name": self.spec.name,
+            "folder": str(self.folder),
+            "running": self.is_running,
+            "metric": self.spec.metrics[0].name,
+            "goal": self.spec.metrics[0].goal.value,
+            "method": self.spec.method,
+            "counts": self.counts(),
+            "summary": self.summary,
+            "best": self.best_json(),
+            "pareto_front": [trial.number for trial in self.pareto_front] if len(self.spec.metrics) > 1 else None,
+            "trials": [trial_json(trial, self.spec) for trial in self.trials],
+        }
+
+    def best_json(self) -> dict[str, Any] | None:
+        best = self.best
+        if best is None:
+            return None
+        test = self.folder / "best" / "test.json"
+        return {
+            "trial": best.trial.number,
+            "state": best.trial.state.value,
+            "step": best.step,
+            "value": best.value,
+            "metrics": {name: finite(value) for name, value in best.metrics.items()},
+            "params": dict(best.trial.params),
+            "checkpoint": str(best.checkpoint) if best.checkpoint else None,
+            "test": json.loads(test.read_text()) if test.exists() else None,
+        }
+
+
+def trial_json(trial: TrialRecord, spec: SweepSpec) -> dict[str, Any]:
+    step = trial.best_step(spec.metrics[0].goal)
+    return {
+        "number": trial.number,
+        "state": trial.state.value,
+        "reason": trial.reason.value if trial.reason else None,
+        "message": trial.message,
+        "params": dict(trial.params),
+        "steps": max(trial.curve, default=0),
+        "best_step": step,
+        "best_value": trial.curve[step] if step is not None else None,
+        "values": list(trial.values) or None,
+        "duration_s": trial.duration_s,
+        "curve": {str(s): finite(value) for s, value in trial.curve.items()},
+    }
+
+
+def finite(value: float) -> float | None:
+    """JSON has no NaN."""
+    return value if value == value and abs(value) != float("inf") else None
+
+
+def read_spec(folder: Path) -> tuple[SweepSpec, dict[str, Any]]:
+    """A run folder's description and its provenance."""
+    path = folder / SPEC_FILE
+    if not path.exists():
+        raise StudyNotFoundError(
+            f"{folder} is no run folder: it holds no {SPEC_FILE}. `tuner list` shows those there are."
+        )
+    data = YAML(typ="safe", pure=True).load(path)
+    provenance = data.pop(PROVENANCE, {})
+    return SweepSpec.from_dict(data), provenance
+
+
+def list_runs(output: Path) -> list[Path]:
+    """The run folders in a folder, newest first."""
+    return sorted(
+        (path.parent for path in output.glob(f"*/{SPEC_FILE}")),
+        key=lambda path: path.stat().st_mtime,
+        reverse=True,
+    )

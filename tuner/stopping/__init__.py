@@ -1,0 +1,1 @@
+"""Early stopping: Ray Tune's scheduler objects by name, and what they were told before."""

@@ -1,0 +1,43 @@
+"""What a study has recorded, told again to a scheduler that has just been made: its rungs are those of before."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from ray.tune.schedulers import AsyncHyperBandScheduler, MedianStoppingRule, TrialScheduler
+
+from tuner.context import Metric
+from tuner.stopping.asking import Asking
+from tuner.stopping.table import STEP
+from tuner.trial import TrialRecord
+
+
+class _Recorded:
+    """As much of a Ray Tune trial as a scheduler looks at."""
+
+    def __init__(self, number: int) -> None:
+        self.trial_id = f"{number:04d}"
+        self.status = "TERMINATED"
+
+    def is_finished(self) -> bool:
+        return True
+
+
+def replay(scheduler: TrialScheduler, records: Sequence[TrialRecord], metric: Metric, asking: Asking) -> None:
+    """Tell the curves of all recorded trials; the decisions are ignored, they were taken long ago.
+
+    Only the rules that compare a trial with finished ones can use it: synchronous ones (hyperband with pauses,
+    population based training) look at trials that run, and start anew with those.
+    """
+    if not isinstance(scheduler, AsyncHyperBandScheduler | MedianStoppingRule):
+        return
+    for record in records:
+        if not record.curve:
+            continue
+        trial = _Recorded(record.number)
+        result: dict[str, Any] = {}
+        scheduler.on_trial_add(None, trial)
+        for step, value in record.curve.items():
+            result = {metric.name: value, STEP: step}
+            if asking(step) and value == value:
+                scheduler.on_trial_result(None, trial, result)
+        scheduler.on_trial_complete(None, trial, result)

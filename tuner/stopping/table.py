@@ -1,0 +1,147 @@
+"""The table of early stopping rules: a name -> one of Ray Tune's schedulers, and when it needs to be asked.
+
+May import `ray.tune.schedulers` and nothing else of Ray.
+"""
+
+import functools
+import random
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from ray.tune.schedulers import (
+    AsyncHyperBandScheduler,
+    FIFOScheduler,
+    MedianStoppingRule,
+    PopulationBasedTraining,
+    TrialScheduler,
+)
+
+from tuner.context import Metric
+from tuner.parameters import Choice, Float, Int, SearchSpace
+from tuner.stopping.asking import Asking
+from tuner.trial import Goal
+
+# The step of a report, under the name that Ray Tune's schedulers look for.
+STEP = "training_iteration"
+
+
+@dataclass(frozen=True)
+class Stopping:
+    """A scheduler and how to use it.
+
+    Attributes:
+        max_iter: the step at which a trial has run its full length; a stop there is no early one.
+        needs_state: whether it pauses trials, which need their `state` to go on.
+    """
+
+    scheduler: TrialScheduler
+    asking: Asking
+    max_iter: int | None = None
+    needs_state: bool = False
+
+
+def make_stopping(rule: Mapping[str, Any] | TrialScheduler | None, metric: Metric, space: SearchSpace) -> Stopping:
+    """The rule that a sweep file names, or any scheduler instance of Ray Tune."""
+    if rule is None:
+        return Stopping(FIFOScheduler(), Asking())
+    if isinstance(rule, TrialScheduler):
+        # Nothing is known of when it decides: it is asked each time, and the trial waits, as in Ray Tune.
+        mode = "max" if metric.goal is Goal.MAXIMIZE else "min"
+        rule.set_search_properties(metric.name, mode)
+        return Stopping(rule, Asking(every=1), getattr(rule, "_max_t", None), needs_state=True)
+    return RULES[rule["type"]](rule, metric, space)
+
+
+def _asha(rule: Mapping[str, Any], metric: Metric, space: SearchSpace) -> Stopping:
+    return _successive_halving(rule, metric, brackets=1)
+
+
+def _hyperband(rule: Mapping[str, Any], metric: Metric, space: SearchSpace) -> Stopping:
+    # W&B's hyperband never pauses a trial: asynchronous successive halving over `s` brackets.
+    return _successive_halving(rule, metric, brackets=rule.get("s") or 3)
+
+
+def _successive_halving(rule: Mapping[str, Any], metric: Metric, brackets: int) -> Stopping:
+    max_iter, eta, first = rule.get("max_iter") or 10**9, rule["eta"], rule["min_iter"]
+    brackets = min(brackets, _num_rungs(first, max_iter, eta))
+    rungs = {first * eta**k for k in range(_num_rungs(first, max_iter, eta))}
+    scheduler = AsyncHyperBandScheduler(
+        time_attr=STEP,
+        grace_period=first,
+        max_t=max_iter,
+        reduction_factor=eta,
+        brackets=brackets,
+        **_metric_and_mode(metric),
+    )
+    # A rung between two steps is met at the step after it.
+    steps = frozenset({-int(-rung // 1) for rung in rungs} | {max_iter})
+    return Stopping(scheduler, Asking(steps), rule.get("max_iter"))
+
+
+def _num_rungs(first: int, max_iter: int, eta: float) -> int:
+    count, rung = 0, float(first)
+    while rung <= max_iter:
+        count, rung = count + 1, rung * eta
+    return count
+
+
+def _median(rule: Mapping[str, Any], metric: Metric, space: SearchSpace) -> Stopping:
+    scheduler = MedianStoppingRule(
+        time_attr=STEP,
+        grace_period=rule["min_iter"],
+        min_samples_required=rule["min_samples"],
+        **_metric_and_mode(metric),
+    )
+    return Stopping(scheduler, Asking(every=1, waits=False))
+
+
+def _pbt(rule: Mapping[str, Any], metric: Metric, space: SearchSpace) -> Stopping:
+    scheduler = PopulationBasedTraining(
+        time_attr=STEP,
+        perturbation_interval=rule["interval"],
+        quantile_fraction=rule["quantile"],
+        resample_probability=rule["resample"],
+        hyperparam_mutations={"params": mutations(space)},
+        custom_explore_fn=_within(space),
+        log_config=False,
+        **_metric_and_mode(metric),
+    )
+    return Stopping(scheduler, Asking(every=rule["interval"]), rule.get("max_iter"), needs_state=True)
+
+
+def mutations(space: SearchSpace) -> dict[str, Any]:
+    """What population based training may change: all that is sampled and not conditional."""
+    found: dict[str, Any] = {}
+    for parameter in space.parameters:
+        domain = parameter.domain
+        if isinstance(domain, Choice) and not parameter.when:
+            found[parameter.name] = list(domain.values)
+        elif isinstance(domain, Float | Int) and not parameter.when:
+            found[parameter.name] = functools.partial(domain.sample, random.Random())
+    return found
+
+
+def _within(space: SearchSpace) -> Callable[[dict[str, Any]], dict[str, Any]]:
+    """Population based training multiplies blindly: holds what it made to the parameters' bounds."""
+
+    def hold(config: dict[str, Any]) -> dict[str, Any]:
+        for parameter in space.parameters:
+            domain = parameter.domain
+            if isinstance(domain, Float | Int) and parameter.name in config["params"]:
+                config["params"][parameter.name] = domain.nearest(config["params"][parameter.name])
+        return config
+
+    return hold
+
+
+def _metric_and_mode(metric: Metric) -> dict[str, str]:
+    return {"metric": metric.name, "mode": "max" if metric.goal is Goal.MAXIMIZE else "min"}
+
+
+RULES: dict[str, Callable[[Mapping[str, Any], Metric, SearchSpace], Stopping]] = {
+    "asha": _asha,
+    "hyperband": _hyperband,
+    "median": _median,
+    "pbt": _pbt,
+}

@@ -1,0 +1,271 @@
+"""The durable study on Optuna storage: what was asked, what was reported, how each trial ended.
+
+The only truth of a sweep: everything else can be made again from it. Knows nothing of Ray.
+"""
+
+import contextlib
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import optuna
+from optuna.samplers import BaseSampler
+from optuna.storages import BaseStorage, JournalStorage, RDBStorage
+from optuna.study import StudyDirection
+from optuna.trial import FrozenTrial
+from optuna.trial import TrialState as OptunaState
+
+from tuner.context import Metric
+from tuner.errors import StudyNotFoundError
+from tuner.journal import Journal
+from tuner.methods.suggest import from_optuna, suggest, to_optuna
+from tuner.methods.table import make_sampler
+from tuner.parameters import Constant, SearchSpace
+from tuner.trial import FailureReason, Goal, Report, TrialRecord, TrialState
+
+JOURNAL_FILE = "study.journal"
+_OUTCOME = "tuner:outcome"
+_SUMMARY = "tuner:summary"
+
+_TOLD_AS = {
+    TrialState.COMPLETED: OptunaState.COMPLETE,
+    TrialState.PRUNED: OptunaState.PRUNED,
+    TrialState.STOPPED: OptunaState.PRUNED,
+    TrialState.FAILED: OptunaState.FAIL,
+}
+_READ_AS = {
+    OptunaState.COMPLETE: TrialState.COMPLETED,
+    OptunaState.PRUNED: TrialState.PRUNED,
+    OptunaState.FAIL: TrialState.FAILED,
+    OptunaState.RUNNING: TrialState.RUNNING,
+    OptunaState.WAITING: TrialState.PENDING,
+}
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A trial to run. `resumed` tells one that ran before and was interrupted."""
+
+    number: int
+    params: Mapping[str, Any]
+    resumed: bool
+
+
+class Study:
+    """The study of one sweep.
+
+    Args:
+        folder: the run folder; holds the journal where `url` is None.
+        name: of the study in its storage.
+        url: an Optuna RDB URL, or None for the journal.
+        metrics: in the order of the study's directions.
+        space: that configurations are asked from.
+        write: False opens an existing study for reading, also while a driver writes it.
+
+    Raises `StudyNotFoundError` for reading where there is none.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        name: str,
+        url: str | None,
+        metrics: Sequence[Metric],
+        space: SearchSpace,
+        *,
+        write: bool,
+    ) -> None:
+        path = folder / JOURNAL_FILE
+        if url is None and not write and not path.exists():
+            raise StudyNotFoundError(f"{folder} holds no study: {JOURNAL_FILE} is missing.")
+        self._journal = Journal(path, write=write) if url is None else None
+        self._storage: BaseStorage = JournalStorage(self._journal) if self._journal else RDBStorage(str(url))
+        directions = [_direction(metric.goal) for metric in metrics]
+        if write:
+            self._study = optuna.create_study(
+                storage=self._storage, study_name=name, directions=directions, load_if_exists=True
+            )
+        else:
+            try:
+                self._study = optuna.load_study(storage=self._storage, study_name=name)
+            except KeyError:
+                raise StudyNotFoundError(f"{folder}: the storage has no study named {name!r}.") from None
+        self._metrics = tuple(metrics)
+        self._space = space
+        # Optuna's trial ids by number, of trials that are running.
+        self._ids: dict[int, int] = {}
+        self._next = len(self._frozen())
+
+    @property
+    def num_trials(self) -> int:
+        """How many trials were ever asked for."""
+        return self._next
+
+    def num_waiting(self) -> int:
+        """How many trials were interrupted and are to be gone on with."""
+        return len(self._frozen(OptunaState.WAITING))
+
+    def records(self) -> list[TrialRecord]:
+        """All trials, by number."""
+        return [_record(trial, self._space) for trial in self._frozen()]
+
+    def record(self, number: int) -> TrialRecord:
+        return _record(self._storage.get_trial(self._id(number)), self._space)
+
+    def ask(self, method: str | BaseSampler, seed: int, start_with: Sequence[Mapping[str, Any]] = ()) -> Asked | None:
+        """The next trial: an interrupted one, a known good configuration, or a new one by the method.
+
+        None where a finite space has been asked for whole.
+        """
+        waiting = self._frozen(OptunaState.WAITING)
+        if not waiting:
+            fixed = self._fixed(start_with)
+            if fixed is None:
+                return None
+            if fixed:
+                self._study.enqueue_trial(_stored(self._space, fixed))
+        number = waiting[0].number if waiting else self._next
+        self._study.sampler = make_sampler(method, seed, number) if isinstance(method, str) else method
+        with self._batch():
+            trial = self._study.ask()
+            params = suggest(self._space, trial)
+        self._ids[trial.number] = trial._trial_id
+        self._next = max(self._next, trial.number + 1)
+        self._commit()
+        return Asked(trial.number, params, resumed=bool(waiting))
+
+    def report(self, number: int, reports: Sequence[Report]) -> None:
+        """Append to a running trial's curve."""
+        trial_id, name = self._id(number), self._metrics[0].name
+        with self._batch():
+            for report in reports:
+                self._storage.set_trial_intermediate_value(trial_id, report.step, report.metrics[name])
+
+    def tell(
+        self,
+        number: int,
+        state: TrialState,
+        *,
+        values: Sequence[float] | None = None,
+        reason: FailureReason | None = None,
+        message: str = "",
+        last_step: int = 0,
+        duration_s: float = 0.0,
+    ) -> None:
+        """End a trial in a final state; `values`, one for each metric, are for COMPLETED alone."""
+        outcome = {
+            "state": state.value,
+            "reason": reason.value if reason else None,
+            "message": message,
+            "last_step": last_step,
+            "duration_s": round(duration_s, 3),
+        }
+        with self._batch():
+            self._storage.set_trial_user_attr(self._id(number), _OUTCOME, outcome)
+            self._study.tell(number, list(values) if values else None, _TOLD_AS[state])
+        self._ids.pop(number, None)
+        self._commit()
+
+    def interrupt(self, number: int) -> None:
+        """Put a running trial back to wait; it is asked for again before any new one."""
+        self._storage.set_trial_state_values(self._id(number), OptunaState.WAITING)
+        self._ids.pop(number, None)
+        self._commit()
+
+    def recover(self) -> list[int]:
+        """Put the trials that a killed driver left running back to wait; their numbers."""
+        running = [trial.number for trial in self._frozen(OptunaState.RUNNING)]
+        with self._batch():
+            for number in running:
+                self.interrupt(number)
+        return running
+
+    def set_summary(self, summary: Mapping[str, Any]) -> None:
+        """Keep what is to be known of the sweep as a whole: what ended it, times."""
+        self._study.set_user_attr(_SUMMARY, dict(summary))
+        self._commit()
+
+    def summary(self) -> dict[str, Any]:
+        return dict(self._study.user_attrs.get(_SUMMARY, {}))
+
+    def close(self) -> None:
+        if self._journal:
+            self._journal.close()
+        else:
+            self._storage.remove_session()
+
+    def _fixed(self, start_with: Sequence[Mapping[str, Any]]) -> Mapping[str, Any] | None:
+        """What the next trial may not choose: a known good configuration, or its cell of the grid."""
+        if self._next < len(start_with):
+            return start_with[self._next]
+        cells = self._space.grid_cells()
+        index = self._next - len(start_with)
+        if self._space.is_finite and index >= len(cells):
+            return None
+        return cells[index % len(cells)]
+
+    def _frozen(self, *states: OptunaState) -> list[FrozenTrial]:
+        return self._study.get_trials(deepcopy=False, states=states or None)
+
+    def _id(self, number: int) -> int:
+        if number not in self._ids:
+            self._ids[number] = self._storage.get_trial_id_from_study_id_trial_number(self._study._study_id, number)
+        return self._ids[number]
+
+    @contextlib.contextmanager
+    def _batch(self) -> Iterator[None]:
+        with self._journal.batch() if self._journal else contextlib.nullcontext():
+            yield
+
+    def _commit(self) -> None:
+        if self._journal:
+            self._journal.sync()
+
+
+def _direction(goal: Goal) -> StudyDirection:
+    return StudyDirection.MAXIMIZE if goal is Goal.MAXIMIZE else StudyDirection.MINIMIZE
+
+
+def _stored(space: SearchSpace, params: Mapping[str, Any]) -> dict[str, Any]:
+    domains = {p.name: p.domain for p in space.parameters}
+    return {
+        name: to_optuna(domain, value)
+        for name, value in params.items()
+        if not isinstance(domain := domains[name], Constant)
+    }
+
+
+def _params(trial: FrozenTrial, space: SearchSpace) -> dict[str, Any]:
+    params: dict[str, Any] = {}
+    for parameter in space.parameters:
+        if not space.is_active(parameter, params):
+            continue
+        if isinstance(parameter.domain, Constant):
+            params[parameter.name] = parameter.domain.value
+        elif parameter.name in trial.params:
+            params[parameter.name] = from_optuna(parameter.domain, trial.params[parameter.name])
+    return params
+
+
+def _record(trial: FrozenTrial, space: SearchSpace) -> TrialRecord:
+    outcome = trial.user_attrs.get(_OUTCOME, {})
+    is_final = trial.state.is_finished()
+    last_step = outcome.get("last_step") if is_final else None
+    curve = {
+        step: value
+        for step, value in sorted(trial.intermediate_values.items())
+        if last_step is None or step <= last_step
+    }
+    values = trial.values if trial.state is OptunaState.COMPLETE and trial.values is not None else []
+    return TrialRecord(
+        number=trial.number,
+        state=TrialState(outcome["state"]) if is_final and outcome else _READ_AS[trial.state],
+        params=_params(trial, space),
+        curve={step: math.nan if value is None else value for step, value in curve.items()},
+        values=tuple(values),
+        reason=FailureReason(outcome["reason"]) if is_final and outcome.get("reason") else None,
+        message=outcome.get("message", "") if is_final else "",
+        duration_s=outcome.get("duration_s", 0.0),
+    )

@@ -1,0 +1,273 @@
+"""A sweep as a program sees it: describe, run, resume; the same in Python as from a file.
+
+Brings the study, the recorder and the engine together; the engine, and with it ray, is imported when it is run.
+"""
+
+import inspect
+import json
+import platform
+import secrets
+import shlex
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from importlib.metadata import version
+from io import StringIO
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+import optuna
+import torch
+from optuna.samplers import BaseSampler
+from ruamel.yaml import YAML
+
+from tuner.budget import Verdict
+from tuner.console import Console, make_console
+from tuner.context import Trial, load_checkpoint
+from tuner.errors import StudyNotFoundError
+from tuner.files import write_atomic
+from tuner.lock import RunLock
+from tuner.recorder import Recorder
+from tuner.results import PROVENANCE, SPEC_FILE, Results, read_spec
+from tuner.spec import SweepSpec, import_trainable
+from tuner.study import Study
+from tuner.tensorboard import write_experiment
+
+if TYPE_CHECKING:
+    from ray.tune.schedulers import TrialScheduler
+
+Trainable = Callable[[Trial], None]
+
+
+class Sweep:
+    """A sweep to be run. Its arguments are the sweep file's keys.
+
+    Args:
+        train: `def train(trial)`, or its "module:function".
+        method: a method's name, or any Optuna sampler instance.
+        early_terminate: as in the file, or any Ray Tune scheduler instance.
+        output: the folder that the run folder is made in.
+        storage: an Optuna RDB URL for the study; its journal in the run folder without one.
+
+    Raises `SpecError` with all mistakes at once.
+    """
+
+    def __init__(
+        self,
+        train: Trainable | str,
+        *,
+        parameters: Mapping[str, Any],
+        metric: Mapping[str, Any] | Sequence[Mapping[str, Any]],
+        method: str | BaseSampler = "bayes",
+        early_terminate: "Mapping[str, Any] | TrialScheduler | None" = None,
+        output: Path | str = "runs",
+        storage: str | None = None,
+        **keys: Any,
+    ) -> None:
+        name = train if isinstance(train, str) else f"{train.__module__}:{train.__qualname__}"
+        data = {**keys, "trainable": name, "parameters": parameters, "metric": metric}
+        if isinstance(method, str):
+            data["method"] = method
+        if isinstance(early_terminate, Mapping):
+            data["early_terminate"] = early_terminate
+        spec = SweepSpec.from_dict(data, name_default=name.rpartition(":")[2].replace("<locals>.", ""))
+        function = import_trainable(name, Path.cwd()) if isinstance(train, str) else train
+        rule = spec.early_terminate if isinstance(early_terminate, Mapping) else early_terminate
+        self._set(spec, function, method, rule, Path(output), storage)
+
+    @classmethod
+    def from_file(cls, path: Path | str, *, output: Path | str = "runs", storage: str | None = None) -> Self:
+        """The sweep that a file describes; its trainable is imported, the working directory first."""
+        spec = load_file(Path(path))
+        sweep = cls.__new__(cls)
+        train = import_trainable(spec.trainable, Path.cwd())
+        sweep._set(spec, train, spec.method, spec.early_terminate, Path(output), storage)
+        return sweep
+
+    def run(self, *, address: str | None = None, console: Console | None = None, verbose: bool = False) -> Results:
+        """Run it to its end and give its results; blocks.
+
+        Args:
+            address: of a Ray cluster; without one a cluster is started on this machine.
+            console: where progress is told; the terminal if left out.
+            verbose: show Ray's own messages as well.
+        """
+        folder, seed = self._create()
+        return self._continue(folder, seed, self.spec.run_cap, address, console, verbose)
+
+    def resume(
+        self,
+        folder: Path | str,
+        *,
+        run_cap: int | str | None = None,
+        address: str | None = None,
+        console: Console | None = None,
+        verbose: bool = False,
+    ) -> Results:
+        """Go on with a run of this sweep: finished trials are kept, interrupted ones go on.
+
+        Args:
+            run_cap: a new one in place of the sweep's; "+50" adds to the trials there are.
+        """
+        folder = Path(folder)
+        _, provenance = read_spec(folder)
+        self.storage = provenance.get("storage")
+        cap = self.spec.run_cap
+        if isinstance(run_cap, str) and run_cap.startswith("+"):
+            cap = len(Results(folder).trials) + int(run_cap)
+        elif run_cap is not None:
+            cap = int(run_cap)
+        return self._continue(folder, provenance["seed"], cap, address, console, verbose)
+
+    def _set(
+        self,
+        spec: SweepSpec,
+        train: Trainable,
+        method: str | BaseSampler,
+        rule: "Mapping[str, Any] | TrialScheduler | None",
+        output: Path,
+        storage: str | None,
+    ) -> None:
+        self.spec, self.train, self.method, self.rule = spec, train, method, rule
+        self.output, self.storage = output, storage
+
+    def _create(self) -> tuple[Path, int]:
+        """A new run folder, and the sweep's seed."""
+        folder = self.output / f"{self.spec.name}-{secrets.token_hex(2)}"
+        folder.mkdir(parents=True)
+        seed = self.spec.seed if self.spec.seed is not None else secrets.randbelow(2**31)
+        provenance = {
+            "study": folder.name,
+            "storage": self.storage,
+            "seed": seed,
+            "created": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+            "command": shlex.join(sys.argv),
+            "git_commit": _git_commit(),
+            "versions": _versions(),
+        }
+        write_atomic(folder / SPEC_FILE, _yaml({**self.spec.to_dict(), PROVENANCE: provenance}))
+        names = [metric.name for metric in self.spec.metrics]
+        write_experiment(folder / "tensorboard", self.spec.parameters, names)
+        return folder, seed
+
+    def _continue(
+        self,
+        folder: Path,
+        seed: int,
+        run_cap: int | None,
+        address: str | None,
+        console: Console | None,
+        verbose: bool,
+    ) -> Results:
+        from tuner.engine.run import run
+        from tuner.stopping.table import make_stopping
+
+        spec, console = self.spec, console or make_console()
+        space = spec.parameters.as_grid() if spec.method == "grid" else spec.parameters
+        if not verbose:
+            optuna.logging.set_verbosity(optuna.logging.WARNING)
+        with RunLock(folder):
+            _, provenance = read_spec(folder)
+            study = Study(folder, provenance["study"], self.storage, spec.metrics, space, write=True)
+            recovered = study.recover()
+            recorder = Recorder(folder, spec, study, self.method, seed)
+            stopping = make_stopping(self.rule, spec.metrics[0], space)
+            console.start(f"{spec.name}  {folder}", _subtitle(spec, recovered))
+            verdict = Verdict("interrupted", "interrupted")
+            slots = 1
+            started = time.monotonic()
+            try:
+                ended = run(
+                    recorder,
+                    self.train,
+                    stopping,
+                    console,
+                    seed=seed,
+                    run_cap=run_cap,
+                    address=address,
+                    verbose=verbose,
+                )
+                verdict, slots = ended.verdict, ended.slots
+            finally:
+                console.stop()
+                recorder.close(
+                    {
+                        "ended_by": verdict.ended_by,
+                        "message": verdict.message,
+                        "is_failure": verdict.is_failure,
+                        "slots": slots,
+                        "last_run_s": round(time.monotonic() - started, 3),
+                    }
+                )
+            if verdict.ended_by != "interrupted":
+                evaluate_best(folder, self.train)
+        return Results(folder)
+
+
+def load_file(path: Path) -> SweepSpec:
+    """A sweep file, or the `sweep.yaml` of a run folder."""
+    if path.name == SPEC_FILE and path.exists() and f"\n{PROVENANCE}:" in path.read_text(encoding="utf-8"):
+        return read_spec(path.parent)[0]
+    return SweepSpec.from_yaml(path)
+
+
+def resume(
+    folder: Path | str,
+    *,
+    run_cap: int | str | None = None,
+    address: str | None = None,
+    console: Console | None = None,
+    verbose: bool = False,
+) -> Results:
+    """Go on with the sweep in a run folder, its trainable imported by name; blocks."""
+    folder = Path(folder)
+    if not (folder / SPEC_FILE).exists():
+        raise StudyNotFoundError(f"{folder} is no run folder: it holds no {SPEC_FILE}.")
+    sweep = Sweep.from_file(folder / SPEC_FILE)
+    return sweep.resume(folder, run_cap=run_cap, address=address, console=console, verbose=verbose)
+
+
+def evaluate_best(folder: Path, train: Trainable) -> dict[str, float] | None:
+    """Evaluate the best checkpoint on the test data, once: `best/test.json` is written and never made anew for it.
+
+    Uses the function `evaluate(params, state, device)` of the trainable's module; None where there is none, or no
+    checkpoint.
+    """
+    evaluate = getattr(inspect.getmodule(train), "evaluate", None)
+    best = Results(folder).best
+    target = folder / "best" / "test.json"
+    if evaluate is None or best is None or best.checkpoint is None or target.exists():
+        return None
+    state, _ = load_checkpoint(best.checkpoint)
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    scores: dict[str, float] = evaluate(best.trial.params, state, device)
+    write_atomic(target, json.dumps({"trial": best.trial.number, "step": best.step, **scores}, indent=2) + "\n")
+    return scores
+
+
+def _subtitle(spec: SweepSpec, recovered: Sequence[int]) -> str:
+    rule = spec.early_terminate["type"] if spec.early_terminate else "no early stopping"
+    told = f", going on with {len(recovered)} trials that were cut off" if recovered else ""
+    return f"{spec.method}, {rule}{told}"
+
+
+def _yaml(data: Mapping[str, Any]) -> str:
+    stream = StringIO()
+    yaml = YAML()
+    yaml.default_flow_style = False
+    yaml.dump(dict(data), stream)
+    return stream.getvalue()
+
+
+def _git_commit() -> str | None:
+    try:
+        done = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, timeout=5, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout.strip()
+
+
+def _versions() -> dict[str, str]:
+    names = ("tuner", "ray", "optuna", "torch", "torchvision", "tensorboard", "numpy")
+    return {"python": platform.python_version(), **{name: version(name) for name in names}}

@@ -1,0 +1,104 @@
+"""What a trial is to the study and to its readers: its states, its reports, its record.
+
+Plain values that cross layers; knows nothing of Ray, Optuna or files.
+"""
+
+import enum
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+
+class TrialState(enum.Enum):
+    """The state of a trial; `is_final` says whether it can still change."""
+
+    PENDING = "pending"
+    RUNNING = "running"
+    PAUSED = "paused"
+    COMPLETED = "completed"
+    PRUNED = "pruned"
+    FAILED = "failed"
+    STOPPED = "stopped"
+    PREEMPTED = "preempted"
+
+    @property
+    def is_final(self) -> bool:
+        return self in _FINAL
+
+
+_FINAL = frozenset({TrialState.COMPLETED, TrialState.PRUNED, TrialState.FAILED, TrialState.STOPPED})
+
+
+class FailureReason(enum.Enum):
+    """Why a trial is FAILED."""
+
+    ERROR = "error"
+    NAN = "nan"
+    OOM = "oom"
+    TIMEOUT = "timeout"
+    LOST = "lost"
+
+
+class Goal(enum.Enum):
+    """The direction in which a metric improves."""
+
+    MINIMIZE = "minimize"
+    MAXIMIZE = "maximize"
+
+    def better(self, a: float, b: float) -> bool:
+        """Whether `a` is strictly better than `b`; NaN is better than nothing."""
+        return a > b if self is Goal.MAXIMIZE else a < b
+
+    @property
+    def worst(self) -> float:
+        return float("-inf") if self is Goal.MAXIMIZE else float("inf")
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """One report of a trial.
+
+    Attributes:
+        step: 1-based and increasing within a trial.
+        metrics: values by name, as reported; may hold NaN or infinity.
+        time_s: seconds the trial has been training, restored time included.
+        timestamp: seconds since the epoch.
+        has_checkpoint: whether a checkpoint of this step was written.
+    """
+
+    step: int
+    metrics: Mapping[str, float]
+    time_s: float
+    timestamp: float
+    has_checkpoint: bool = False
+
+
+@dataclass(frozen=True)
+class TrialRecord:
+    """A trial as the study tells it.
+
+    Attributes:
+        number: 0-based, in the order of asking.
+        curve: the first metric by step.
+        values: what the study was told at the end, one value for each metric; empty before that.
+        message: one line about how it ended, where there is something to say.
+    """
+
+    number: int
+    state: TrialState
+    params: Mapping[str, Any]
+    curve: Mapping[int, float] = field(default_factory=dict)
+    values: tuple[float, ...] = ()
+    reason: FailureReason | None = None
+    message: str = ""
+    duration_s: float = 0.0
+
+    def best_step(self, goal: Goal) -> int | None:
+        """The step of the best value of the curve (the earliest of equals), None without a finite one."""
+        best: int | None = None
+        for step in sorted(self.curve):
+            value = self.curve[step]
+            if math.isfinite(value) and (best is None or goal.better(value, self.curve[best])):
+                best = step
+        return best
