@@ -253,7 +253,7 @@ def _as_floats(metrics: Mapping[str, Any], wanted: tuple[Metric, ...]) -> dict[s
         try:
             if isinstance(value, str | bytes):
                 raise TypeError
-            values[name] = float(value)
+            values[name] = float(value.item() if hasattr(value, "item") else value)
         except (TypeError, ValueError, RuntimeError):
             shape = getattr(value, "shape", None)
             given = f"{type(value).__name__} of shape {tuple(shape)}" if shape is not None else repr(value)[:80]

@@ -8,7 +8,7 @@ import math
 import shutil
 import statistics
 import time
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -88,6 +88,7 @@ class Recorder:
         self._trial_s = 0.0
         self._checkpoints: dict[tuple[int, int], Candidate] = {}
         self._final: dict[int, TrialState] = {}
+        self._pins: dict[int, deque[int]] = {}
         # Trials that may have saved once more before the decision to stop reached them.
         self._cut_short: list[int] = []
         self._started_at = time.monotonic()
@@ -210,6 +211,10 @@ class Recorder:
         self._rewind(running, dict(running.curve))
         return running
 
+    def pin(self, number: int, step: int) -> None:
+        """Keep a checkpoint that another trial may be told to go on from, until this trial has saved three more."""
+        self._pins.setdefault(number, deque(maxlen=3)).append(step)
+
     def interrupt(self, number: int) -> None:
         """Leave a trial as it is, to be gone on with when the sweep is resumed."""
         running = self.running.pop(number)
@@ -247,6 +252,8 @@ class Recorder:
         """Keep the summary; trials that are still running are left to be resumed."""
         for number in list(self.running):
             self.interrupt(number)
+        self._pins.clear()
+        self._drop_after()
         for number in self._cut_short:
             self._drop_late(number)
         self.study.set_summary({**summary, "elapsed_s": self.elapsed_s})
@@ -307,7 +314,8 @@ class Recorder:
 
     def _drop_while_running(self, running: Running) -> None:
         own = [c for key, c in self._checkpoints.items() if key[0] == running.number]
-        for step in needless_while_running(own, self.spec.checkpoints.keep, self._goal):
+        needless = needless_while_running(own, self.spec.checkpoints.keep, self._goal)
+        for step in needless.difference(self._pins.get(running.number, ())):
             running.files.drop_checkpoint(step)
             del self._checkpoints[running.number, step]
 
@@ -321,6 +329,8 @@ class Recorder:
             self._goal,
         )
         for number, step in needless:
+            if step in self._pins.get(number, ()):
+                continue
             shutil.rmtree(checkpoint_path(trial_dir(self.folder, number), step), ignore_errors=True)
             del self._checkpoints[number, step]
 

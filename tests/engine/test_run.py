@@ -215,7 +215,7 @@ def test_median_and_pbt_and_hyperband_run_to_the_end(tmp_path: Path) -> None:
     median = sweep(
         loops.descent,
         tmp_path,
-        parameters=parameters,
+        parameters={**parameters, "step_s": 0.02},
         method="random",
         early_terminate={"type": "median", "min_iter": 2, "min_samples": 2},
         run_cap=12,
@@ -239,7 +239,10 @@ def test_median_and_pbt_and_hyperband_run_to_the_end(tmp_path: Path) -> None:
         run_cap=4,
     )
     assert pbt.counts() == {"completed": 4}
-    assert all(max(trial.curve) == 12 for trial in pbt.trials)
+    # One that takes over another's state at its last step has nothing left to report.
+    lasts = [max(trial.curve) for trial in pbt.trials]
+    assert max(lasts) == 12
+    assert all(last % 3 == 0 for last in lasts)
 
 
 def test_a_scheduler_that_pauses_trials_gets_them_back(tmp_path: Path) -> None:

@@ -120,6 +120,10 @@ class Controller(TuneController):  # type: ignore[misc]  # Ray's classes are unt
         self._process_trial_results(trial, results)
         self._maybe_execute_queued_decision(trial)
 
+    def _on_saving_result(self, trial: RayTrial, checkpoint_value: Any) -> None:
+        self._recorder.pin(trial.number, checkpoint_value.metrics[STEP])
+        super()._on_saving_result(trial, checkpoint_value)
+
     def stop_trial(self, trial: RayTrial) -> None:
         super().stop_trial(trial)
         self._forget(trial)
@@ -176,8 +180,13 @@ class Controller(TuneController):  # type: ignore[misc]  # Ray's classes are unt
         super()._actor_started(tracked_actor, log)
 
     def _maybe_reuse_cached_actor(self, trial: RayTrial) -> bool:
-        """An actor that is starting is waited for: it is this slot's, and the cached one is the next trial's."""
-        if trial in self._trial_to_actor and trial not in self._resetting_trials:
+        """An actor whose process is starting is waited for: the cached one is the next trial's.
+
+        One that still waits for resources is given up, since the cached one may be what holds them.
+        """
+        own = self._trial_to_actor.get(trial)
+        is_starting = own in self._actor_manager._live_actors_to_ray_actors_resources
+        if is_starting and trial not in self._resetting_trials:
             return False
         reused: bool = super()._maybe_reuse_cached_actor(trial)
         return reused

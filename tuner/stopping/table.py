@@ -49,8 +49,14 @@ def make_stopping(rule: Mapping[str, Any] | TrialScheduler | None, metric: Metri
         # Nothing is known of when it decides: it is asked each time, and the trial waits, as in Ray Tune.
         mode = "max" if metric.goal is Goal.MAXIMIZE else "min"
         rule.set_search_properties(metric.name, mode)
-        return Stopping(rule, Asking(every=1), getattr(rule, "_max_t", None), needs_state=True)
+        return Stopping(rule, Asking(every=1), _full_length(rule), needs_state=True)
     return RULES[rule["type"]](rule, metric, space)
+
+
+def _full_length(scheduler: TrialScheduler) -> int | None:
+    """The step at which a scheduler stops trials that did well; each calls it by a name of its own."""
+    found = getattr(scheduler, "_max_t", None) or getattr(scheduler, "_max_t_attr", None)
+    return found if isinstance(found, int) else None
 
 
 def _asha(rule: Mapping[str, Any], metric: Metric, space: SearchSpace) -> Stopping:
@@ -111,13 +117,16 @@ def _pbt(rule: Mapping[str, Any], metric: Metric, space: SearchSpace) -> Stoppin
 
 
 def mutations(space: SearchSpace) -> dict[str, Any]:
-    """What population based training may change: all that is sampled and not conditional."""
+    """What population based training may change: all that is sampled, but for conditions and their parents."""
+    parents = {name for parameter in space.parameters for name in parameter.when}
     found: dict[str, Any] = {}
     for parameter in space.parameters:
         domain = parameter.domain
-        if isinstance(domain, Choice) and not parameter.when:
+        if parameter.when or parameter.name in parents:
+            continue
+        if isinstance(domain, Choice):
             found[parameter.name] = list(domain.values)
-        elif isinstance(domain, Float | Int) and not parameter.when:
+        elif isinstance(domain, Float | Int):
             found[parameter.name] = functools.partial(domain.sample, random.Random())
     return found
 

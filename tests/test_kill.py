@@ -1,0 +1,156 @@
+"""A driver that is killed or interrupted at any moment loses nothing: real processes, real signals."""
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from ray.cluster_utils import Cluster
+
+from tuner.errors import StudyNotFoundError
+from tuner.files import trial_dir
+from tuner.results import Results, list_runs
+from tuner.study import Study
+from tuner.trial import TrialState
+
+pytestmark = pytest.mark.slow
+
+SWEEP = """
+name: killed
+trainable: tests.loops:descent
+method: random
+metric: {name: loss}
+parameters:
+  lr: {min: 0.01, max: 0.6, distribution: log_uniform_values}
+  epochs: {value: 9}
+  step_s: {value: 0.05}
+early_terminate: {type: asha, min_iter: 1, max_iter: 9, eta: 3}
+run_cap: 120
+seed: 11
+"""
+KILLS = 10
+
+
+@pytest.fixture(scope="module")
+def address() -> Iterator[str]:
+    """A cluster that outlives the drivers; a local one would start anew each time."""
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 2, "include_dashboard": False})
+    yield cluster.address
+    cluster.shutdown()
+
+
+def tuner(*args: str) -> subprocess.Popen[str]:
+    command = [sys.executable, "-c", "from tuner.cli import main; main()", *args]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+
+
+def finished(folder: Path) -> dict[int, tuple[object, bytes]]:
+    """The record and the reports of each trial that has ended."""
+    try:
+        trials = Results(folder).trials
+    except StudyNotFoundError:
+        return {}
+    return {
+        t.number: (t, (trial_dir(folder, t.number) / "metrics.jsonl").read_bytes()) for t in trials if t.state.is_final
+    }
+
+
+def check(results: Results) -> None:
+    for trial in results.trials:
+        assert trial.state in (TrialState.COMPLETED, TrialState.PRUNED), trial
+        steps = [report.step for report in results.curve(trial.number)]
+        assert steps == list(range(1, max(steps) + 1)) == sorted(trial.curve)
+        assert max(steps) in (1, 3, 9)
+
+
+def wait_for_trials(folder: Path, process: subprocess.Popen[str]) -> None:
+    """Until the driver has begun to train; killing it while Ray starts would test Ray."""
+    before = (folder / "study.journal").stat().st_size if (folder / "study.journal").exists() else 0
+    while process.poll() is None:
+        if (folder / "study.journal").exists() and (folder / "study.journal").stat().st_size > before + 1000:
+            return
+        time.sleep(0.02)
+
+
+def test_ten_kills_in_one_sweep_lose_nothing(tmp_path: Path, address: str) -> None:
+    (tmp_path / "killed.yaml").write_text(SWEEP)
+    rng = random.Random(2)
+    process = tuner("run", str(tmp_path / "killed.yaml"), "--output", str(tmp_path / "runs"), "--address", address)
+    while not list_runs(tmp_path / "runs"):
+        time.sleep(0.02)
+    (folder,) = list_runs(tmp_path / "runs")
+    kept: dict[int, tuple[object, bytes]] = {}
+    kills = 0
+    while kills < KILLS:
+        wait_for_trials(folder, process)
+        time.sleep(rng.uniform(0.0, 1.5))
+        if process.poll() is not None:
+            break
+        os.kill(process.pid, signal.SIGKILL)
+        process.wait()
+        kills += 1
+        now = finished(folder)
+        assert {number: now.get(number) for number in kept} == kept
+        kept = now
+        process = tuner("resume", str(folder), "--address", address)
+    output = process.communicate(timeout=200)[0]
+    assert process.returncode == 0, output
+    assert kills == KILLS, f"the sweep was over after {kills} kills"
+    results = Results(folder)
+    assert len(results.trials) == 120
+    assert {number: finished(folder)[number] for number in kept} == kept
+    check(results)
+    asked = Study(tmp_path, "again", None, results.spec.metrics, results.spec.parameters, write=True)
+    assert [trial.params for trial in results.trials] == [
+        getattr(asked.ask("random", 11), "params", None) for _ in range(120)
+    ]
+
+
+def test_an_interrupted_sweep_tells_how_to_go_on_and_does(tmp_path: Path) -> None:
+    (tmp_path / "killed.yaml").write_text(SWEEP.replace("run_cap: 120", "run_cap: 80"))
+    process = tuner("run", str(tmp_path / "killed.yaml"), "--output", str(tmp_path / "runs"))
+    while not list_runs(tmp_path / "runs"):
+        time.sleep(0.02)
+    (folder,) = list_runs(tmp_path / "runs")
+    wait_for_trials(folder, process)
+    time.sleep(6.0)
+    process.send_signal(signal.SIGINT)
+    output = process.communicate(timeout=60)[0]
+    assert process.returncode == 130, output
+    assert f"tuner resume {folder}" in output
+    states = Results(folder).counts()
+    assert "running" not in states
+    assert states.get("pending", 0) <= 2
+    assert sum(states.values()) < 80
+    process = tuner("resume", str(folder))
+    output = process.communicate(timeout=120)[0]
+    assert process.returncode == 0, output
+    results = Results(folder)
+    assert len(results.trials) == 80
+    check(results)
+    assert "Traceback" not in output
+    assert "ray" not in output.lower().replace("array", ""), output
+
+
+def test_a_second_driver_is_refused_by_name_and_pid(tmp_path: Path, address: str) -> None:
+    (tmp_path / "killed.yaml").write_text(SWEEP)
+    process = tuner("run", str(tmp_path / "killed.yaml"), "--output", str(tmp_path / "runs"), "--address", address)
+    while not list_runs(tmp_path / "runs"):
+        time.sleep(0.02)
+    (folder,) = list_runs(tmp_path / "runs")
+    wait_for_trials(folder, process)
+    try:
+        second = tuner("resume", str(folder), "--address", address)
+        output = second.communicate(timeout=60)[0]
+        assert second.returncode == 2
+        assert f"is being run by process {process.pid}" in output
+        assert Results(folder).is_running
+    finally:
+        process.kill()
+        process.wait()
+    assert not Results(folder).is_running
