@@ -31,7 +31,7 @@ class Watch(Silent):
         self.ends: list[float] = []
         self.rss_mb: list[float] = []
 
-    def event(self, text: str) -> None:
+    def event(self, text: str, *, is_detail: bool = False) -> None:
         if text.startswith("trial "):
             self.ends.append(time.perf_counter())
             if len(self.ends) % 100 == 0:

@@ -105,3 +105,12 @@ def two_metrics(trial: Trial) -> None:
 
 def always_fails(trial: Trial) -> None:
     raise ImportError("No module named 'nothing'")
+
+
+def leaks(trial: Trial) -> None:
+    """From its process's second trial on holds two gigabytes that no other trial needs."""
+    seen = trial.cached("seen", list)
+    if len(seen) == 1:
+        trial.cached("leak", lambda: bytearray(b"x") * (2 << 30))
+    seen.append(1)
+    trial.report(1, {"loss": 1.0, "pid": os.getpid()})

@@ -76,7 +76,7 @@ def schema() -> None:
 @_spec
 @click.option("--set", "settings", multiple=True, metavar="NAME=VALUE", help="A parameter; the rest is sampled.")
 @click.option("--params", type=click.Path(path_type=Path), help="A JSON file of parameters, such as best/params.json.")
-@click.option("--seed", type=int, default=0)
+@click.option("--seed", type=int, default=0, help="The trial's seed.")
 def try_(spec: Path, settings: tuple[str, ...], params: Path | None, seed: int) -> None:
     """Run one trial of SPEC in this process, without Ray: a debugger works."""
     chosen: dict[str, Any] = json.loads(params.read_text()) if params else {}

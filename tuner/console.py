@@ -64,13 +64,16 @@ class SweepView:
 
 
 class Console(Protocol):
-    """Where a sweep shows what it does. `update` may be called as often as one likes."""
+    """Where a sweep shows what it does. `update` may be called as often as one likes.
+
+    An event that `is_detail` is one of many of its kind: a log wants it, a table says it already.
+    """
 
     def start(self, title: str, subtitle: str) -> None: ...
 
     def update(self, view: SweepView) -> None: ...
 
-    def event(self, text: str) -> None: ...
+    def event(self, text: str, *, is_detail: bool = False) -> None: ...
 
     def stop(self) -> None: ...
 
@@ -107,7 +110,9 @@ class LiveConsole:
         if self._clock() - self._drawn_at >= REFRESH_S:
             self._draw()
 
-    def event(self, text: str) -> None:
+    def event(self, text: str, *, is_detail: bool = False) -> None:
+        if is_detail:
+            return
         line = f"{_stamp(self._clock() - self._started_at)} {text}"
         self._console.print(Text(line), soft_wrap=True)
 
@@ -141,7 +146,7 @@ class LineConsole:
         if self._clock() - self._printed_at >= PROGRESS_S:
             self._print_progress(view)
 
-    def event(self, text: str) -> None:
+    def event(self, text: str, *, is_detail: bool = False) -> None:
         print(f"{_stamp(self._clock() - self._started_at)} {text}", file=self._file, flush=True)
 
     def stop(self) -> None:

@@ -19,6 +19,7 @@ from optuna.samplers import BaseSampler
 from tuner.budget import Progress
 from tuner.context import RNG_FILE, STATE_FILE, checkpoint_path, checkpoint_steps
 from tuner.files import TrialFiles, read_reports, trial_dir, write_atomic
+from tuner.methods.table import derive_seed
 from tuner.retention import Candidate, needless_after, needless_while_running
 from tuner.spec import SweepSpec
 from tuner.study import Study
@@ -97,6 +98,8 @@ class Recorder:
         self._elapsed_before_s = float(study.summary().get("elapsed_s", 0.0))
         for record in study.records():
             self._remember(record)
+            # A run that was killed has left no summary.
+            self._elapsed_before_s = max(self._elapsed_before_s, record.ended_at_s)
 
     @property
     def elapsed_s(self) -> float:
@@ -189,6 +192,7 @@ class Recorder:
             message=message,
             last_step=running.last_step,
             duration_s=running.trained_s,
+            ended_at_s=self.elapsed_s,
         )
         running.log.end(state)
         running.log.close()
@@ -242,7 +246,7 @@ class Recorder:
             "step": self.best.step,
             "metrics": dict(report.metrics) if report else {},
             "checkpoint": checkpoint.exists(),
-            "rerun": rerun_command(self.folder, self.best.number),
+            "rerun": rerun_command(self.folder, self.best.number, derive_seed(self._seed, self.best.number)),
         }
         write_atomic(scratch / "best.json", json.dumps(best, indent=2) + "\n")
         shutil.rmtree(target, ignore_errors=True)
@@ -281,6 +285,14 @@ class Recorder:
         if math.isfinite(value) and (self.best is None or self._goal.better(value, self.best.value)):
             self.best = Best(number, step, value)
 
+    def _find_best(self) -> None:
+        """Anew, after the step that held it was undone."""
+        self.best = None
+        for record in self.study.records():
+            curve = self.running[record.number].curve if record.number in self.running else record.curve
+            for step, value in curve.items():
+                self._offer(record.number, step, value)
+
     def _rewind(self, running: Running, recorded: Mapping[int, float]) -> None:
         step, kept = running.files.rewind(max(recorded, default=0))
         running.restore_step = step
@@ -298,6 +310,8 @@ class Recorder:
         running.reported_at = time.monotonic()
         for report in kept:
             self._follow(running, report)
+        if self.best and self.best.number == running.number and self.best.step not in running.curve:
+            self._find_best()
         on_disk = set(checkpoint_steps(running.files.folder))
         self._checkpoints = {
             key: c for key, c in self._checkpoints.items() if key[0] != running.number or key[1] in on_disk
@@ -362,8 +376,8 @@ class Recorder:
             self._failures.append(message)
 
 
-def rerun_command(folder: Path, number: int) -> str:
-    return f"tuner try {folder / 'sweep.yaml'} --params {trial_dir(folder, number) / 'params.json'}"
+def rerun_command(folder: Path, number: int, seed: int) -> str:
+    return f"tuner try {folder / 'sweep.yaml'} --params {trial_dir(folder, number) / 'params.json'} --seed {seed}"
 
 
 def _size(path: Path) -> int:

@@ -48,8 +48,8 @@ def needless_after(
     if not finished:
         return set()
     best = _best(candidates, goal)
-    given_up = {number for number, state in states.items() if state in (TrialState.PRUNED, TrialState.FAILED)}
-    lasting = finished if keep == "all" else [c for c in finished if c.number not in given_up]
+    given_up = (TrialState.PRUNED, TrialState.FAILED)
+    lasting = finished if keep == "all" else [c for c in finished if states[c.number] not in given_up]
     kept = {(best.number, best.step)} | {(c.number, c.step) for c in _wanted(lasting, keep, goal)}
     if max_bytes is not None:
         kept = _within(max_bytes, [c for c in finished if (c.number, c.step) in kept], best, goal)

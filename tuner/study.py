@@ -153,6 +153,7 @@ class Study:
         message: str = "",
         last_step: int = 0,
         duration_s: float = 0.0,
+        ended_at_s: float = 0.0,
     ) -> None:
         """End a trial in a final state; `values`, one for each metric, are for COMPLETED alone."""
         outcome = {
@@ -161,6 +162,7 @@ class Study:
             "message": message,
             "last_step": last_step,
             "duration_s": round(duration_s, 3),
+            "ended_at_s": round(ended_at_s, 3),
         }
         with self._batch():
             self._storage.set_trial_user_attr(self._id(number), _OUTCOME, outcome)
@@ -268,4 +270,5 @@ def _record(trial: FrozenTrial, space: SearchSpace) -> TrialRecord:
         reason=FailureReason(outcome["reason"]) if is_final and outcome.get("reason") else None,
         message=outcome.get("message", "") if is_final else "",
         duration_s=outcome.get("duration_s", 0.0),
+        ended_at_s=outcome.get("ended_at_s", 0.0),
     )

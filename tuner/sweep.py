@@ -8,6 +8,7 @@ import json
 import platform
 import secrets
 import shlex
+import shutil
 import subprocess
 import sys
 import time
@@ -25,7 +26,7 @@ from ruamel.yaml import YAML
 from tuner.budget import Verdict
 from tuner.console import Console, make_console
 from tuner.context import Trial, load_checkpoint
-from tuner.errors import StudyNotFoundError
+from tuner.errors import ResourceError, StudyNotFoundError
 from tuner.files import write_atomic
 from tuner.lock import RunLock
 from tuner.recorder import Recorder
@@ -86,7 +87,7 @@ class Sweep:
         return sweep
 
     def run(self, *, address: str | None = None, console: Console | None = None, verbose: bool = False) -> Results:
-        """Run it to its end and give its results; blocks.
+        """Run it to its end and give its results; blocks. Raises `ResourceError` where the cluster can't hold a trial.
 
         Args:
             address: of a Ray cluster; without one a cluster is started on this machine.
@@ -94,7 +95,12 @@ class Sweep:
             verbose: show Ray's own messages as well.
         """
         folder, seed = self._create()
-        return self._continue(folder, seed, self.spec.run_cap, address, console, verbose)
+        try:
+            return self._continue(folder, seed, self.spec.run_cap, address, console, verbose)
+        except ResourceError:
+            # Refused before the first trial: as if it had not been asked for.
+            shutil.rmtree(folder)
+            raise
 
     def resume(
         self,
@@ -189,6 +195,9 @@ class Sweep:
                     verbose=verbose,
                 )
                 verdict, slots = ended.verdict, ended.slots
+            except KeyboardInterrupt:
+                console.event(f"ended at once; go on with: tuner resume {folder}")
+                raise
             finally:
                 console.stop()
                 recorder.close(

@@ -83,6 +83,8 @@ class TrialRecord:
         curve: the first metric by step.
         values: what the study was told at the end, one value for each metric; empty before that.
         message: one line about how it ended, where there is something to say.
+        duration_s: time spent in its training loop.
+        ended_at_s: wall time of the sweep at its end.
     """
 
     number: int
@@ -93,6 +95,7 @@ class TrialRecord:
     reason: FailureReason | None = None
     message: str = ""
     duration_s: float = 0.0
+    ended_at_s: float = 0.0
 
     def best_step(self, goal: Goal) -> int | None:
         """The step of the best value of the curve (the earliest of equals), None without a finite one."""

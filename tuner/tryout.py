@@ -8,7 +8,6 @@ from typing import Any
 
 from tuner.context import Trial, seed_everything
 from tuner.errors import SpecError, StopTrial
-from tuner.methods.table import derive_seed
 from tuner.spec import SweepSpec
 from tuner.trial import Report
 
@@ -21,6 +20,8 @@ def try_once(
     say: Callable[[str], None],
 ) -> None:
     """Run one trial with the chosen parameters, the rest sampled; its files go to a temporary folder.
+
+    `seed` is the trial's: with that of a trial of a sweep, and its parameters, the same happens again.
 
     Raises `SpecError` for parameters that the sweep does not have; errors of the training loop pass through.
     """
@@ -36,11 +37,11 @@ def try_once(
         say(f"step {report.step:>4}  {report.time_s:7.1f} s  {values}")
 
     with tempfile.TemporaryDirectory(prefix="tuner-try-") as folder:
-        seed_everything(derive_seed(seed, 0))
+        seed_everything(seed)
         trial = Trial(
             params,
             number=0,
-            seed=derive_seed(seed, 0),
+            seed=seed,
             dir=Path(folder),
             metrics=spec.metrics,
             deliver=tell,

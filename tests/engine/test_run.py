@@ -39,7 +39,7 @@ class Told(Silent):
     def __init__(self) -> None:
         self.events: list[str] = []
 
-    def event(self, text: str) -> None:
+    def event(self, text: str, *, is_detail: bool = False) -> None:
         self.events.append(text)
 
 
@@ -171,6 +171,12 @@ def test_an_actor_with_a_thread_left_in_it_is_replaced(tmp_path: Path) -> None:
     results = sweep(loops.dirty, tmp_path, parameters={"leave_thread": {"value": True}, "x": LR}, run_cap=3, parallel=1)
     assert results.counts() == {"completed": 3}
     assert len({results.curve(number)[0].metrics["pid"] for number in range(3)}) == 3
+
+
+def test_an_actor_whose_memory_stays_high_is_replaced(tmp_path: Path) -> None:
+    results = sweep(loops.leaks, tmp_path, parameters={"x": LR}, run_cap=5, parallel=1)
+    pids = [results.curve(number)[0].metrics["pid"] for number in range(5)]
+    assert pids[0] == pids[1] == pids[2] != pids[3] == pids[4]
 
 
 @pytest.mark.parametrize(
@@ -310,6 +316,7 @@ def test_patience_completes_a_trial_that_stands_still(tmp_path: Path) -> None:
 def test_what_the_cluster_cannot_hold_is_refused(tmp_path: Path, keys: dict[str, Any], sentence: str) -> None:
     with pytest.raises(ResourceError, match=sentence):
         sweep(loops.descent, tmp_path, parameters={"lr": LR}, run_cap=1, **keys)
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("keep", ["last", "all", 2])

@@ -56,7 +56,6 @@ def test_pbt_stays_within_the_parameters_bounds() -> None:
     rule = {"type": "pbt", "interval": 3, "quantile": 0.25, "resample": 0.0}
     stopping = make_stopping(rule, LOSS, SPACE)
     assert isinstance(stopping.scheduler, PopulationBasedTraining)
-    assert stopping.needs_state
     config = {"params": {"lr": 0.1, "width": 64, "optimizer": "sgd", "momentum": 0.5, "epochs": 9}}
     for _ in range(50):
         trial = type("T", (), {"config": config})

@@ -37,9 +37,9 @@ class Job:
     folder: str
     metrics: tuple[Metric, ...]
     asking: Asking
-    needs_state: bool
     seed: int
     cpus: float
+    gpus: float
 
 
 def make_trainable(job: Job) -> type[Trainable]:
@@ -127,6 +127,8 @@ class WarmTrial(Trainable):  # type: ignore[misc]  # Ray's classes are untyped
             metrics=self._job.metrics,
             deliver=deliver,
             restore_from=self._restore_from,
+            # Ray shows a process the GPUs that its trial was given; without a share of one it must not touch any.
+            device=torch.device("cuda" if self._job.gpus and torch.cuda.is_available() else "cpu"),
         )
 
     def _end_session(self, timeout_s: float | None) -> str:

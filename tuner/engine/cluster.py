@@ -19,8 +19,6 @@ def connected(address: str | None, *, verbose: bool) -> Iterator[None]:
     if ray.is_initialized():
         yield
         return
-    # Ray warns of a default that it is going to change; this project asks for nothing on zero GPUs either way.
-    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     ray.init(
         address=address or os.environ.get("RAY_ADDRESS") or "local",
         log_to_driver=verbose,

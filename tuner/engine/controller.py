@@ -37,6 +37,7 @@ class Controller(TuneController):  # type: ignore[misc]  # Ray's classes are unt
         self._slots = slots
         self._retries = recorder.spec.failures.retries
         self._is_winding_down = False
+        self._handled: Exception | None = None
         super().__init__(search_alg=search, scheduler=stopping.scheduler, reuse_actors=True, **kwargs)
         self._print_trial_errors = False
         self._max_pending_trials = slots
@@ -145,7 +146,10 @@ class Controller(TuneController):  # type: ignore[misc]  # Ray's classes are unt
 
     def _trial_task_failure(self, trial: RayTrial, exception: Exception) -> None:
         """Its process died, or a call to it failed; errors of the training loop come as its ending."""
-        if trial.trial_id in self._search.live:
+        # A process that dies while it is being reset is told twice: as the actor's end and as the call's.
+        if trial.trial_id in self._search.live and exception is not self._handled:
+            self._handled = exception
+            self._resetting_trials.discard(trial)
             self._fail(trial, _ending_of(trial, exception))
 
     def _fail(self, trial: RayTrial, ending: Ending) -> None:

@@ -12,6 +12,11 @@ def plan_slots(resources: Resources, nodes: Sequence[Mapping[str, float]], paral
 
     Raises `ResourceError` with a sentence where not even one trial fits, or fewer than `parallel`.
     """
+    if resources.workers > 1:
+        raise ResourceError(
+            f"resources.workers: {resources.workers} processes a trial were asked for; this version runs each trial in "
+            "one. Set workers to 1."
+        )
     fits = sum(_fits(resources, node) for node in nodes)
     if fits == 0:
         raise ResourceError(

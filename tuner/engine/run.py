@@ -5,10 +5,11 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from types import FrameType
+from typing import Any
 
 from ray import cloudpickle
 from ray.tune import PlacementGroupFactory
@@ -23,6 +24,7 @@ from tuner.engine.plan import plan_slots
 from tuner.engine.ray_trial import NoStorage, RayTrial
 from tuner.engine.search import StudySearch
 from tuner.errors import SpecError
+from tuner.parameters import Constant
 from tuner.recorder import Recorder, Running
 from tuner.spec import SweepSpec
 from tuner.stopping.replay import replay
@@ -66,9 +68,9 @@ def run(
             folder=str(recorder.folder.resolve()),
             metrics=spec.metrics,
             asking=stopping.asking,
-            needs_state=stopping.needs_state,
             seed=seed,
             cpus=spec.resources.cpu,
+            gpus=spec.resources.gpu,
         )
         search = StudySearch(recorder, _trial_maker(spec, job), slots, run_cap, stopping.max_iter)
         controller = Controller(recorder, stopping, search, slots, storage=NoStorage())
@@ -166,11 +168,13 @@ class _Loop:
     def _tell_end(self, record: TrialRecord) -> None:
         reason = f" ({record.reason.value})" if record.reason else ""
         message = f": {record.message}" if record.message else ""
-        self._console.event(f"trial {record.number:04d} {record.state.value}{reason}{message}")
+        text = f"trial {record.number:04d} {record.state.value}{reason}{message}"
+        self._console.event(text, is_detail=record.state is not TrialState.FAILED)
 
     def _view(self) -> SweepView:
         recorder = self._recorder
-        running = tuple(_trial_view(trial, recorder.spec.metrics[0].name) for trial in recorder.running.values())
+        metric = recorder.spec.metrics[0].name
+        running = tuple(_trial_view(t, metric, self._varied(t.params)) for t in recorder.running.values())
         return SweepView(
             running=running,
             best=self._best_view(),
@@ -192,9 +196,18 @@ class _Loop:
             step=best.step,
             value=best.value,
             best=best.value,
-            params=self._recorder.params_of(best.number),
+            params=self._varied(self._recorder.params_of(best.number)),
             elapsed_s=0.0,
         )
+
+    def _varied(self, params: Mapping[str, Any]) -> dict[str, Any]:
+        """Without the constants, which are the same in every line."""
+        constants = {
+            parameter.name
+            for parameter in self._recorder.spec.parameters.parameters
+            if isinstance(parameter.domain, Constant)
+        }
+        return {name: value for name, value in params.items() if name not in constants}
 
     def _remaining_s(self) -> float | None:
         """By the pace so far; the budget's hours are its upper end."""
@@ -230,13 +243,13 @@ _SENTENCES = {
 }
 
 
-def _trial_view(trial: Running, metric: str) -> TrialView:
+def _trial_view(trial: Running, metric: str, params: Mapping[str, Any]) -> TrialView:
     return TrialView(
         number=trial.number,
         state=TrialState.RUNNING,
         step=trial.last_step,
         value=trial.last.metrics[metric] if trial.last else None,
         best=trial.best.metrics[metric] if trial.best else None,
-        params=trial.params,
+        params=params,
         elapsed_s=trial.trained_s,
     )

@@ -32,13 +32,11 @@ class Stopping:
 
     Attributes:
         max_iter: the step at which a trial has run its full length; a stop there is no early one.
-        needs_state: whether it pauses trials, which need their `state` to go on.
     """
 
     scheduler: TrialScheduler
     asking: Asking
     max_iter: int | None = None
-    needs_state: bool = False
 
 
 def make_stopping(rule: Mapping[str, Any] | TrialScheduler | None, metric: Metric, space: SearchSpace) -> Stopping:
@@ -49,7 +47,7 @@ def make_stopping(rule: Mapping[str, Any] | TrialScheduler | None, metric: Metri
         # Nothing is known of when it decides: it is asked each time, and the trial waits, as in Ray Tune.
         mode = "max" if metric.goal is Goal.MAXIMIZE else "min"
         rule.set_search_properties(metric.name, mode)
-        return Stopping(rule, Asking(every=1), _full_length(rule), needs_state=True)
+        return Stopping(rule, Asking(every=1), _full_length(rule))
     return RULES[rule["type"]](rule, metric, space)
 
 
@@ -113,7 +111,7 @@ def _pbt(rule: Mapping[str, Any], metric: Metric, space: SearchSpace) -> Stoppin
         log_config=False,
         **_metric_and_mode(metric),
     )
-    return Stopping(scheduler, Asking(every=rule["interval"]), rule.get("max_iter"), needs_state=True)
+    return Stopping(scheduler, Asking(every=rule["interval"]), rule.get("max_iter"))
 
 
 def mutations(space: SearchSpace) -> dict[str, Any]:

@@ -1,0 +1,42 @@
+from typing import Any
+
+import pytest
+
+from tuner.budget import Progress, judge
+from tuner.context import Metric
+from tuner.spec import Budget
+from tuner.trial import Goal
+
+START: dict[str, Any] = {
+    "elapsed_s": 0.0, "trial_s": 0.0, "gpus_per_trial": 0.0, "num_good": 0, "failures": (), "best": None
+}  # fmt: skip
+UP, DOWN = Metric("m", Goal.MAXIMIZE, target=0.9), Metric("m", Goal.MINIMIZE, target=0.1)
+
+
+@pytest.mark.parametrize(
+    ("progress", "budget", "metric", "ended_by"),
+    [
+        ({}, {}, UP, None),
+        ({"best": 0.89}, {}, UP, None),
+        ({"best": 0.9}, {}, UP, "target"),
+        ({"best": 0.1}, {}, DOWN, "target"),
+        ({"best": 0.11}, {}, DOWN, None),
+        ({"best": 5.0}, {}, Metric("m"), None),
+        ({"elapsed_s": 3599}, {"hours": 1}, UP, None),
+        ({"elapsed_s": 3600}, {"hours": 1}, UP, "hours"),
+        ({"trial_s": 7200, "gpus_per_trial": 0.5}, {"gpu_hours": 1}, UP, "gpu_hours"),
+        ({"trial_s": 7200, "gpus_per_trial": 0.25}, {"gpu_hours": 1}, UP, None),
+        ({"failures": ["a", "b"], "num_good": 5}, {"failed": 2}, UP, "failed"),
+        ({"failures": ["a", "a", "a"]}, {}, UP, "alike"),
+        ({"failures": ["a", "a", "b"]}, {}, UP, None),
+        ({"failures": ["a", "a", "a"], "num_good": 1}, {}, UP, None),
+    ],
+)
+def test_what_ends_a_sweep(
+    progress: dict[str, Any], budget: dict[str, Any], metric: Metric, ended_by: str | None
+) -> None:
+    verdict = judge(Progress(**{**START, **progress}), Budget(**budget), metric)
+    assert (verdict.ended_by if verdict else None) == ended_by
+    if verdict:
+        assert verdict.is_failure == (ended_by in ("failed", "alike"))
+        assert verdict.message

@@ -1,0 +1,168 @@
+"""The record of a sweep, driven as the engine drives it, without Ray."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from tests.conftest import ACCURACY, report
+from tuner.context import checkpoint_steps, load_checkpoint, save_checkpoint
+from tuner.files import read_reports, trial_dir
+from tuner.recorder import Recorder
+from tuner.spec import SweepSpec
+from tuner.study import Study
+from tuner.trial import FailureReason, TrialRecord, TrialState
+
+SPEC = SweepSpec.from_dict(
+    {
+        "trainable": "m:f",
+        "metric": {"name": "accuracy", "goal": "maximize"},
+        "parameters": {"x": {"min": 0.0, "max": 1.0}},
+        "method": "random",
+        "run_cap": 9,
+    }
+)
+
+
+def open_recorder(folder: Path) -> Recorder:
+    study = Study(folder, "s", None, (ACCURACY,), SPEC.parameters, write=True)
+    study.recover()
+    return Recorder(folder, SPEC, study, "random", 0)
+
+
+@pytest.fixture
+def recorder(tmp_path: Path) -> Recorder:
+    return open_recorder(tmp_path)
+
+
+def train(recorder: Recorder, values: list[float], first: int = 1) -> int:
+    """A new trial that reports these values, with a checkpoint of each step."""
+    running = recorder.ask()
+    assert running is not None
+    more(recorder, running.number, values, first)
+    return running.number
+
+
+def more(recorder: Recorder, number: int, values: list[float], first: int) -> None:
+    folder = trial_dir(recorder.folder, number)
+    for step, value in enumerate(values, start=first):
+        save_checkpoint(folder, step, {"step": step, "value": torch.tensor(value)}, float(step))
+        recorder.report(number, [report(step, value, has_checkpoint=True)])
+
+
+def written_steps(recorder: Recorder, number: int) -> tuple[list[int], list[int], list[int]]:
+    """Of a trial, in the study, in its file and in TensorBoard."""
+    events = EventAccumulator(str(recorder.folder / "tensorboard" / f"{number:04d}")).Reload()
+    return (
+        sorted(recorder.study.record(number).curve),
+        [r.step for r in read_reports(trial_dir(recorder.folder, number))],
+        [event.step for event in events.Scalars("accuracy")],
+    )
+
+
+def test_the_best_step_is_kept_and_shown_whatever_comes_after(recorder: Recorder) -> None:
+    first = train(recorder, [0.2, 0.8, 0.5])
+    assert checkpoint_steps(trial_dir(recorder.folder, first)) == [2, 3]
+    recorder.finish(first, TrialState.COMPLETED)
+    second = train(recorder, [0.6, 0.3])
+    recorder.finish(second, TrialState.COMPLETED)
+    assert checkpoint_steps(trial_dir(recorder.folder, first)) == [2]
+    assert checkpoint_steps(trial_dir(recorder.folder, second)) == []
+    best = json.loads((recorder.folder / "best" / "best.json").read_text())
+    assert (best["trial"], best["step"], best["metrics"]) == (first, 2, {"accuracy": 0.8})
+    assert load_checkpoint(recorder.folder / "best")[0]["step"] == 2
+    assert recorder.study.record(first).values == (0.8,)
+
+
+def test_a_pruned_or_failed_trial_may_hold_the_best_step(recorder: Recorder) -> None:
+    pruned = train(recorder, [0.9])
+    recorder.finish(pruned, TrialState.PRUNED)
+    completed = train(recorder, [0.5, 0.6])
+    recorder.finish(completed, TrialState.COMPLETED)
+    failed = train(recorder, [0.95, 0.1])
+    recorder.finish(failed, TrialState.FAILED, FailureReason.OOM, "too large", "Traceback ...")
+    assert recorder.best is not None
+    assert (recorder.best.number, recorder.best.step) == (failed, 1)
+    assert checkpoint_steps(trial_dir(recorder.folder, pruned)) == []
+    assert checkpoint_steps(trial_dir(recorder.folder, failed)) == [1]
+    assert checkpoint_steps(trial_dir(recorder.folder, completed)) == [2]
+
+
+def test_a_trial_that_reported_nothing_did_not_complete(recorder: Recorder) -> None:
+    ended: list[TrialRecord] = []
+    recorder.on_end = ended.append
+    number = train(recorder, [])
+    recorder.finish(number, TrialState.COMPLETED)
+    assert (ended[0].state, ended[0].reason) == (TrialState.FAILED, FailureReason.ERROR)
+    assert "without a single trial.report" in ended[0].message
+
+
+def test_a_driver_that_comes_back_goes_on_from_the_last_checkpoint_recorded(tmp_path: Path) -> None:
+    recorder = open_recorder(tmp_path)
+    done = train(recorder, [0.7])
+    recorder.finish(done, TrialState.COMPLETED)
+    number = train(recorder, [0.1, 0.2, 0.3])
+    # Its process was a step ahead when the driver died, and the driver died while it wrote a line.
+    save_checkpoint(trial_dir(tmp_path, number), 4, {"step": 4}, 4.0)
+    with (trial_dir(tmp_path, number) / "metrics.jsonl").open("a") as file:
+        file.write('{"step": 4, "met')
+    recorder.study.close()
+
+    again = open_recorder(tmp_path)
+    assert again.counts == {TrialState.COMPLETED: 1}
+    assert again.best is not None
+    assert again.best.number == done
+    running = again.ask()
+    assert running is not None
+    assert (running.number, running.restore_step, running.last_step) == (number, 3, 3)
+    more(again, number, [0.8, 0.9], first=4)
+    again.finish(number, TrialState.COMPLETED)
+    assert written_steps(again, number) == ([1, 2, 3, 4, 5],) * 3
+    assert (again.best.number, again.best.step) == (number, 5)
+    fresh = again.ask()
+    assert fresh is not None
+    assert fresh.number == 2
+
+
+def test_a_failed_attempt_is_taken_back_to_its_last_checkpoint(recorder: Recorder) -> None:
+    number = train(recorder, [0.1, 0.2])
+    recorder.report(number, [report(3, 0.9)])
+    running = recorder.retry(number, "its process died", "")
+    assert (running.restore_step, running.last_step, running.retries) == (2, 2, 1)
+    recorder.report(number, [report(3, 0.3), report(4, 0.4)])
+    recorder.finish(number, TrialState.COMPLETED)
+    assert written_steps(recorder, number) == ([1, 2, 3, 4],) * 3
+    assert recorder.best is not None
+    assert (recorder.best.step, recorder.best.value) == (4, 0.4)
+    assert "its process died" in (trial_dir(recorder.folder, number) / "error.txt").read_text()
+
+
+def test_a_trial_that_takes_over_an_earlier_state_undoes_its_later_steps(recorder: Recorder) -> None:
+    number = train(recorder, [0.1, 0.2, 0.3, 0.4])
+    recorder.report(number, [report(3, 0.7)])
+    recorder.finish(number, TrialState.STOPPED)
+    assert written_steps(recorder, number) == ([1, 2, 3],) * 3
+
+
+def test_a_pinned_checkpoint_stays_until_the_end(recorder: Recorder) -> None:
+    number = train(recorder, [0.1, 0.2])
+    recorder.pin(number, 1)
+    more(recorder, number, [0.3, 0.4], first=3)
+    recorder.pin(number, 4)
+    more(recorder, number, [0.5], first=5)
+    assert {4, 5} <= set(checkpoint_steps(trial_dir(recorder.folder, number)))
+    recorder.finish(number, TrialState.COMPLETED)
+    assert 4 in checkpoint_steps(trial_dir(recorder.folder, number))
+    recorder.close({})
+    assert checkpoint_steps(trial_dir(recorder.folder, number)) == [5]
+
+
+def test_what_is_running_when_it_is_closed_waits_to_be_resumed(tmp_path: Path) -> None:
+    recorder = open_recorder(tmp_path)
+    train(recorder, [0.1])
+    recorder.close({"ended_by": "interrupted"})
+    study = Study(tmp_path, "s", None, (ACCURACY,), SPEC.parameters, write=False)
+    assert [record.state for record in study.records()] == [TrialState.PENDING]
+    assert study.summary()["ended_by"] == "interrupted"
