@@ -66,15 +66,14 @@ def figures(trials: int, notes: Path, ended: float) -> dict[str, float]:
     }
 
 
-def measure_ours(trials: int, folder: Path, early_terminate: dict[str, Any] | None) -> dict[str, float]:
-    notes = folder / f"ours-{bool(early_terminate)}"
+def measure_ours(trials: int, folder: Path) -> dict[str, float]:
+    notes = folder / "ours"
     notes.mkdir()
     sweep = tuner.Sweep(
         quick,
         parameters={"x": {"min": 0.0, "max": 1.0}, "notes": {"value": str(notes)}},
         metric={"name": "loss"},
         method="random",
-        early_terminate=early_terminate,
         run_cap=trials,
         parallel=SLOTS,
         seed=0,
@@ -111,7 +110,7 @@ def main() -> None:
     ray.init(num_cpus=SLOTS, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        ours = measure_ours(given.trials, folder, None)
+        ours = measure_ours(given.trials, folder)
         theirs = measure_ray(given.ray_trials, folder)
     ray.shutdown()
     ratio = ours["reports_per_s"] / theirs["reports_per_s"]

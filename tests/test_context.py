@@ -92,6 +92,18 @@ def test_patience_ends_a_trial_whose_metric_stands_still(
     assert len(reports) == ends_at
 
 
+def test_patience_goes_on_where_it_stood(tmp_path: Path) -> None:
+    metric = Metric("m", Goal.MAXIMIZE, patience=Patience(3))
+    trial, _ = make_trial(tmp_path, (metric,))
+    for step, value in enumerate([0.5, 0.4, 0.3], start=1):
+        trial.report(step, {"m": value}, state={})
+    again, reports = make_trial(tmp_path, (metric,), restore_from=tmp_path / "checkpoints" / "step-0003")
+    again.restore()
+    with pytest.raises(Plateau, match=r"best 0\.5 at step 1"):
+        again.report(4, {"m": 0.4})
+    assert len(reports) == 1
+
+
 def test_a_state_comes_back_with_its_step_and_the_random_generators(tmp_path: Path) -> None:
     trial, reports = make_trial(tmp_path)
     trial.report(1, {"accuracy": 0.1})

@@ -44,7 +44,7 @@ def test_rewind_goes_back_to_the_newest_checkpoint_that_was_recorded(
     for step in range(1, 8):
         files.append([report(step)])
         if step % 2 == 0:
-            save_checkpoint(tmp_path, step, {"step": step}, 0.0)
+            save_checkpoint(tmp_path, step, {"step": step}, {})
     step, kept = files.rewind(last_recorded)
     assert step == goes_back_to
     assert [r.step for r in kept] == [r.step for r in read_reports(tmp_path)] == list(range(1, goes_back_to + 1))

@@ -48,7 +48,7 @@ def train(recorder: Recorder, values: list[float], first: int = 1) -> int:
 def more(recorder: Recorder, number: int, values: list[float], first: int) -> None:
     folder = trial_dir(recorder.folder, number)
     for step, value in enumerate(values, start=first):
-        save_checkpoint(folder, step, {"step": step, "value": torch.tensor(value)}, float(step))
+        save_checkpoint(folder, step, {"step": step, "value": torch.tensor(value)}, {})
         recorder.report(number, [report(step, value, has_checkpoint=True)])
 
 
@@ -105,7 +105,7 @@ def test_a_driver_that_comes_back_goes_on_from_the_last_checkpoint_recorded(tmp_
     recorder.finish(done, TrialState.COMPLETED)
     number = train(recorder, [0.1, 0.2, 0.3])
     # Its process was a step ahead when the driver died, and the driver died while it wrote a line.
-    save_checkpoint(trial_dir(tmp_path, number), 4, {"step": 4}, 4.0)
+    save_checkpoint(trial_dir(tmp_path, number), 4, {"step": 4}, {})
     with (trial_dir(tmp_path, number) / "metrics.jsonl").open("a") as file:
         file.write('{"step": 4, "met')
     recorder.study.close()
@@ -166,3 +166,18 @@ def test_what_is_running_when_it_is_closed_waits_to_be_resumed(tmp_path: Path) -
     study = Study(tmp_path, "s", None, (ACCURACY,), SPEC.parameters, write=False)
     assert [record.state for record in study.records()] == [TrialState.PENDING]
     assert study.summary()["ended_by"] == "interrupted"
+
+
+def test_a_configuration_that_a_rule_changes_is_recorded_with_the_step_it_holds_from(recorder: Recorder) -> None:
+    number = train(recorder, [0.1, 0.9])
+    asked = dict(recorder.running[number].params)
+    recorder.change_params(number, {"x": 0.25})
+    more(recorder, number, [0.3, 0.4], first=3)
+    recorder.change_params(number, {"x": 0.75})
+    more(recorder, number, [0.95], first=4)
+    recorder.finish(number, TrialState.COMPLETED)
+    record = recorder.study.record(number)
+    assert [record.params_at(step) for step in (1, 2, 3, 4)] == [asked, asked, {"x": 0.25}, {"x": 0.75}]
+    assert record.params == {"x": 0.75}
+    assert json.loads((recorder.folder / "best" / "params.json").read_text()) == {"x": 0.75}
+    assert json.loads((trial_dir(recorder.folder, number) / "params.json").read_text()) == {"x": 0.75}

@@ -1,5 +1,6 @@
 """The command line: arguments -> calls. Exit codes: 0 finished, 1 ran and failed, 2 refused, 130 interrupted."""
 
+import contextlib
 import json
 import sys
 from pathlib import Path
@@ -13,8 +14,8 @@ from ruamel.yaml import YAML
 from tuner.console import format_params, format_seconds
 from tuner.errors import ResourceError, SpecError, StudyLockedError, StudyNotFoundError
 from tuner.results import Results, list_runs
-from tuner.spec import import_trainable, json_schema
-from tuner.sweep import Sweep, load_file
+from tuner.spec import json_schema
+from tuner.sweep import Sweep, load_and_import
 from tuner.sweep import resume as resume_sweep
 from tuner.tryout import try_once
 
@@ -61,8 +62,7 @@ def resume(folder: Path, run_cap: str | None, address: str | None, verbose: bool
 @_spec
 def check(spec: Path) -> None:
     """Tell all mistakes of SPEC at once; writes nothing."""
-    described = load_file(spec)
-    import_trainable(described.trainable, Path.cwd())
+    described, _ = load_and_import(spec)
     click.echo(f"{spec} is right: {described.method} over {len(described.parameters.parameters)} parameters.")
 
 
@@ -75,14 +75,18 @@ def schema() -> None:
 @cli.command("try")
 @_spec
 @click.option("--set", "settings", multiple=True, metavar="NAME=VALUE", help="A parameter; the rest is sampled.")
-@click.option("--params", type=click.Path(path_type=Path), help="A JSON file of parameters, such as best/params.json.")
+@click.option(
+    "--params",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    help="A JSON file of parameters, such as best/params.json.",
+)
 @click.option("--seed", type=int, default=0, help="The trial's seed.")
 def try_(spec: Path, settings: tuple[str, ...], params: Path | None, seed: int) -> None:
     """Run one trial of SPEC in this process, without Ray: a debugger works."""
     chosen: dict[str, Any] = json.loads(params.read_text()) if params else {}
     chosen |= dict(_setting(text) for text in settings)
-    described = load_file(spec)
-    try_once(described, import_trainable(described.trainable, Path.cwd()), chosen, seed, click.echo)
+    described, train = load_and_import(spec)
+    try_once(described, train, chosen, seed, click.echo)
 
 
 @cli.command("list")
@@ -90,7 +94,10 @@ def try_(spec: Path, settings: tuple[str, ...], params: Path | None, seed: int) 
 @_json
 def list_(output: Path, as_json: bool) -> None:
     """List the runs there are."""
-    runs = [Results(folder) for folder in list_runs(output)]
+    runs = []
+    for folder in list_runs(output):
+        with contextlib.suppress(StudyNotFoundError, SpecError):
+            runs.append(Results(folder))
     if as_json:
         rows = [{**results.to_json(), "trials": len(results.trials)} for results in runs]
         click.echo(json.dumps(rows, indent=2))
@@ -215,7 +222,7 @@ def _tell_best(results: Results) -> None:
         return
     name = results.spec.metrics[0].name
     click.echo(f"\nbest: {name}={found.value:.6g} (trial {found.trial.number:04d}, step {found.step})")
-    for key, value in found.trial.params.items():
+    for key, value in found.params.items():
         click.echo(f"  {key}: {value:.6g}" if isinstance(value, float) else f"  {key}: {value}")
     told = found.checkpoint or "none: no state was passed to trial.report at that step"
     click.echo(f"checkpoint: {told}")

@@ -17,7 +17,7 @@ from typing import Any, TypeVar, cast
 import numpy as np
 import torch
 
-from tuner.errors import CheckpointError, MetricError, StepError, StopTrial
+from tuner.errors import CheckpointError, MetricError, MissingMetricError, StepError, StopTrial
 from tuner.trial import Goal, Report
 
 T = TypeVar("T")
@@ -93,7 +93,7 @@ class Trial:
         self._last_step = 0
         self._time_s = 0.0
         self._resumed_at = time.monotonic()
-        self._best = metrics[0].goal.worst if metrics else math.nan
+        self._best = metrics[0].goal.worst if metrics else 0.0
         self._best_step = 0
 
     def report(self, step: int, metrics: Mapping[str, Any], state: Mapping[str, Any] | None = None) -> None:
@@ -114,8 +114,10 @@ class Trial:
             )
         step = int(step)
         values = _as_floats(metrics, self._metrics)
+        self._follow(step, values)
         if state is not None:
-            save_checkpoint(self.dir, step, state, self._elapsed_s())
+            progress = {"time_s": self._elapsed_s(), "best": self._best, "best_step": self._best_step}
+            save_checkpoint(self.dir, step, state, progress)
         self._last_step = step
         self._deliver(
             Report(
@@ -138,7 +140,7 @@ class Trial:
         state, rng = load_checkpoint(self._restore_from)
         _set_rng_state(rng)
         self._last_step = max(self._last_step, state.step)
-        self._time_s = float(rng["time_s"])
+        self._time_s, self._best, self._best_step = rng["time_s"], rng["best"], rng["best_step"]
         self._resumed_at = time.monotonic()
         return state
 
@@ -158,6 +160,16 @@ class Trial:
     def _elapsed_s(self) -> float:
         return self._time_s + time.monotonic() - self._resumed_at
 
+    def _follow(self, step: int, values: Mapping[str, float]) -> None:
+        """Keep the best value, improvements too small for the patience left out."""
+        if not self._metrics:
+            return
+        first = self._metrics[0]
+        margin = first.patience.min_delta if first.patience else 0.0
+        bar = self._best + margin if first.goal is Goal.MAXIMIZE else self._best - margin
+        if first.goal.better(values[first.name], bar):
+            self._best, self._best_step = values[first.name], step
+
     def _judge(self, step: int, values: Mapping[str, float]) -> None:
         """End the trial here where no other trial needs to be asked: a value that is no number, a plateau."""
         for metric in self._metrics:
@@ -165,16 +177,9 @@ class Trial:
             if not math.isfinite(value):
                 raise NotFinite(f"{metric.name} is {value} at step {step}")
         patience = self._metrics[0].patience if self._metrics else None
-        if patience is None:
-            return
-        first = self._metrics[0]
-        value = values[first.name]
-        margin = patience.min_delta if first.goal is Goal.MAXIMIZE else -patience.min_delta
-        if first.goal.better(value, self._best + margin):
-            self._best, self._best_step = value, step
-        elif step - self._best_step >= patience.steps:
+        if patience is not None and step - self._best_step >= patience.steps:
             raise Plateau(
-                f"{first.name} has not improved for {step - self._best_step} steps; "
+                f"{self._metrics[0].name} has not improved for {step - self._best_step} steps; "
                 f"best {self._best:g} at step {self._best_step}"
             )
 
@@ -203,14 +208,17 @@ def checkpoint_steps(trial_dir: Path) -> list[int]:
     return sorted(int(path.name.removeprefix("step-")) for path in trial_dir.glob("checkpoints/step-*"))
 
 
-def save_checkpoint(trial_dir: Path, step: int, state: Mapping[str, Any], time_s: float) -> Path:
-    """Write a checkpoint under a temporary name and move it into place; blocks until it is there."""
+def save_checkpoint(trial_dir: Path, step: int, state: Mapping[str, Any], progress: Mapping[str, float]) -> Path:
+    """Write a checkpoint under a temporary name and move it into place; blocks until it is there.
+
+    `progress` is what a `Trial` needs to go on: `time_s`, `best` and `best_step`.
+    """
     target = checkpoint_path(trial_dir, step)
     scratch = target.with_name(f".{target.name}.tmp")
     shutil.rmtree(scratch, ignore_errors=True)
     scratch.mkdir(parents=True)
     torch.save(dict(state), scratch / STATE_FILE)
-    torch.save({"step": step, "time_s": time_s, **_rng_state()}, scratch / RNG_FILE)
+    torch.save({"step": step, **progress, **_rng_state()}, scratch / RNG_FILE)
     try:
         # What a reader can't load is refused while the run that made it is still there to be mended.
         torch.load(scratch / STATE_FILE, weights_only=True, mmap=True, map_location="cpu")
@@ -262,7 +270,7 @@ def _as_floats(metrics: Mapping[str, Any], wanted: tuple[Metric, ...]) -> dict[s
             ) from None
     missing = [metric.name for metric in wanted if metric.name not in values]
     if missing:
-        raise MetricError(
+        raise MissingMetricError(
             f"trial.report: the sweep's metric {', '.join(map(repr, missing))} is not among the reported ones "
             f"({', '.join(map(repr, values)) or 'none'}). Report it at each step, or change `metric` in the sweep file."
         )

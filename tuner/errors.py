@@ -18,6 +18,10 @@ class MetricError(ValueError):
     """A report that can't be used: its metric is missing, or a value is no number."""
 
 
+class MissingMetricError(MetricError):
+    """A report without the sweep's metric: no trial of the sweep can do better."""
+
+
 class StepError(ValueError):
     """A report whose step does not follow the one before it."""
 

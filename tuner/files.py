@@ -4,6 +4,7 @@ Written by the driver alone, but for the checkpoints, which the trial's process 
 """
 
 import json
+import math
 import shutil
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -28,6 +29,16 @@ def write_atomic(path: Path, text: str) -> None:
     scratch = path.with_name(f".{path.name}.tmp")
     scratch.write_text(text, encoding="utf-8")
     scratch.replace(path)
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """A JSON file's mapping; empty where there is none."""
+    return dict(json.loads(path.read_text(encoding="utf-8"))) if path.exists() else {}
+
+
+def finite(value: float) -> float | None:
+    """JSON has no NaN and no infinity."""
+    return value if math.isfinite(value) else None
 
 
 class TrialFiles:

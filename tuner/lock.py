@@ -3,31 +3,38 @@
 import fcntl
 import os
 import socket
+import time
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import IO, Self
 
 from tuner.errors import StudyLockedError
+
+LOCK_FILE = "driver.lock"
 
 
 class RunLock:
     """Holds a run folder for this process until it is released or the process dies, however it dies."""
 
     def __init__(self, folder: Path) -> None:
-        self._path = folder / "driver.lock"
-        self._file = self._path.open("a+")
-        try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+        self._file = (folder / LOCK_FILE).open("a+")
+        if not self._acquire():
             self._file.seek(0)
             holder = self._file.read().strip() or "another process"
             self._file.close()
             raise StudyLockedError(
                 f"{folder} is being run by {holder}. Watch it with `tuner show {folder}`, or end that process first."
-            ) from None
+            )
         self._file.truncate(0)
         self._file.write(f"process {os.getpid()} on {socket.gethostname()}")
         self._file.flush()
+
+    def _acquire(self) -> bool:
+        if not _try_lock(self._file, fcntl.LOCK_EX):
+            # Once more: `is_locked` holds it for the blink of an eye.
+            time.sleep(0.1)
+            return _try_lock(self._file, fcntl.LOCK_EX)
+        return True
 
     def release(self) -> None:
         self._file.close()
@@ -44,7 +51,15 @@ class RunLock:
 def is_locked(folder: Path) -> bool:
     """Whether a driver is running the sweep in this folder."""
     try:
-        with RunLock(folder):
-            return False
-    except StudyLockedError:
-        return True
+        with (folder / LOCK_FILE).open() as file:
+            return not _try_lock(file, fcntl.LOCK_SH)
+    except FileNotFoundError:
+        return False
+
+
+def _try_lock(file: IO[str], kind: int) -> bool:
+    try:
+        fcntl.flock(file, kind | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True

@@ -18,7 +18,7 @@ from optuna.samplers import BaseSampler
 
 from tuner.budget import Progress
 from tuner.context import RNG_FILE, STATE_FILE, checkpoint_path, checkpoint_steps
-from tuner.files import TrialFiles, read_reports, trial_dir, write_atomic
+from tuner.files import TrialFiles, finite, read_json, read_reports, trial_dir, write_atomic
 from tuner.methods.table import derive_seed
 from tuner.retention import Candidate, needless_after, needless_while_running
 from tuner.spec import SweepSpec
@@ -40,6 +40,8 @@ class Running:
     best: Report | None = None
     curve: dict[int, float] = field(default_factory=dict)
     retries: int = 0
+    # Given by a rule and not in the study yet: they hold from the next report on.
+    has_new_params: bool = False
     trained_s: float = 0.0
     reported_at: float = field(default_factory=time.monotonic)
     # Between reports of this process, the latest only.
@@ -155,6 +157,9 @@ class Recorder:
         if not reports:
             return
         running = self.running[number]
+        if running.has_new_params:
+            running.has_new_params = False
+            self.study.change_params(number, reports[0].step - 1, running.params)
         if reports[0].step <= running.last_step:
             # It took over another trial's state and goes on from there: its own later steps are undone.
             self._cut(running, reports[0].step - 1)
@@ -199,13 +204,22 @@ class Recorder:
         running.files.close()
         running.files.tidy()
         self._ended += 1
+        if state is TrialState.FAILED:
+            # Those of an earlier run do not count: somebody has looked at them and goes on.
+            self._failures.append(message)
         if state in (TrialState.PRUNED, TrialState.STOPPED):
             self._cut_short.append(number)
-        self._remember_end(number, state, message, running.trained_s)
+        self._remember_end(number, state, running.trained_s)
         self._drop_after()
         self.on_end(self.study.record(number))
         if self.best and self.best.number == number:
             self.write_best()
+
+    def change_params(self, number: int, params: Mapping[str, Any]) -> None:
+        """A rule has given a running trial another configuration."""
+        running = self.running[number]
+        running.params, running.has_new_params = dict(params), True
+        running.files.write_params(params)
 
     def retry(self, number: int, message: str, error: str) -> Running:
         """Take a failed attempt back to its last checkpoint; the trial goes on under the same number."""
@@ -227,8 +241,12 @@ class Recorder:
         self.study.interrupt(number)
 
     def write_best(self) -> None:
-        """Make `best/` anew: the best step's checkpoint, its parameters and metrics, how to run it again."""
-        if self.best is None:
+        """Make `best/` anew: the best step's checkpoint, its parameters and metrics, how to run it again.
+
+        Nothing is done where it holds that very step already.
+        """
+        written = read_json(self.folder / "best" / "best.json")
+        if self.best is None or (written.get("trial"), written.get("step")) == (self.best.number, self.best.step):
             return
         source = trial_dir(self.folder, self.best.number)
         scratch, target = self.folder / ".best.tmp", self.folder / "best"
@@ -238,15 +256,16 @@ class Recorder:
         if checkpoint.exists():
             for name in (STATE_FILE, RNG_FILE):
                 shutil.copyfile(checkpoint / name, scratch / name)
-        params = json.loads((source / "params.json").read_text())
+        params = dict(self.study.record(self.best.number).params_at(self.best.step))
         report = next((r for r in read_reports(source) if r.step == self.best.step), None)
         write_atomic(scratch / "params.json", json.dumps(params, indent=2) + "\n")
         best = {
             "trial": self.best.number,
             "step": self.best.step,
-            "metrics": dict(report.metrics) if report else {},
+            "metrics": {name: finite(value) for name, value in report.metrics.items()} if report else {},
             "checkpoint": checkpoint.exists(),
-            "rerun": rerun_command(self.folder, self.best.number, derive_seed(self._seed, self.best.number)),
+            "rerun": f"tuner try {self.folder / 'sweep.yaml'} --params {target / 'params.json'} "
+            f"--seed {derive_seed(self._seed, self.best.number)}",
         }
         write_atomic(scratch / "best.json", json.dumps(best, indent=2) + "\n")
         shutil.rmtree(target, ignore_errors=True)
@@ -260,6 +279,7 @@ class Recorder:
         self._drop_after()
         for number in self._cut_short:
             self._drop_late(number)
+        self.write_best()
         self.study.set_summary({**summary, "elapsed_s": self.elapsed_s})
         self.study.close()
 
@@ -359,7 +379,7 @@ class Recorder:
         """Take up what an earlier run of this sweep recorded."""
         if not record.state.is_final:
             return
-        self._remember_end(record.number, record.state, record.message, record.duration_s)
+        self._remember_end(record.number, record.state, record.duration_s)
         for step, value in record.curve.items():
             self._offer(record.number, step, value)
         folder = trial_dir(self.folder, record.number)
@@ -368,16 +388,10 @@ class Recorder:
             size = _size(checkpoint_path(folder, step))
             self._checkpoints[record.number, step] = Candidate(record.number, step, value, size)
 
-    def _remember_end(self, number: int, state: TrialState, message: str, trained_s: float) -> None:
+    def _remember_end(self, number: int, state: TrialState, trained_s: float) -> None:
         self.counts[state] += 1
         self._final[number] = state
         self._trial_s += trained_s
-        if state is TrialState.FAILED:
-            self._failures.append(message)
-
-
-def rerun_command(folder: Path, number: int, seed: int) -> str:
-    return f"tuner try {folder / 'sweep.yaml'} --params {trial_dir(folder, number) / 'params.json'} --seed {seed}"
 
 
 def _size(path: Path) -> int:

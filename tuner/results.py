@@ -1,6 +1,5 @@
 """Reads a run folder: its trials, the best of them, their curves. Works while the sweep runs as well."""
 
-import json
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,7 +11,7 @@ from ruamel.yaml import YAML
 
 from tuner.context import checkpoint_path
 from tuner.errors import StudyNotFoundError
-from tuner.files import ERROR_FILE, read_reports, trial_dir
+from tuner.files import ERROR_FILE, finite, read_json, read_reports, trial_dir
 from tuner.lock import is_locked
 from tuner.spec import SweepSpec
 from tuner.study import Study
@@ -27,12 +26,14 @@ class Best:
     """The best step of a sweep, over the whole curves of all trials.
 
     Attributes:
+        params: the configuration that the step was trained with.
         checkpoint: its folder, None where no state was saved at that step.
     """
 
     trial: TrialRecord
     step: int
     value: float
+    params: Mapping[str, Any]
     metrics: Mapping[str, float]
     checkpoint: Path | None
 
@@ -81,13 +82,14 @@ class Results:
             trial,
             step,
             trial.curve[step],
+            trial.params_at(step),
             dict(report.metrics) if report else {},
             checkpoint if checkpoint.exists() else None,
         )
 
     @property
     def pareto_front(self) -> list[TrialRecord]:
-        """Completed trials that no other one beats in every metric; with one metric the best alone."""
+        """Completed trials that no other one beats in every metric; with one metric the best and its equals."""
         goals = [metric.goal for metric in self.spec.metrics]
         done = [trial for trial in self.trials if len(trial.values) == len(goals)]
 
@@ -121,18 +123,17 @@ class Results:
         rows = []
         for trial in self.trials:
             step = trial.best_step(goal)
-            rows.append(
-                {
-                    "trial": trial.number,
-                    "state": trial.state.value,
-                    "reason": trial.reason.value if trial.reason else None,
-                    "steps": max(trial.curve, default=0),
-                    name: trial.curve[step] if step is not None else None,
-                    "best_step": step,
-                    "duration_s": trial.duration_s,
-                    **trial.params,
-                }
-            )
+            row = {
+                "trial": trial.number,
+                "state": trial.state.value,
+                "reason": trial.reason.value if trial.reason else None,
+                "steps": max(trial.curve, default=0),
+                name: trial.curve[step] if step is not None else None,
+                "best_step": step,
+                "duration_s": trial.duration_s,
+            }
+            # A parameter may bear the name of one of these columns.
+            rows.append(row | {f"params.{key}" if key in row else key: value for key, value in trial.params.items()})
         return pd.DataFrame(rows)
 
     def to_json(self) -> dict[str, Any]:
@@ -155,16 +156,16 @@ class Results:
         best = self.best
         if best is None:
             return None
-        test = self.folder / "best" / "test.json"
+        test = read_json(self.folder / "best" / "test.json")
         return {
             "trial": best.trial.number,
             "state": best.trial.state.value,
             "step": best.step,
             "value": best.value,
             "metrics": {name: finite(value) for name, value in best.metrics.items()},
-            "params": dict(best.trial.params),
+            "params": dict(best.params),
             "checkpoint": str(best.checkpoint) if best.checkpoint else None,
-            "test": json.loads(test.read_text()) if test.exists() else None,
+            "test": test if (test.get("trial"), test.get("step")) == (best.trial.number, best.step) else None,
         }
 
 
@@ -185,11 +186,6 @@ def trial_json(trial: TrialRecord, spec: SweepSpec) -> dict[str, Any]:
     }
 
 
-def finite(value: float) -> float | None:
-    """JSON has no NaN."""
-    return value if value == value and abs(value) != float("inf") else None
-
-
 def read_spec(folder: Path) -> tuple[SweepSpec, dict[str, Any]]:
     """A run folder's description and its provenance."""
     path = folder / SPEC_FILE
@@ -203,7 +199,7 @@ def read_spec(folder: Path) -> tuple[SweepSpec, dict[str, Any]]:
 
 
 def list_runs(output: Path) -> list[Path]:
-    """The run folders in a folder, newest first."""
+    """The run folders in a folder, newest first; one may have been made a moment ago and hold no study yet."""
     return sorted(
         (path.parent for path in output.glob(f"*/{SPEC_FILE}")),
         key=lambda path: path.stat().st_mtime,

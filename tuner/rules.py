@@ -49,11 +49,12 @@ def _metric_names(metrics: Sequence[Metric]) -> list[str]:
     return [f"metric names {name} more than once: remove the duplicate." for name in twice]
 
 
-def _patience_is_first(metrics: Sequence[Metric]) -> list[str]:
+def _first_metric_leads(metrics: Sequence[Metric]) -> list[str]:
     return [
-        f"metric[{index}].patience has no effect, since patience follows the first metric: move it there."
+        f"metric[{index}].{key} has no effect, since it is the first metric's that counts: move it there."
         for index, metric in enumerate(metrics)
-        if index and metric.patience
+        for key, given in (("patience", metric.patience), ("target", metric.target))
+        if index and given is not None
     ]
 
 
@@ -109,7 +110,7 @@ _RULES: tuple[Callable[..., list[str]], ...] = (
     _whole_gpus,
     _gpu_hours_count,
     _metric_names,
-    _patience_is_first,
+    _first_metric_leads,
     _front_method,
     _one_metric,
     _grid,

@@ -16,9 +16,10 @@ from optuna.storages import BaseStorage, JournalStorage, RDBStorage
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial
 from optuna.trial import TrialState as OptunaState
+from sqlalchemy.exc import SQLAlchemyError
 
 from tuner.context import Metric
-from tuner.errors import StudyNotFoundError
+from tuner.errors import SpecError, StudyNotFoundError
 from tuner.journal import Journal
 from tuner.methods.suggest import from_optuna, suggest, to_optuna
 from tuner.methods.table import make_sampler
@@ -27,6 +28,7 @@ from tuner.trial import FailureReason, Goal, Report, TrialRecord, TrialState
 
 JOURNAL_FILE = "study.journal"
 _OUTCOME = "tuner:outcome"
+_CHANGES = "tuner:changes"
 _SUMMARY = "tuner:summary"
 
 _TOLD_AS = {
@@ -81,7 +83,7 @@ class Study:
         if url is None and not write and not path.exists():
             raise StudyNotFoundError(f"{folder} holds no study: {JOURNAL_FILE} is missing.")
         self._journal = Journal(path, write=write) if url is None else None
-        self._storage: BaseStorage = JournalStorage(self._journal) if self._journal else RDBStorage(str(url))
+        self._storage: BaseStorage = JournalStorage(self._journal) if self._journal else _database(str(url))
         directions = [_direction(metric.goal) for metric in metrics]
         if write:
             self._study = optuna.create_study(
@@ -142,6 +144,13 @@ class Study:
         with self._batch():
             for report in reports:
                 self._storage.set_trial_intermediate_value(trial_id, report.step, report.metrics[name])
+
+    def change_params(self, number: int, after_step: int, params: Mapping[str, Any]) -> None:
+        """Record that a rule has given a running trial another configuration, in effect after a step."""
+        trial = self._storage.get_trial(self._id(number))
+        changes = trial.user_attrs.get(_CHANGES) or [[0, _params(trial, self._space)]]
+        kept = [change for change in changes if change[0] < max(after_step, 1)]
+        self._storage.set_trial_user_attr(self._id(number), _CHANGES, [*kept, [after_step, dict(params)]])
 
     def tell(
         self,
@@ -226,6 +235,16 @@ class Study:
             self._journal.sync()
 
 
+def _database(url: str) -> RDBStorage:
+    try:
+        return RDBStorage(url)
+    except (SQLAlchemyError, ImportError, ValueError) as error:
+        first = str(error).splitlines()[0]
+        raise SpecError(
+            [f"storage: {url!r} can't be opened as a database ({first}); give a URL of SQLAlchemy."]
+        ) from None
+
+
 def _direction(goal: Goal) -> StudyDirection:
     return StudyDirection.MAXIMIZE if goal is Goal.MAXIMIZE else StudyDirection.MINIMIZE
 
@@ -261,10 +280,12 @@ def _record(trial: FrozenTrial, space: SearchSpace) -> TrialRecord:
         if last_step is None or step <= last_step
     }
     values = trial.values if trial.state is OptunaState.COMPLETE and trial.values is not None else []
+    changes = tuple((after, params) for after, params in trial.user_attrs.get(_CHANGES, ()))
     return TrialRecord(
         number=trial.number,
         state=TrialState(outcome["state"]) if is_final and outcome else _READ_AS[trial.state],
-        params=_params(trial, space),
+        params=changes[-1][1] if changes else _params(trial, space),
+        changes=changes,
         curve={step: math.nan if value is None else value for step, value in curve.items()},
         values=tuple(values),
         reason=FailureReason(outcome["reason"]) if is_final and outcome.get("reason") else None,

@@ -13,6 +13,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from importlib.metadata import version
 from io import StringIO
 from pathlib import Path
@@ -26,8 +27,8 @@ from ruamel.yaml import YAML
 from tuner.budget import Verdict
 from tuner.console import Console, make_console
 from tuner.context import Trial, load_checkpoint
-from tuner.errors import ResourceError, StudyNotFoundError
-from tuner.files import write_atomic
+from tuner.errors import ResourceError, SpecError, StudyNotFoundError
+from tuner.files import finite, read_json, write_atomic
 from tuner.lock import RunLock
 from tuner.recorder import Recorder
 from tuner.results import PROVENANCE, SPEC_FILE, Results, read_spec
@@ -53,6 +54,8 @@ class Sweep:
 
     Raises `SpecError` with all mistakes at once.
     """
+
+    spec: SweepSpec
 
     def __init__(
         self,
@@ -80,9 +83,8 @@ class Sweep:
     @classmethod
     def from_file(cls, path: Path | str, *, output: Path | str = "runs", storage: str | None = None) -> Self:
         """The sweep that a file describes; its trainable is imported, the working directory first."""
-        spec = load_file(Path(path))
+        spec, train = load_and_import(Path(path))
         sweep = cls.__new__(cls)
-        train = import_trainable(spec.trainable, Path.cwd())
         sweep._set(spec, train, spec.method, spec.early_terminate, Path(output), storage)
         return sweep
 
@@ -96,8 +98,8 @@ class Sweep:
         """
         folder, seed = self._create()
         try:
-            return self._continue(folder, seed, self.spec.run_cap, address, console, verbose)
-        except ResourceError:
+            return self._continue(folder, seed, address, console, verbose)
+        except (ResourceError, SpecError):
             # Refused before the first trial: as if it had not been asked for.
             shutil.rmtree(folder)
             raise
@@ -119,12 +121,17 @@ class Sweep:
         folder = Path(folder)
         _, provenance = read_spec(folder)
         self.storage = provenance.get("storage")
-        cap = self.spec.run_cap
-        if isinstance(run_cap, str) and run_cap.startswith("+"):
-            cap = len(Results(folder).trials) + int(run_cap)
-        elif run_cap is not None:
-            cap = int(run_cap)
-        return self._continue(folder, provenance["seed"], cap, address, console, verbose)
+        if run_cap is not None:
+            self.spec = replace(self.spec, run_cap=_new_run_cap(folder, run_cap))
+            write_atomic(folder / SPEC_FILE, _yaml({**self.spec.to_dict(), PROVENANCE: provenance}))
+        return self._continue(folder, provenance["seed"], address, console, verbose)
+
+    def _subtitle(self, recovered: Sequence[int]) -> str:
+        method = self.method if isinstance(self.method, str) else type(self.method).__name__
+        rule = "no early stopping" if self.rule is None else type(self.rule).__name__
+        rule = self.rule["type"] if isinstance(self.rule, Mapping) else rule
+        told = f", going on with {len(recovered)} trials that were cut off" if recovered else ""
+        return f"{method}, {rule}{told}"
 
     def _set(
         self,
@@ -135,8 +142,12 @@ class Sweep:
         output: Path,
         storage: str | None,
     ) -> None:
-        self.spec, self.train, self.method, self.rule = spec, train, method, rule
-        self.output, self.storage = output, storage
+        self.spec = spec
+        self.train = train
+        self.method = method
+        self.rule = rule
+        self.output = output
+        self.storage = storage
 
     def _create(self) -> tuple[Path, int]:
         """A new run folder, and the sweep's seed."""
@@ -149,6 +160,8 @@ class Sweep:
             "seed": seed,
             "created": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
             "command": shlex.join(sys.argv),
+            # What a file can't say, and `tuner resume` therefore not go on with.
+            "instances": [type(given).__name__ for given in (self.method, self.rule) if _is_instance(given)],
             "git_commit": _git_commit(),
             "versions": _versions(),
         }
@@ -161,7 +174,6 @@ class Sweep:
         self,
         folder: Path,
         seed: int,
-        run_cap: int | None,
         address: str | None,
         console: Console | None,
         verbose: bool,
@@ -179,7 +191,7 @@ class Sweep:
             recovered = study.recover()
             recorder = Recorder(folder, spec, study, self.method, seed)
             stopping = make_stopping(self.rule, spec.metrics[0], space)
-            console.start(f"{spec.name}  {folder}", _subtitle(spec, recovered))
+            console.start(f"{spec.name}  {folder}", self._subtitle(recovered))
             verdict = Verdict("interrupted", "interrupted")
             slots = 1
             started = time.monotonic()
@@ -190,7 +202,7 @@ class Sweep:
                     stopping,
                     console,
                     seed=seed,
-                    run_cap=run_cap,
+                    run_cap=spec.run_cap,
                     address=address,
                     verbose=verbose,
                 )
@@ -214,6 +226,26 @@ class Sweep:
         return Results(folder)
 
 
+def load_and_import(path: Path) -> tuple[SweepSpec, Trainable]:
+    """What a sweep file describes, and its trainable; all mistakes of both are told at once."""
+    try:
+        spec = load_file(path)
+    except SpecError as error:
+        raise SpecError([*error.problems, *_trainable_problems(path)]) from None
+    return spec, import_trainable(spec.trainable, Path.cwd())
+
+
+def _trainable_problems(path: Path) -> Sequence[str]:
+    """Of a file that has other mistakes as well."""
+    try:
+        import_trainable(YAML(typ="safe", pure=True).load(path)["trainable"], Path.cwd())
+    except SpecError as error:
+        return error.problems
+    except Exception:
+        return ()  # its other mistakes are so bad that they are told already
+    return ()
+
+
 def load_file(path: Path) -> SweepSpec:
     """A sweep file, or the `sweep.yaml` of a run folder."""
     if path.name == SPEC_FILE and path.exists() and f"\n{PROVENANCE}:" in path.read_text(encoding="utf-8"):
@@ -233,11 +265,19 @@ def resume(
     folder = Path(folder)
     if not (folder / SPEC_FILE).exists():
         raise StudyNotFoundError(f"{folder} is no run folder: it holds no {SPEC_FILE}.")
+    instances = read_spec(folder)[1].get("instances")
+    if instances:
+        raise SpecError(
+            [
+                f"{folder} was run from Python with {' and '.join(instances)}, which no file describes: "
+                "go on with it there, by the same Sweep's resume(folder)."
+            ]
+        )
     sweep = Sweep.from_file(folder / SPEC_FILE)
     return sweep.resume(folder, run_cap=run_cap, address=address, console=console, verbose=verbose)
 
 
-def evaluate_best(folder: Path, train: Trainable) -> dict[str, float] | None:
+def evaluate_best(folder: Path, train: Trainable) -> dict[str, float | None] | None:
     """Evaluate the best checkpoint on the test data, once: `best/test.json` is written and never made anew for it.
 
     Uses the function `evaluate(params, state, device)` of the trainable's module; None where there is none, or no
@@ -246,19 +286,28 @@ def evaluate_best(folder: Path, train: Trainable) -> dict[str, float] | None:
     evaluate = getattr(inspect.getmodule(train), "evaluate", None)
     best = Results(folder).best
     target = folder / "best" / "test.json"
-    if evaluate is None or best is None or best.checkpoint is None or target.exists():
+    if evaluate is None or best is None or best.checkpoint is None:
+        return None
+    done = read_json(target)
+    if (done.get("trial"), done.get("step")) == (best.trial.number, best.step):
         return None
     state, _ = load_checkpoint(best.checkpoint)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    scores: dict[str, float] = evaluate(best.trial.params, state, device)
+    scores = {name: finite(value) for name, value in evaluate(best.params, state, device).items()}
     write_atomic(target, json.dumps({"trial": best.trial.number, "step": best.step, **scores}, indent=2) + "\n")
     return scores
 
 
-def _subtitle(spec: SweepSpec, recovered: Sequence[int]) -> str:
-    rule = spec.early_terminate["type"] if spec.early_terminate else "no early stopping"
-    told = f", going on with {len(recovered)} trials that were cut off" if recovered else ""
-    return f"{spec.method}, {rule}{told}"
+def _is_instance(given: object) -> bool:
+    """Whether a sampler or scheduler was handed over in place of a name."""
+    return given is not None and not isinstance(given, str | Mapping)
+
+
+def _new_run_cap(folder: Path, given: int | str) -> int:
+    text = str(given)
+    if not text.removeprefix("+").isdigit() or int(text) < 1:
+        raise SpecError([f"--run-cap {text}: give a whole number of trials, or +50 for 50 more than there are."])
+    return int(text) + (len(Results(folder).trials) if text.startswith("+") else 0)
 
 
 def _yaml(data: Mapping[str, Any]) -> str:

@@ -47,7 +47,7 @@ class Goal(enum.Enum):
     MAXIMIZE = "maximize"
 
     def better(self, a: float, b: float) -> bool:
-        """Whether `a` is strictly better than `b`; NaN is better than nothing."""
+        """Whether `a` is strictly better than `b`; NaN is never better."""
         return a > b if self is Goal.MAXIMIZE else a < b
 
     @property
@@ -80,6 +80,9 @@ class TrialRecord:
 
     Attributes:
         number: 0-based, in the order of asking.
+        params: the configuration; where a rule has changed it on the way, the last one.
+        changes: (step, configuration after that step), first the one that was asked for at step 0; empty where
+            nothing was changed.
         curve: the first metric by step.
         values: what the study was told at the end, one value for each metric; empty before that.
         message: one line about how it ended, where there is something to say.
@@ -92,10 +95,15 @@ class TrialRecord:
     params: Mapping[str, Any]
     curve: Mapping[int, float] = field(default_factory=dict)
     values: tuple[float, ...] = ()
+    changes: tuple[tuple[int, Mapping[str, Any]], ...] = ()
     reason: FailureReason | None = None
     message: str = ""
     duration_s: float = 0.0
     ended_at_s: float = 0.0
+
+    def params_at(self, step: int) -> Mapping[str, Any]:
+        """The configuration that a step was trained with."""
+        return next((params for after, params in reversed(self.changes) if after < step), self.params)
 
     def best_step(self, goal: Goal) -> int | None:
         """The step of the best value of the curve (the earliest of equals), None without a finite one."""

@@ -15,9 +15,9 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from benchmarks.common import Silent
 from tests import loops
-from tuner import Results, Sweep
+from tuner import Results, Sweep, resume
 from tuner.context import load_checkpoint
-from tuner.errors import ResourceError
+from tuner.errors import ResourceError, SpecError
 from tuner.trial import FailureReason, TrialState
 
 pytestmark = pytest.mark.slow
@@ -290,6 +290,8 @@ def test_an_optuna_sampler_and_known_good_configurations(tmp_path: Path) -> None
         run_cap=3,
     )
     assert results.trials[0].params == {"lr": 0.5}
+    with pytest.raises(SpecError, match="was run from Python with QMCSampler"):
+        resume(results.folder)
     assert results.counts() == {"completed": 3}
 
 

@@ -18,7 +18,7 @@ def start(train: Callable[[Trial], None], tmp_path: Path, asking: Asking = NEVER
     def make(deliver: Callable[[Report], None]) -> Trial:
         return Trial({}, number=0, seed=0, dir=tmp_path, metrics=(ACCURACY,), deliver=deliver)
 
-    return Session(train, make, asking)
+    return Session(train, make, asking, ["accuracy"])
 
 
 def drain(session: Session) -> tuple[list[int], list[Batch]]:

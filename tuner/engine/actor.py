@@ -19,8 +19,9 @@ from tuner.methods.table import derive_seed
 from tuner.stopping.asking import Asking
 from tuner.trial import Report
 
-# Long enough for a training step to end; then the process is ended instead.
+# How long a trial that was ended may take to its next report, before its process is ended or replaced instead.
 STOP_TIMEOUT_S = 5.0
+REPLACE_AFTER_S = 20.0
 
 
 @dataclass(frozen=True)
@@ -71,12 +72,13 @@ class WarmTrial(Trainable):  # type: ignore[misc]  # Ray's classes are untyped
     def train(self) -> Batch:
         if self._session is None:
             self._hygiene.before_trial()
-            self._session = Session(self._train_fn, self._make_trial, self._job.asking)
+            names = [metric.name for metric in self._job.metrics]
+            self._session = Session(self._train_fn, self._make_trial, self._job.asking, names)
         return self._session.next_batch()
 
     def reset(self, new_config: dict[str, Any], storage: Any = None) -> bool:
         """Take the next trial; False where this process is not fit for it."""
-        unfit = self._end_session(None)
+        unfit = self._end_session(REPLACE_AFTER_S)
         if unfit:
             print(f"tuner: this process is replaced, since {unfit}", file=sys.stderr)
             return False

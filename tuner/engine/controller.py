@@ -101,7 +101,8 @@ class Controller(TuneController):  # type: ignore[misc]  # Ray's classes are unt
 
     def _on_training_result(self, trial: RayTrial, batch: Batch) -> None:
         self._recorder.report(trial.number, batch.reports)
-        results = [_result(report) for report in batch.reports if self._asking(report.step) and _is_finite(report)]
+        asked = [report for report in batch.reports if self._asking(report.step) and self._is_finite(report)]
+        results = [_result(report) for report in asked]
         trial.ending = batch.ending
         if batch.ending is not None and batch.ending.error:
             self._fail(trial, batch.ending)
@@ -110,12 +111,16 @@ class Controller(TuneController):  # type: ignore[misc]  # Ray's classes are unt
         elif batch.ending is not None:
             last = self._recorder.running[trial.number].last
             results = [r for r in results if last is None or r[STEP] != last.step]
-            closing = _result(last) if last and _is_finite(last) else {}
+            closing = _result(last) if last and self._is_finite(last) else {}
             self._decide(trial, [*results, {**closing, DONE: True}])
         elif results:
             self._decide(trial, results)
         else:
             self._schedule_trial_train(trial)
+
+    def _is_finite(self, report: Report) -> bool:
+        """A scheduler compares; with NaN every comparison is false, and the trial would run on."""
+        return all(math.isfinite(report.metrics[metric.name]) for metric in self._recorder.spec.metrics)
 
     def _decide(self, trial: RayTrial, results: list[dict[str, Any]]) -> None:
         self._process_trial_results(trial, results)
@@ -166,7 +171,8 @@ class Controller(TuneController):  # type: ignore[misc]  # Ray's classes are unt
         self._schedule_trial_stop(trial, exception=RuntimeError(ending.message))
         self._forget(trial)
         if ending.is_fatal:
-            self._search.finish("metric")
+            self._search.ended_by = "metric"
+            self._search.set_finished()
 
     def _retry(self, trial: RayTrial, ending: Ending) -> None:
         """Go on with the same trial, from its last checkpoint, in another process."""
@@ -199,12 +205,15 @@ class Controller(TuneController):  # type: ignore[misc]  # Ray's classes are unt
         if success:
             super()._on_trial_reset(trial, success)
             return
-        # The actor is not fit for another trial: end it and stage the trial again, in a new one.
+        # The actor is not fit for another trial: kill it, which a loop that does not end can't hold up, and stage the
+        # trial again, in a new one.
         self._resetting_trials.remove(trial)
         tracked = self._trial_to_actor.pop(trial)
         self._actor_to_trial.pop(tracked)
         trial.set_ray_actor(None)
-        self._remove_actor(tracked)
+        tracked.set_on_stop(None)
+        tracked.set_on_error(None)
+        self._actor_manager.remove_actor(tracked, kill=True)
         self._unstage_trial_with_resources(trial)
         self._pending_trials_list.insert(0, trial)
 
@@ -212,11 +221,6 @@ class Controller(TuneController):  # type: ignore[misc]  # Ray's classes are unt
 def _result(report: Report) -> dict[str, Any]:
     """A report as Ray Tune's schedulers know it."""
     return {**report.metrics, STEP: report.step, "time_total_s": report.time_s, DONE: False}
-
-
-def _is_finite(report: Report) -> bool:
-    """A scheduler compares; with NaN every comparison is false, and the trial would run on."""
-    return all(map(math.isfinite, report.metrics.values()))
 
 
 def _ending_of(trial: RayTrial, exception: Exception) -> Ending:

@@ -20,14 +20,9 @@ MEMORY_SLACK_BYTES = 256 << 20
 # How often in a row the memory has to be above, so that a cache that was filled once is forgiven.
 MEMORY_STRIKES = 2
 
+# All the dictionaries of hooks that hold for every module of the process.
 _GLOBAL_HOOKS = [
-    getattr(torch_module, name)
-    for name in (
-        "_global_backward_pre_hooks",
-        "_global_backward_hooks",
-        "_global_forward_pre_hooks",
-        "_global_forward_hooks",
-    )
+    value for name, value in vars(torch_module).items() if name.startswith("_global_") and isinstance(value, dict)
 ]
 
 

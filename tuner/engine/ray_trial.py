@@ -1,6 +1,6 @@
 """Ray Tune's view of one trial of the study."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,6 +30,7 @@ class RayTrial(Trial):  # type: ignore[misc]  # Ray's classes are untyped
     Attributes:
         number: of the trial in the study.
         ending: how its training loop ended by itself, once it has.
+        on_params: called with a configuration that a rule has put in place of the trial's.
         killed_for: why this driver has killed its process, where it has.
     """
 
@@ -40,12 +41,14 @@ class RayTrial(Trial):  # type: ignore[misc]  # Ray's classes are untyped
         restore_step: int,
         trainable: type[Trainable],
         bundles: PlacementGroupFactory,
+        on_params: Callable[[Mapping[str, Any]], None],
     ) -> None:
         self.number = number
         self.ending: Ending | None = None
         self.killed_for = ""
         self._trainable = trainable
         self._bundles = bundles
+        self._on_params = on_params
         config = {"number": number, "params": dict(params), "restore_step": restore_step}
         super().__init__("tuner", config=config, trial_id=f"{number:04d}", storage=NoStorage(), stub=True)
         self.storage.trial_dir_name = self.trial_id
@@ -70,7 +73,9 @@ class RayTrial(Trial):  # type: ignore[misc]  # Ray's classes are untyped
         self.temporary_state.ray_actor = ray_actor
 
     def set_config(self, config: dict[str, Any]) -> None:
-        """Population based training hands over another trial's config: its number must not come along."""
+        """Population based training hands over another trial's config, changed: its number must not come along."""
+        if config["params"] != self.config["params"]:
+            self._on_params(config["params"])
         super().set_config({**config, "number": self.number})
 
     def update_last_result(self, result: dict[str, Any]) -> None:

@@ -1,5 +1,6 @@
 """Runs a sweep through Ray Tune from its first trial to its last."""
 
+import functools
 import math
 import signal
 import sys
@@ -26,7 +27,6 @@ from tuner.engine.search import StudySearch
 from tuner.errors import SpecError
 from tuner.parameters import Constant
 from tuner.recorder import Recorder, Running
-from tuner.spec import SweepSpec
 from tuner.stopping.replay import replay
 from tuner.stopping.table import Stopping
 from tuner.trial import TrialRecord, TrialState
@@ -72,7 +72,7 @@ def run(
             cpus=spec.resources.cpu,
             gpus=spec.resources.gpu,
         )
-        search = StudySearch(recorder, _trial_maker(spec, job), slots, run_cap, stopping.max_iter)
+        search = StudySearch(recorder, _trial_maker(recorder, job), slots, run_cap, stopping.max_iter)
         controller = Controller(recorder, stopping, search, slots, storage=NoStorage())
         replay(stopping.scheduler, recorder.study.records(), spec.metrics[0], stopping.asking)
         try:
@@ -91,13 +91,16 @@ def pickled(train: Callable[[Trial], None]) -> bytes:
     return data
 
 
-def _trial_maker(spec: SweepSpec, job: Job) -> Callable[[Running], RayTrial]:
+def _trial_maker(recorder: Recorder, job: Job) -> Callable[[Running], RayTrial]:
     trainable = make_trainable(job)
-    bundle = {"CPU": spec.resources.cpu}
-    if spec.resources.gpu:
-        bundle["GPU"] = spec.resources.gpu
-    bundles = PlacementGroupFactory([bundle])
-    return lambda running: RayTrial(running.number, running.params, running.restore_step, trainable, bundles)
+    resources = recorder.spec.resources
+    bundles = PlacementGroupFactory([{"CPU": resources.cpu} | ({"GPU": resources.gpu} if resources.gpu else {})])
+
+    def make_trial(running: Running) -> RayTrial:
+        on_params = functools.partial(recorder.change_params, running.number)
+        return RayTrial(running.number, running.params, running.restore_step, trainable, bundles, on_params)
+
+    return make_trial
 
 
 class _Loop:

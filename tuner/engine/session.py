@@ -9,11 +9,11 @@ import math
 import threading
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from tuner.context import NotFinite, Plateau, Trial
-from tuner.errors import StopTrial
+from tuner.errors import MissingMetricError, StopTrial
 from tuner.stopping.asking import Asking
 from tuner.trial import FailureReason, Report, TrialState
 
@@ -51,6 +51,7 @@ class Session:
     """Runs `train(trial)` in a thread that starts at once.
 
     Args:
+        metrics: the sweep's; where one is not finite the trial ends, and no rule is asked.
         make_trial: makes the trial from the callable that takes its reports; called in the new thread.
     """
 
@@ -59,10 +60,12 @@ class Session:
         train: Callable[[Trial], None],
         make_trial: Callable[[Callable[[Report], None]], Trial],
         asking: Asking,
+        metrics: Sequence[str],
     ) -> None:
         self._train = train
         self._make_trial = make_trial
         self._asking = asking
+        self._metrics = metrics
         self._changed = threading.Condition()
         self._reports: list[Report] = []
         self._ending: Ending | None = None
@@ -108,8 +111,11 @@ class Session:
             if self._stopping:
                 raise Stopped
             self._reports.append(report)
-            is_finite = all(map(math.isfinite, report.metrics.values()))
-            if is_finite and self._asking.waits and self._asking(report.step):
+            if (
+                all(math.isfinite(report.metrics[name]) for name in self._metrics)
+                and self._asking.waits
+                and self._asking(report.step)
+            ):
                 self._waits_at = report.step
             if len(self._reports) == 1 or self._waits_at == report.step:
                 self._changed.notify_all()
@@ -142,8 +148,6 @@ class Session:
 
 def failure(error: BaseException) -> Ending:
     """The ending of a trial that raised."""
-    from tuner.errors import MetricError
-
     kind = type(error).__name__
     is_oom = isinstance(error, MemoryError) or kind == "OutOfMemoryError"
     return Ending(
@@ -151,5 +155,5 @@ def failure(error: BaseException) -> Ending:
         FailureReason.OOM if is_oom else FailureReason.ERROR,
         f"{kind}: {error}".splitlines()[0][:300],
         "".join(traceback.format_exception(error)),
-        is_fatal=isinstance(error, MetricError) and "the sweep's metric" in str(error),
+        is_fatal=isinstance(error, MissingMetricError),
     )
