@@ -114,3 +114,10 @@ def leaks(trial: Trial) -> None:
         trial.cached("leak", lambda: bytearray(b"x") * (2 << 30))
     seen.append(1)
     trial.report(1, {"loss": 1.0, "pid": os.getpid()})
+
+
+def on_gpu(trial: Trial) -> None:
+    """Fills some of its GPU; reports what it found there and what it holds."""
+    at_start = torch.cuda.memory_allocated()
+    block = trial.prepare(torch.ones(1 << 20))
+    trial.report(1, {"loss": block.mean(), "at_start": at_start, "allocated": torch.cuda.memory_allocated()})
