@@ -84,7 +84,9 @@ def dirty(trial: Trial) -> None:
         "grad_enabled": torch.is_grad_enabled(),
         "hooks": len(torch.nn.modules.module._global_forward_hooks),
         "cached": len(trial.cached("list", list)),
+        "in_cwd": Path("pyproject.toml").exists(),
     }
+    os.chdir("/")
     trial.cached("list", list).append(1)
     torch.set_grad_enabled(False)
     torch.nn.modules.module.register_module_forward_hook(lambda *_: None)

@@ -162,7 +162,7 @@ def test_nothing_is_left_to_the_next_trial_of_a_process(tmp_path: Path) -> None:
     )
     rows = [results.curve(number)[0].metrics for number in range(8)]
     assert len({row["pid"] for row in rows}) == 1
-    assert all(row["grad_enabled"] == 1 and row["hooks"] == 0 for row in rows)
+    assert all(row["grad_enabled"] == 1 and row["hooks"] == 0 and row["in_cwd"] == 1 for row in rows)
     assert [row["cached"] for row in rows] == list(range(8))
     assert len({row["loss"] for row in rows}) == 8
 

@@ -1,5 +1,6 @@
 """The warm trial: a Ray Tune trainable that runs one trial after another in one process."""
 
+import os
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -30,11 +31,13 @@ class Job:
 
     Attributes:
         train: the trainable, pickled; unpickled only once `sys_path` is in place.
+        cwd: that the sweep was started in.
         folder: the run folder, absolute.
     """
 
     train: bytes
     sys_path: tuple[str, ...]
+    cwd: str
     folder: str
     metrics: tuple[Metric, ...]
     asking: Asking
@@ -61,6 +64,7 @@ class WarmTrial(Trainable):  # type: ignore[misc]  # Ray's classes are untyped
     _job: Job
 
     def setup(self, config: dict[str, Any]) -> None:
+        self._enter_cwd()
         for path in reversed([path for path in self._job.sys_path if path not in sys.path]):
             sys.path.insert(0, path)
         self._train_fn: Callable[[Trial], None] = cloudpickle.loads(self._job.train)
@@ -110,9 +114,15 @@ class WarmTrial(Trainable):  # type: ignore[misc]  # Ray's classes are untyped
         self._logdir = self._job.folder
 
     def _configure(self, config: Mapping[str, Any]) -> None:
+        self._enter_cwd()
         self._number, self._params = int(config["number"]), dict(config["params"])
         step = config["restore_step"]
         self._restore_from = checkpoint_path(self._trial_folder(), step) if step else None
+
+    def _enter_cwd(self) -> None:
+        """Relative paths mean the same in every trial, whatever the one before has done."""
+        if Path(self._job.cwd).is_dir():
+            os.chdir(self._job.cwd)
 
     def _trial_folder(self) -> Path:
         return trial_dir(Path(self._job.folder), self._number)

@@ -65,6 +65,7 @@ def run(
         job = Job(
             train=pickled(train),
             sys_path=tuple(sys.path),
+            cwd=str(Path.cwd()),
             folder=str(recorder.folder.resolve()),
             metrics=spec.metrics,
             asking=stopping.asking,
