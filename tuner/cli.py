@@ -121,7 +121,8 @@ def show(folder: Path, as_json: bool) -> None:
         click.echo(json.dumps(results.to_json(), indent=2))
         return
     name = results.spec.metrics[0].name
-    table = Table("trial", "state", "steps", name, "best step", "time", "parameters", box=None)
+    table = Table("trial", "state", "steps", name, "best step", "time", box=None)
+    table.add_column("parameters", no_wrap=True, overflow="ellipsis")
     for trial in results.trials:
         step = trial.best_step(results.spec.metrics[0].goal)
         value = f"{trial.curve[step]:.6g}" if step is not None else "-"
@@ -133,7 +134,7 @@ def show(folder: Path, as_json: bool) -> None:
             value,
             str(step or "-"),
             format_seconds(trial.duration_s),
-            format_params(trial.params, 60),
+            format_params(results.spec.parameters.varied(trial.params), 200),
         )
     RichConsole().print(table)
     _tell_counts(results)

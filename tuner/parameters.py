@@ -100,6 +100,11 @@ class SearchSpace:
                 params[name] = chosen[name] if name in chosen else parameter.domain.sample(rng)
         return params
 
+    def varied(self, params: Mapping[str, Any]) -> dict[str, Any]:
+        """A configuration without the constants, which are the same in every one."""
+        constants = {parameter.name for parameter in self.parameters if isinstance(parameter.domain, Constant)}
+        return {name: value for name, value in params.items() if name not in constants}
+
     def is_active(self, parameter: Parameter, params: Mapping[str, Any]) -> bool:
         """Whether all of its conditions hold; an absent parent counts as one that does not apply."""
         return all(

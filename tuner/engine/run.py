@@ -26,7 +26,6 @@ from tuner.engine.plan import plan_slots
 from tuner.engine.ray_trial import NoStorage, RayTrial
 from tuner.engine.search import StudySearch
 from tuner.errors import SpecError
-from tuner.parameters import Constant
 from tuner.recorder import Recorder, Running
 from tuner.stopping.replay import replay
 from tuner.stopping.table import Stopping
@@ -120,6 +119,7 @@ class _Loop:
         self._controller = controller
         self._search = search
         self._recorder = recorder
+        self._space = recorder.spec.parameters
         self._console = console
         self._slots = slots
         self._run_cap = run_cap
@@ -179,7 +179,7 @@ class _Loop:
     def _view(self) -> SweepView:
         recorder = self._recorder
         metric = recorder.spec.metrics[0].name
-        running = tuple(_trial_view(t, metric, self._varied(t.params)) for t in recorder.running.values())
+        running = tuple(_trial_view(t, metric, self._space.varied(t.params)) for t in recorder.running.values())
         return SweepView(
             running=running,
             best=self._best_view(),
@@ -201,18 +201,9 @@ class _Loop:
             step=best.step,
             value=best.value,
             best=best.value,
-            params=self._varied(self._recorder.params_of(best.number)),
+            params=self._space.varied(self._recorder.params_of(best.number)),
             elapsed_s=0.0,
         )
-
-    def _varied(self, params: Mapping[str, Any]) -> dict[str, Any]:
-        """Without the constants, which are the same in every line."""
-        constants = {
-            parameter.name
-            for parameter in self._recorder.spec.parameters.parameters
-            if isinstance(parameter.domain, Constant)
-        }
-        return {name: value for name, value in params.items() if name not in constants}
 
     def _remaining_s(self) -> float | None:
         """By the pace so far; the budget's hours are its upper end."""
