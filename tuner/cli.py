@@ -121,8 +121,10 @@ def show(folder: Path, as_json: bool) -> None:
         click.echo(json.dumps(results.to_json(), indent=2))
         return
     name = results.spec.metrics[0].name
-    table = Table("trial", "state", "steps", name, "best step", "time", box=None)
-    table.add_column("parameters", no_wrap=True, overflow="ellipsis")
+    table = Table(box=None, expand=True)
+    for heading in ("trial", "state", "steps", name, "best step", "time"):
+        table.add_column(heading, no_wrap=True)
+    table.add_column("parameters", ratio=1, no_wrap=True, overflow="ellipsis")
     for trial in results.trials:
         step = trial.best_step(results.spec.metrics[0].goal)
         value = f"{trial.curve[step]:.6g}" if step is not None else "-"
