@@ -16,7 +16,7 @@ MAX_LINES = 400
 LAYERS = (
     *("errors", "fields", "trial", "domains", "parameters", "keys", "context", "sections", "rules", "schema"),
     *("trainable", "spec", "journal", "lock", "methods", "study", "files", "retention", "budget", "tensorboard"),
-    *("console", "stopping", "recorder", "results", "engine", "tryout", "sweep", "cli", "tuner"),
+    *("console", "stopping", "running", "recorder", "results", "engine", "tryout", "sweep", "cli", "tuner"),
 )
 RANK = {name: rank for rank, name in enumerate(LAYERS)}
 

@@ -147,6 +147,14 @@ def test_a_step_saved_again_replaces_its_checkpoint(tmp_path: Path) -> None:
     assert state["value"] == 2
 
 
+@pytest.mark.parametrize("name", [3, "bad \udcff"])
+def test_the_name_of_a_metric_must_be_a_text(tmp_path: Path, name: Any) -> None:
+    trial, reports = make_trial(tmp_path)
+    with pytest.raises(MetricError, match="the name of a metric must be a text"):
+        trial.report(1, {"accuracy": 1.0, name: 0.5})
+    assert reports == []
+
+
 def test_cached_loads_once_for_all_trials_of_a_process(tmp_path: Path) -> None:
     calls: list[int] = []
 

@@ -114,3 +114,21 @@ while True:
         study = make_study(path, 0)
         finished = [trial for trial in study.trials if trial.state.is_finished()]
         assert len(finished) >= told
+
+
+def test_a_write_that_fails_leaves_no_half_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "study.journal"
+    study = make_study(path, 2)
+    whole, write = path.read_bytes(), os.write
+
+    def full(descriptor: int, data: bytes) -> int:
+        write(descriptor, bytes(data[:20]))
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr("tuner.journal.os.write", full)
+        with pytest.raises(OSError, match="No space left"):
+            study.ask()
+    assert path.read_bytes() == whole
+    study.tell(study.ask(), 1.0)
+    assert len(make_study(path, 0).trials) == 3

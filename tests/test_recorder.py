@@ -130,7 +130,7 @@ def test_a_failed_attempt_is_taken_back_to_its_last_checkpoint(recorder: Recorde
     number = train(recorder, [0.1, 0.2])
     recorder.report(number, [report(3, 0.9)])
     running = recorder.retry(number, "its process died", "")
-    assert (running.restore_step, running.last_step, running.retries) == (2, 2, 1)
+    assert (running.restore_step, running.last_step) == (2, 2)
     recorder.report(number, [report(3, 0.3), report(4, 0.4)])
     recorder.finish(number, TrialState.COMPLETED)
     assert written_steps(recorder, number) == ([1, 2, 3, 4],) * 3
@@ -181,3 +181,45 @@ def test_a_configuration_that_a_rule_changes_is_recorded_with_the_step_it_holds_
     assert record.params == {"x": 0.75}
     assert json.loads((recorder.folder / "best" / "params.json").read_text()) == {"x": 0.75}
     assert json.loads((trial_dir(recorder.folder, number) / "params.json").read_text()) == {"x": 0.75}
+
+
+def test_of_equal_values_the_first_trial_has_the_best_and_its_checkpoint_stays(recorder: Recorder) -> None:
+    first, second = train(recorder, [0.1]), train(recorder, [0.9])
+    more(recorder, first, [0.9], first=2)
+    recorder.finish(first, TrialState.COMPLETED)
+    recorder.finish(second, TrialState.COMPLETED)
+    best = json.loads((recorder.folder / "best" / "best.json").read_text())
+    assert (best["trial"], best["step"], best["checkpoint"]) == (first, 2, True)
+    assert checkpoint_steps(trial_dir(recorder.folder, first)) == [2]
+    assert checkpoint_steps(trial_dir(recorder.folder, second)) == []
+
+
+def test_an_infinite_value_is_not_the_best(recorder: Recorder) -> None:
+    number = train(recorder, [0.3, 0.2, float("inf")])
+    recorder.finish(number, TrialState.FAILED, FailureReason.NAN)
+    assert checkpoint_steps(trial_dir(recorder.folder, number)) == [1]
+    assert load_checkpoint(recorder.folder / "best")[0]["step"] == 1
+
+
+def test_a_trial_without_a_finite_value_did_not_complete(recorder: Recorder) -> None:
+    number = train(recorder, [float("nan")])
+    recorder.finish(number, TrialState.COMPLETED)
+    record = recorder.study.record(number)
+    assert (record.state, record.reason) == (TrialState.FAILED, FailureReason.NAN)
+
+
+def test_a_driver_killed_between_its_two_records_loses_no_report(tmp_path: Path) -> None:
+    recorder = open_recorder(tmp_path)
+    number = train(recorder, [0.1])
+    save_checkpoint(trial_dir(tmp_path, number), 2, {"step": 2}, {})
+    recorder.study.report(number, [report(2, 0.9)])
+    recorder.study.close()
+
+    again = open_recorder(tmp_path)
+    running = again.ask()
+    assert running is not None
+    assert running.restore_step == 1
+    more(again, number, [0.9, 0.3], first=2)
+    again.finish(number, TrialState.COMPLETED)
+    assert written_steps(again, number) == ([1, 2, 3],) * 3
+    assert again.study.record(number).values == (0.9,)

@@ -180,3 +180,29 @@ def test_the_summary_is_kept(tmp_path: Path, url: str | None) -> None:
     study = open_study(tmp_path, url=url)
     study.set_summary({"ended_by": "run_cap"})
     assert open_study(tmp_path, write=False, url=url).summary() == {"ended_by": "run_cap"}
+
+
+def test_a_sampler_that_has_been_through_its_space_ends_the_sweep(tmp_path: Path) -> None:
+    space = SearchSpace.from_dict({"a": {"values": [1, 2, 3]}})
+    study = open_study(tmp_path, space=space)
+    sampler = optuna.samplers.GridSampler({"a": [1, 2, 3]})
+    asked = []
+    while (trial := study.ask(sampler, seed=0)) is not None:
+        asked.append(trial.params["a"])
+        study.report(trial.number, [report(1, 0.5)])
+        study.tell(trial.number, TrialState.COMPLETED, values=[0.5], last_step=1)
+    assert sorted(asked) == [1, 2, 3]
+
+
+def test_a_sampler_that_fails_leaves_no_trial_running(tmp_path: Path) -> None:
+    class Failing(optuna.samplers.RandomSampler):
+        def infer_relative_search_space(self, study: Any, trial: Any) -> dict[str, Any]:
+            raise RuntimeError("no idea")
+
+    study = open_study(tmp_path)
+    with pytest.raises(RuntimeError, match="no idea"):
+        study.ask(Failing(), seed=0)
+    assert [record.state for record in study.records()] == [TrialState.PENDING]
+    again = study.ask("random", seed=0)
+    assert again is not None
+    assert again.number == 0

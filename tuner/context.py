@@ -90,6 +90,8 @@ class Trial:
         self._metrics = metrics
         self._deliver = deliver
         self._restore_from = restore_from
+        # What `report` has raised to end the loop: it counts even if the loop swallows it.
+        self.stop: StopTrial | None = None
         self._last_step = 0
         self._time_s = 0.0
         self._resumed_at = time.monotonic()
@@ -175,13 +177,15 @@ class Trial:
         for metric in self._metrics:
             value = values[metric.name]
             if not math.isfinite(value):
-                raise NotFinite(f"{metric.name} is {value} at step {step}")
+                self.stop = NotFinite(f"{metric.name} is {value} at step {step}")
+                raise self.stop
         patience = self._metrics[0].patience if self._metrics else None
         if patience is not None and step - self._best_step >= patience.steps:
-            raise Plateau(
+            self.stop = Plateau(
                 f"{self._metrics[0].name} has not improved for {step - self._best_step} steps; "
                 f"best {self._best:g} at step {self._best_step}"
             )
+            raise self.stop
 
 
 class NotFinite(StopTrial):
@@ -258,6 +262,8 @@ def _is_step(step: object) -> bool:
 def _as_floats(metrics: Mapping[str, Any], wanted: tuple[Metric, ...]) -> dict[str, float]:
     values: dict[str, float] = {}
     for name, value in metrics.items():
+        if not isinstance(name, str) or not name.isprintable():
+            raise MetricError(f"trial.report: the name of a metric must be a text; got {name!r}.")
         try:
             if isinstance(value, str | bytes):
                 raise TypeError

@@ -59,7 +59,7 @@ class TrialFiles:
         self._metrics.write(b"".join(_line(report) for report in reports))
 
     def rewind(self, last_recorded: int) -> tuple[int, list[Report]]:
-        """Go back to the newest checkpoint that is no newer than step `last_recorded`.
+        """Go back to the newest checkpoint that is no newer than step `last_recorded`, nor than the last report here.
 
         What was reported after it is cut from `metrics.jsonl`, newer checkpoints are deleted; the trial will
         report those steps again. Gives the checkpoint's step, 0 where there is none, and the reports kept.
@@ -67,6 +67,8 @@ class TrialFiles:
         self.close()
         self.tidy()
         steps = checkpoint_steps(self.folder)
+        # A driver killed between its two records has told the study of reports that are not in the file.
+        last_recorded = min(last_recorded, max((report.step for report in read_reports(self.folder)), default=0))
         step = max((s for s in steps if s <= last_recorded), default=0)
         for newer in steps:
             if newer > step:
@@ -84,7 +86,7 @@ class TrialFiles:
 
     def write_error(self, text: str) -> None:
         """Append to `error.txt`: a trial that is tried again keeps its first error as well."""
-        with (self.folder / ERROR_FILE).open("a", encoding="utf-8") as file:
+        with (self.folder / ERROR_FILE).open("a", encoding="utf-8", errors="backslashreplace") as file:
             file.write(text.rstrip() + "\n\n")
 
     def tidy(self) -> None:

@@ -97,8 +97,15 @@ class Journal(BaseJournalBackend):
         if self._file is None:
             raise PermissionError(f"{self._path} is open for reading only")
         rest = memoryview(b"".join(lines))
-        while rest:
-            rest = rest[os.write(self._file, rest) :]
+        before = os.fstat(self._file).st_size
+        try:
+            while rest:
+                rest = rest[os.write(self._file, rest) :]
+        except BaseException:
+            # A full disk: half a line must not stand in front of what is written once there is room again.
+            os.ftruncate(self._file, before)
+            self._unread.clear()
+            raise
 
 
 def _open_for_append(path: Path) -> int:

@@ -6,11 +6,10 @@ The engine calls it from one thread and holds no state of its own that would hav
 import json
 import math
 import shutil
-import statistics
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,38 +20,11 @@ from tuner.context import RNG_FILE, STATE_FILE, checkpoint_path, checkpoint_step
 from tuner.files import TrialFiles, finite, read_json, read_reports, trial_dir, write_atomic
 from tuner.methods.table import derive_seed
 from tuner.retention import Candidate, needless_after, needless_while_running
+from tuner.running import Running
 from tuner.spec import SweepSpec
 from tuner.study import Study
 from tuner.tensorboard import EventLog
 from tuner.trial import FailureReason, Report, TrialRecord, TrialState
-
-
-@dataclass
-class Running:
-    """A trial that was asked for and has not ended."""
-
-    number: int
-    params: Mapping[str, Any]
-    files: TrialFiles
-    log: EventLog
-    restore_step: int = 0
-    last: Report | None = None
-    best: Report | None = None
-    curve: dict[int, float] = field(default_factory=dict)
-    retries: int = 0
-    # Given by a rule and not in the study yet: they hold from the next report on.
-    has_new_params: bool = False
-    trained_s: float = 0.0
-    reported_at: float = field(default_factory=time.monotonic)
-    # Between reports of this process, the latest only.
-    step_times_s: list[float] = field(default_factory=list)
-
-    @property
-    def last_step(self) -> int:
-        return self.last.step if self.last else 0
-
-    def median_step_s(self) -> float | None:
-        return statistics.median(self.step_times_s) if self.step_times_s else None
 
 
 @dataclass(frozen=True)
@@ -183,10 +155,12 @@ class Recorder:
         error: str = "",
     ) -> None:
         """End a trial in a final state. A trial that reported nothing can't be COMPLETED: it is FAILED."""
-        running = self.running.pop(number)
+        running = self.running[number]
         if state is TrialState.COMPLETED and running.last is None:
             state, reason = TrialState.FAILED, FailureReason.ERROR
             message = "the trainable returned without a single trial.report"
+        elif state is TrialState.COMPLETED and not all(map(math.isfinite, self._values(running))):
+            state, reason, message = TrialState.FAILED, FailureReason.NAN, "no finite value to tell"
         if error:
             running.files.write_error(error)
         self.study.tell(
@@ -199,6 +173,7 @@ class Recorder:
             duration_s=running.trained_s,
             ended_at_s=self.elapsed_s,
         )
+        del self.running[number]
         running.log.end(state)
         running.log.close()
         running.files.close()
@@ -207,13 +182,12 @@ class Recorder:
         if state is TrialState.FAILED:
             # Those of an earlier run do not count: somebody has looked at them and goes on.
             self._failures.append(message)
-        if state in (TrialState.PRUNED, TrialState.STOPPED):
+        if state is not TrialState.COMPLETED:
             self._cut_short.append(number)
         self._remember_end(number, state, running.trained_s)
+        self.write_best()
         self._drop_after()
         self.on_end(self.study.record(number))
-        if self.best and self.best.number == number:
-            self.write_best()
 
     def change_params(self, number: int, params: Mapping[str, Any]) -> None:
         """A rule has given a running trial another configuration."""
@@ -224,7 +198,6 @@ class Recorder:
     def retry(self, number: int, message: str, error: str) -> Running:
         """Take a failed attempt back to its last checkpoint; the trial goes on under the same number."""
         running = self.running[number]
-        running.retries += 1
         running.files.write_error(error or message)
         self._rewind(running, dict(running.curve))
         return running
@@ -291,7 +264,7 @@ class Recorder:
         running.trained_s += max(0.0, report.time_s - (running.last.time_s if running.last else 0.0))
         running.last = report
         running.curve[report.step] = value
-        if value == value and (
+        if math.isfinite(value) and (
             running.best is None or self._goal.better(value, running.best.metrics[self.spec.metrics[0].name])
         ):
             running.best = report
@@ -302,7 +275,12 @@ class Recorder:
         self._offer(running.number, report.step, value)
 
     def _offer(self, number: int, step: int, value: float) -> None:
-        if math.isfinite(value) and (self.best is None or self._goal.better(value, self.best.value)):
+        """Take it for the best if it is; of equals the first trial's first, as everybody who reads the study does."""
+        if not math.isfinite(value):
+            return
+        best = self.best
+        is_first = best is not None and value == best.value and (number, step) < (best.number, best.step)
+        if best is None or is_first or self._goal.better(value, best.value):
             self.best = Best(number, step, value)
 
     def _find_best(self) -> None:
@@ -342,7 +320,7 @@ class Recorder:
 
     def _values(self, running: Running) -> list[float]:
         """What the study is told: the best of the curve; with several metrics those of the last step."""
-        report = running.last if len(self.spec.metrics) > 1 else running.best
+        report = running.last if len(self.spec.metrics) > 1 else running.best or running.last
         assert report is not None
         return [report.metrics[metric.name] for metric in self.spec.metrics]
 
@@ -377,11 +355,11 @@ class Recorder:
 
     def _remember(self, record: TrialRecord) -> None:
         """Take up what an earlier run of this sweep recorded."""
+        for step, value in record.curve.items():
+            self._offer(record.number, step, value)
         if not record.state.is_final:
             return
         self._remember_end(record.number, record.state, record.duration_s)
-        for step, value in record.curve.items():
-            self._offer(record.number, step, value)
         folder = trial_dir(self.folder, record.number)
         for step in checkpoint_steps(folder):
             value = record.curve.get(step, float("nan"))

@@ -1,5 +1,6 @@
 """Which checkpoints a sweep keeps: a rule that decides and deletes nothing."""
 
+import math
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Literal
@@ -83,10 +84,10 @@ def _best(candidates: Collection[Candidate], goal: Goal) -> Candidate:
 
 
 def _rank(candidate: Candidate, goal: Goal) -> tuple[bool, float, int, int]:
-    """Sorts the best first; NaN last, the earlier of equals first."""
+    """Sorts the best first; what is not finite last, the earlier of equals first."""
     value = candidate.value
     return (
-        value != value,
+        not math.isfinite(value),
         -value if goal is Goal.MAXIMIZE else value,
         candidate.number,
         candidate.step,

@@ -94,6 +94,9 @@ class Study:
                 self._study = optuna.load_study(storage=self._storage, study_name=name)
             except KeyError:
                 raise StudyNotFoundError(f"{folder}: the storage has no study named {name!r}.") from None
+        # A sampler that has been through its space says so by stopping a loop of Optuna's, which is not running here.
+        self._is_exhausted = False
+        self._study.stop = self._exhaust  # type: ignore[method-assign]
         self._metrics = tuple(metrics)
         self._space = space
         # Optuna's trial ids by number, of trials that are running.
@@ -123,6 +126,8 @@ class Study:
         """
         waiting = self._frozen(OptunaState.WAITING)
         if not waiting:
+            if self._is_exhausted:
+                return None
             fixed = self._fixed(start_with)
             if fixed is None:
                 return None
@@ -130,9 +135,15 @@ class Study:
                 self._study.enqueue_trial(_stored(self._space, fixed))
         number = waiting[0].number if waiting else self._next
         self._study.sampler = make_sampler(method, seed, number) if isinstance(method, str) else method
-        with self._batch():
-            trial = self._study.ask()
-            params = suggest(self._space, trial)
+        try:
+            with self._batch():
+                trial = self._study.ask()
+                params = suggest(self._space, trial)
+        except BaseException:
+            for begun in self._frozen(OptunaState.RUNNING):
+                if begun.number not in self._ids:
+                    self.interrupt(begun.number)
+            raise
         self._ids[trial.number] = trial._trial_id
         self._next = max(self._next, trial.number + 1)
         self._commit()
@@ -206,6 +217,9 @@ class Study:
             self._journal.close()
         else:
             self._storage.remove_session()
+
+    def _exhaust(self) -> None:
+        self._is_exhausted = True
 
     def _fixed(self, start_with: Sequence[Mapping[str, Any]]) -> Mapping[str, Any] | None:
         """What the next trial may not choose: a known good configuration, or its cell of the grid."""

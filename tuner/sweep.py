@@ -123,7 +123,6 @@ class Sweep:
         self.storage = provenance.get("storage")
         if run_cap is not None:
             self.spec = replace(self.spec, run_cap=_new_run_cap(folder, run_cap))
-            write_atomic(folder / SPEC_FILE, _yaml({**self.spec.to_dict(), PROVENANCE: provenance}))
         return self._continue(folder, provenance["seed"], address, console, verbose)
 
     def _subtitle(self, recovered: Sequence[int]) -> str:
@@ -186,7 +185,9 @@ class Sweep:
         if not verbose:
             optuna.logging.set_verbosity(optuna.logging.WARNING)
         with RunLock(folder):
-            _, provenance = read_spec(folder)
+            written, provenance = read_spec(folder)
+            if written.run_cap != spec.run_cap:
+                write_atomic(folder / SPEC_FILE, _yaml({**spec.to_dict(), PROVENANCE: provenance}))
             study = Study(folder, provenance["study"], self.storage, spec.metrics, space, write=True)
             recovered = study.recover()
             recorder = Recorder(folder, spec, study, self.method, seed)
@@ -305,7 +306,7 @@ def _is_instance(given: object) -> bool:
 
 def _new_run_cap(folder: Path, given: int | str) -> int:
     text = str(given)
-    if not text.removeprefix("+").isdigit() or int(text) < 1:
+    if not text.isascii() or not text.removeprefix("+").isdigit() or int(text) < 1:
         raise SpecError([f"--run-cap {text}: give a whole number of trials, or +50 for 50 more than there are."])
     return int(text) + (len(Results(folder).trials) if text.startswith("+") else 0)
 
@@ -314,6 +315,7 @@ def _yaml(data: Mapping[str, Any]) -> str:
     stream = StringIO()
     yaml = YAML()
     yaml.default_flow_style = False
+    yaml.width = 1 << 20  # a folded text does not always come back as it was
     yaml.dump(dict(data), stream)
     return stream.getvalue()
 

@@ -156,3 +156,31 @@ def test_a_metric_that_is_never_reported_ends_the_sweep(tmp_path: Path) -> None:
     _, batches = drain(start(lambda trial: trial.report(1, {"acc": 1.0}), tmp_path))
     assert batches[-1].ending is not None
     assert batches[-1].ending.is_fatal
+
+
+def test_an_ending_counts_even_if_the_loop_swallows_it(tmp_path: Path) -> None:
+    def train(trial: Trial) -> None:
+        try:
+            trial.report(1, {"accuracy": float("nan")})
+        except BaseException:
+            pass
+
+    ending = drain(start(train, tmp_path))[1][-1].ending
+    assert ending is not None
+    assert (ending.state, ending.reason) == (TrialState.FAILED, FailureReason.NAN)
+
+
+class Unprintable(Exception):
+    def __str__(self) -> str:
+        raise RuntimeError
+
+
+@pytest.mark.parametrize("error", [Unprintable(), ValueError("bad file \udcff.png")])
+def test_an_exception_that_cannot_be_printed_is_told_all_the_same(tmp_path: Path, error: Exception) -> None:
+    def train(trial: Trial) -> None:
+        raise error
+
+    ending = drain(start(train, tmp_path))[1][-1].ending
+    assert ending is not None
+    assert ending.reason is FailureReason.ERROR
+    assert ending.message.encode().startswith(type(error).__name__.encode())

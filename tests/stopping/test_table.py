@@ -41,7 +41,9 @@ def test_without_a_rule_nothing_is_asked() -> None:
 def test_successive_halving_is_asked_at_its_rungs_alone(rule: dict[str, object], asked: list[int]) -> None:
     stopping = make_stopping(rule, LOSS, SPACE)
     assert isinstance(stopping.scheduler, ASHAScheduler)
-    assert [step for step in range(1, 30) if stopping.asking(step)] == asked
+    until = int(str(rule["max_iter"]))
+    assert [step for step in range(1, until + 1) if stopping.asking(step)] == asked
+    assert all(stopping.asking(step) for step in range(until, until + 5))
     assert stopping.asking.waits
     assert stopping.max_iter == rule["max_iter"]
 
@@ -80,7 +82,7 @@ def test_replay_fills_the_rungs_with_what_was_recorded() -> None:
         TrialRecord(0, TrialState.COMPLETED, {}, {step: 1.0 / step for step in range(1, 10)}),
         TrialRecord(1, TrialState.PRUNED, {}, {1: 5.0}),
         TrialRecord(2, TrialState.FAILED, {}, {1: 0.5, 2: 0.4, 3: math.nan}),
-        TrialRecord(3, TrialState.PENDING, {}, {}),
+        TrialRecord(3, TrialState.PENDING, {}, {1: 0.1, 2: 0.1}),
     ]
     replay(stopping.scheduler, records, LOSS, stopping.asking)
     rungs = {int(rung): recorded for rung, recorded in stopping.scheduler._brackets[0]._rungs}

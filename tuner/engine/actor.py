@@ -82,7 +82,10 @@ class WarmTrial(Trainable):  # type: ignore[misc]  # Ray's classes are untyped
 
     def reset(self, new_config: dict[str, Any], storage: Any = None) -> bool:
         """Take the next trial; False where this process is not fit for it."""
-        unfit = self._end_session(REPLACE_AFTER_S)
+        try:
+            unfit = self._end_session(REPLACE_AFTER_S)
+        except Exception as error:
+            unfit = f"it can't be cleaned up: {error!r}"
         if unfit:
             print(f"tuner: this process is replaced, since {unfit}", file=sys.stderr)
             return False

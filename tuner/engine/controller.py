@@ -14,12 +14,17 @@ from tuner.engine.ray_trial import RayTrial
 from tuner.engine.search import StudySearch
 from tuner.engine.session import Batch, Ending, failure
 from tuner.recorder import Recorder
+from tuner.running import Running
 from tuner.stopping.table import STEP, Stopping
 from tuner.trial import FailureReason, Report, TrialState
 
 # Without a report for this many times its median step, and at least this long, a trial counts as stalled.
 STALL_FACTOR = 10.0
 STALL_MIN_S = 600.0
+
+
+# So many processes a trial may lose before its first report without that being called its failure.
+MAX_LOSSES = 3
 
 
 class Controller(TuneController):  # type: ignore[misc]  # Ray's classes are untyped
@@ -43,7 +48,10 @@ class Controller(TuneController):  # type: ignore[misc]  # Ray's classes are unt
         self._max_pending_trials = slots
 
     def wind_down(self) -> None:
-        """Start no more trials and leave each at its next report, to be resumed; does not block."""
+        """Start no more trials and leave each at its next report, to be resumed; does not block.
+
+        To be called again until all are left: one that was being saved may be paused by then.
+        """
         self._search.finish("interrupted")
         self._is_winding_down = True
         for trial in self._live():
@@ -106,8 +114,6 @@ class Controller(TuneController):  # type: ignore[misc]  # Ray's classes are unt
         trial.ending = batch.ending
         if batch.ending is not None and batch.ending.error:
             self._fail(trial, batch.ending)
-        elif self._is_winding_down and batch.ending is None:
-            self._leave(trial)
         elif batch.ending is not None:
             last = self._recorder.running[trial.number].last
             results = [r for r in results if last is None or r[STEP] != last.step]
@@ -115,8 +121,15 @@ class Controller(TuneController):  # type: ignore[misc]  # Ray's classes are unt
             self._decide(trial, [*results, {**closing, DONE: True}])
         elif results:
             self._decide(trial, results)
-        else:
+        elif not self._is_winding_down:
             self._schedule_trial_train(trial)
+        if self._is_winding_down and trial.trial_id in self._search.live and not trial.is_saving:
+            self._leave(trial)
+
+    @property
+    def num_processes(self) -> int:
+        """How many processes for trials have been started and not ended."""
+        return len(self._actor_manager._live_actors_to_ray_actors_resources)
 
     def _is_finite(self, report: Report) -> bool:
         """A scheduler compares; with NaN every comparison is false, and the trial would run on."""
@@ -155,13 +168,14 @@ class Controller(TuneController):  # type: ignore[misc]  # Ray's classes are unt
         if trial.trial_id in self._search.live and exception is not self._handled:
             self._handled = exception
             self._resetting_trials.discard(trial)
+            if trial in self._staged_trials and trial in self._trial_to_actor:
+                self._unstage_trial_with_resources(trial)
             self._fail(trial, _ending_of(trial, exception))
 
     def _fail(self, trial: RayTrial, ending: Ending) -> None:
         trial.ending = ending
         running = self._recorder.running[trial.number]
-        retriable = ending.reason is not FailureReason.NAN and not ending.is_fatal
-        if retriable and running.retries < self._retries and not self._is_winding_down:
+        if self._may_retry(running, ending):
             self._retry(trial, ending)
             return
         if trial.status == trial.PAUSED:
@@ -173,6 +187,18 @@ class Controller(TuneController):  # type: ignore[misc]  # Ray's classes are unt
         if ending.is_fatal:
             self._search.ended_by = "metric"
             self._search.set_finished()
+
+    def _may_retry(self, running: Running, ending: Ending) -> bool:
+        """Whether a failed trial is tried again; counts it."""
+        if self._is_winding_down or ending.is_fatal or ending.reason is FailureReason.NAN:
+            return False
+        has_begun = running.last_step > running.restore_step
+        if ending.reason is FailureReason.LOST and not has_begun and running.losses < MAX_LOSSES:
+            # Its process died before this trial could do anything: not its fault, or so it looks the first times.
+            running.losses += 1
+            return True
+        running.retries += 1
+        return running.retries <= self._retries
 
     def _retry(self, trial: RayTrial, ending: Ending) -> None:
         """Go on with the same trial, from its last checkpoint, in another process."""
@@ -231,5 +257,8 @@ def _ending_of(trial: RayTrial, exception: Exception) -> Ending:
     if isinstance(exception, RayOutOfMemoryError):
         return Ending(TrialState.FAILED, FailureReason.OOM, "killed by Ray since memory ran out", text)
     if isinstance(exception, RayActorError):
-        return Ending(TrialState.FAILED, FailureReason.LOST, "its process died", text)
-    return failure(exception)
+        if "creation task" not in text:
+            return Ending(TrialState.FAILED, FailureReason.LOST, "its process died", text)
+        cause = [line.strip() for line in text.splitlines() if line.strip()][-1]
+        return Ending(TrialState.FAILED, FailureReason.ERROR, f"its process could not start: {cause[:250]}", text)
+    return failure(getattr(exception, "cause", None) or exception)

@@ -26,13 +26,15 @@ from tuner.engine.plan import plan_slots
 from tuner.engine.ray_trial import NoStorage, RayTrial
 from tuner.engine.search import StudySearch
 from tuner.errors import SpecError
-from tuner.recorder import Recorder, Running
+from tuner.recorder import Recorder
+from tuner.running import Running
 from tuner.stopping.replay import replay
 from tuner.stopping.table import Stopping
 from tuner.trial import TrialRecord, TrialState
 
 _VIEW_EVERY_S = 0.25
 _STALL_CHECK_EVERY_S = 1.0
+_TELL_WAITING_AFTER_S = 15.0
 
 
 @dataclass(frozen=True)
@@ -125,14 +127,18 @@ class _Loop:
         self._run_cap = run_cap
         self._verdict: Verdict | None = None
         self._interrupts = 0
-        self._shown_at = self._checked_at = -math.inf
+        self._shown_at = self._checked_at = self._waiting_since = -math.inf
         self._told_best = recorder.best
         recorder.on_end = self._tell_end
 
     def run(self) -> Verdict:
         with self._handling_interrupts():
+            # What is reached already, such as the target of a sweep that is resumed, starts no trial.
+            self._end_if_due()
             while not self._controller.is_finished():
                 self._controller.step()
+                if self._search.error is not None:
+                    raise self._search.error
                 self._end_if_due()
                 self._tell_best()
                 self._every(time.monotonic())
@@ -143,6 +149,7 @@ class _Loop:
         if self._interrupts and self._verdict is None:
             self._verdict = Verdict("interrupted", "interrupted")
             self._console.event("interrupted: running trials end their current step; Ctrl-C again ends at once")
+        if self._interrupts:
             self._controller.wind_down()
         if self._verdict is not None:
             return
@@ -159,9 +166,20 @@ class _Loop:
         if now - self._checked_at >= _STALL_CHECK_EVERY_S:
             self._checked_at = now
             self._controller.kill_stalled()
+            self._tell_waiting(now)
         if now - self._shown_at >= _VIEW_EVERY_S:
             self._shown_at = now
             self._console.update(self._view())
+
+    def _tell_waiting(self, now: float) -> None:
+        """Once: a cluster whose resources are all in use by others lets a sweep wait without a word."""
+        if self._controller.num_processes:
+            self._waiting_since = math.inf
+        elif self._waiting_since == -math.inf:
+            self._waiting_since = now
+        elif now - self._waiting_since > _TELL_WAITING_AFTER_S:
+            self._waiting_since = math.inf
+            self._console.event("waiting for the cluster: what a trial asks for is in use, or no node offers it yet")
 
     def _tell_best(self) -> None:
         best = self._recorder.best

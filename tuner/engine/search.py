@@ -5,7 +5,8 @@ from collections.abc import Callable
 from ray.tune.search import SearchAlgorithm
 
 from tuner.engine.ray_trial import RayTrial
-from tuner.recorder import Recorder, Running
+from tuner.recorder import Recorder
+from tuner.running import Running
 from tuner.trial import FailureReason, TrialState
 
 
@@ -28,6 +29,7 @@ class StudySearch(SearchAlgorithm):  # type: ignore[misc]  # Ray's classes are u
     ) -> None:
         self.live: dict[str, RayTrial] = {}
         self.ended_by = ""
+        self.error: Exception | None = None
         self._recorder = recorder
         self._make_trial = make_trial
         self._slots = slots
@@ -56,10 +58,20 @@ class StudySearch(SearchAlgorithm):  # type: ignore[misc]  # Ray's classes are u
         self.set_finished()
 
     def on_trial_complete(self, trial_id: str, result: dict[str, object] | None = None, error: bool = False) -> None:
-        """Ray Tune has ended the trial: by its own ending, by the scheduler's decision, or by an error."""
+        """Ray Tune has ended the trial: by its own ending, by the scheduler's decision, or by an error.
+
+        Ray Tune swallows what is raised here; it is kept in `error`.
+        """
         trial = self.live.pop(trial_id, None)
         if trial is None:
             return
+        try:
+            self._finish(trial, error)
+        except Exception as raised:
+            self.error = raised
+            raise
+
+    def _finish(self, trial: RayTrial, error: bool) -> None:
         ending = trial.ending
         if ending is not None:
             self._recorder.finish(trial.number, ending.state, ending.reason, ending.message, ending.error)

@@ -127,14 +127,20 @@ class Session:
                 raise Stopped
 
     def _run(self) -> None:
-        ending = self._outcome()
-        with self._changed:
-            self._ending = ending
-            self._changed.notify_all()
+        ending = Ending(TrialState.FAILED, FailureReason.ERROR, "its exception can't be told")
+        try:
+            ending = self._outcome()
+        finally:
+            with self._changed:
+                self._ending = ending
+                self._changed.notify_all()
 
     def _outcome(self) -> Ending:
         try:
-            self._train(self._make_trial(self._deliver))
+            trial = self._make_trial(self._deliver)
+            self._train(trial)
+            if trial.stop is not None:
+                raise trial.stop
         except NotFinite as error:
             return Ending(TrialState.FAILED, FailureReason.NAN, str(error))
         except Plateau as error:
@@ -149,11 +155,17 @@ class Session:
 def failure(error: BaseException) -> Ending:
     """The ending of a trial that raised."""
     kind = type(error).__name__
+    try:
+        text = str(error)
+    except Exception:
+        text = "(its text can't be made)"
+    lines = f"{kind}: {text}".splitlines() or [kind]
     is_oom = isinstance(error, MemoryError) or kind == "OutOfMemoryError"
     return Ending(
         TrialState.FAILED,
         FailureReason.OOM if is_oom else FailureReason.ERROR,
-        f"{kind}: {error}".splitlines()[0][:300],
+        # File names that are no text come as lone surrogates, which nothing can print or store.
+        lines[0][:300].encode("utf-8", "backslashreplace").decode(),
         "".join(traceback.format_exception(error)),
         is_fatal=isinstance(error, MissingMetricError),
     )

@@ -10,12 +10,15 @@ class Asking:
     Attributes:
         steps: the steps themselves, where they are few.
         every: all multiples of it; 0 for none, 1 for each step.
+        last: this step and all after it; 0 for none.
         waits: False where an answer may come late: it is then taken up at the next report.
     """
 
     steps: frozenset[int] = frozenset()
     every: int = 0
+    last: int = 0
     waits: bool = True
 
     def __call__(self, step: int) -> bool:
-        return step in self.steps or (self.every > 0 and step % self.every == 0)
+        is_multiple = self.every > 0 and step % self.every == 0
+        return is_multiple or step in self.steps or step >= self.last > 0

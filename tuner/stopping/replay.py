@@ -23,7 +23,7 @@ class _Recorded:
 
 
 def replay(scheduler: TrialScheduler, records: Sequence[TrialRecord], metric: Metric, asking: Asking) -> None:
-    """Tell the curves of all recorded trials; the decisions are ignored, they were taken long ago.
+    """Tell the curves of all finished trials; the decisions are ignored, they were taken long ago.
 
     Only the rules that compare a trial with finished ones can use it: synchronous ones (hyperband with pauses,
     population based training) look at trials that run, and start anew with those.
@@ -31,7 +31,8 @@ def replay(scheduler: TrialScheduler, records: Sequence[TrialRecord], metric: Me
     if not isinstance(scheduler, AsyncHyperBandScheduler | MedianStoppingRule):
         return
     for record in records:
-        if not record.curve:
+        # A trial that is to go on is asked about again; what is known of it already would give it a free pass.
+        if not record.curve or not record.state.is_final:
             continue
         trial = _Recorded(record.number)
         result: dict[str, Any] = {}

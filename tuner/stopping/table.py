@@ -79,8 +79,8 @@ def _successive_halving(rule: Mapping[str, Any], metric: Metric, brackets: int) 
         **_metric_and_mode(metric),
     )
     # A rung between two steps is met at the step after it.
-    steps = frozenset({-int(-rung // 1) for rung in rungs} | {max_iter})
-    return Stopping(scheduler, Asking(steps), rule.get("max_iter"))
+    steps = frozenset(-int(-rung // 1) for rung in rungs)
+    return Stopping(scheduler, Asking(steps, last=max_iter), rule.get("max_iter"))
 
 
 def _num_rungs(first: int, max_iter: int, eta: float) -> int:

@@ -1,0 +1,41 @@
+"""`Running`, a trial between being asked for and its end, as the driver knows it."""
+
+import statistics
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from tuner.files import TrialFiles
+from tuner.tensorboard import EventLog
+from tuner.trial import Report
+
+
+@dataclass
+class Running:
+    """A trial that was asked for and has not ended."""
+
+    number: int
+    params: Mapping[str, Any]
+    files: TrialFiles
+    log: EventLog
+    restore_step: int = 0
+    last: Report | None = None
+    best: Report | None = None
+    curve: dict[int, float] = field(default_factory=dict)
+    retries: int = 0
+    # Processes that it lost before it could report anything.
+    losses: int = 0
+    # Given by a rule and not in the study yet: they hold from the next report on.
+    has_new_params: bool = False
+    trained_s: float = 0.0
+    reported_at: float = field(default_factory=time.monotonic)
+    # Between reports of this process, the latest only.
+    step_times_s: list[float] = field(default_factory=list)
+
+    @property
+    def last_step(self) -> int:
+        return self.last.step if self.last else 0
+
+    def median_step_s(self) -> float | None:
+        return statistics.median(self.step_times_s) if self.step_times_s else None
