@@ -103,6 +103,17 @@ def test_try_runs_one_trial_here_with_what_was_set(spec: Path) -> None:
     assert [line.split()[1] for line in result.output.splitlines() if line.startswith("step")] == ["1", "2", "3"]
 
 
+@pytest.mark.parametrize(
+    ("how", "code", "told"),
+    [("well", 0, "ended after 2"), ("silent", 1, "ended without"), ("nan", 1, "loss is nan")],
+)
+def test_try_tells_how_it_ended(tmp_path: Path, how: str, code: int, told: str) -> None:
+    path = tmp_path / "ends.yaml"
+    path.write_text("trainable: tests.loops:ends\nmetric: {name: loss}\nparameters: {how: well}\n")
+    result = CliRunner().invoke(cli, ["try", str(path), "--set", f"how={how}"])
+    assert (result.exit_code, told in result.output) == (code, True)
+
+
 def test_try_refuses_a_parameter_that_is_not_there(spec: Path) -> None:
     done = run("try", str(spec), "--set", "lrr=0.1")
     assert done.returncode == 2
@@ -120,7 +131,9 @@ def test_show_and_best_and_list_read_a_run(folder: Path) -> None:
     assert (best["trial"], best["step"], best["value"]) == (0, 2, 0.9)
     listed = json.loads(CliRunner().invoke(cli, ["list", "--output", str(folder.parent), "--json"]).output)
     assert [row["folder"] for row in listed] == [str(folder)]
-    assert "0.9" in CliRunner().invoke(cli, ["show", str(folder)]).output
+    told = CliRunner().invoke(cli, ["show", str(folder)]).output
+    assert "0.9" in told
+    assert "trial 0002: too large" in told
     assert "step 2" in CliRunner().invoke(cli, ["best", str(folder)]).output
     assert "run_cap" in CliRunner().invoke(cli, ["list", "--output", str(folder.parent)]).output
 

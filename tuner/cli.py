@@ -13,10 +13,12 @@ from ruamel.yaml import YAML
 
 from tuner.console import format_params, format_seconds
 from tuner.errors import ResourceError, SpecError, StudyLockedError, StudyNotFoundError
+from tuner.files import ERROR_FILE, trial_dir
 from tuner.results import Results, list_runs
 from tuner.spec import json_schema
 from tuner.sweep import Sweep, load_and_import
 from tuner.sweep import resume as resume_sweep
+from tuner.trial import TrialState
 from tuner.tryout import try_once
 
 _REFUSED = (SpecError, ResourceError, StudyLockedError, StudyNotFoundError)
@@ -83,10 +85,11 @@ def schema() -> None:
 @click.option("--seed", type=int, default=0, help="The trial's seed.")
 def try_(spec: Path, settings: tuple[str, ...], params: Path | None, seed: int) -> None:
     """Run one trial of SPEC in this process, without Ray: a debugger works."""
-    chosen: dict[str, Any] = json.loads(params.read_text()) if params else {}
+    chosen = _read_params(params) if params else {}
     chosen |= dict(_setting(text) for text in settings)
     described, train = load_and_import(spec)
-    try_once(described, train, chosen, seed, click.echo)
+    if not try_once(described, train, chosen, seed, click.echo):
+        sys.exit(1)
 
 
 @cli.command("list")
@@ -138,7 +141,12 @@ def show(folder: Path, as_json: bool) -> None:
             format_seconds(trial.duration_s),
             format_params(results.spec.parameters.varied(trial.params), 200),
         )
-    RichConsole().print(table)
+    # A pipe gets whole lines, to be searched and cut by others.
+    RichConsole(width=None if sys.stdout.isatty() else 200).print(table)
+    for trial in results.trials:
+        if trial.state is TrialState.FAILED:
+            error = trial_dir(folder, trial.number) / ERROR_FILE
+            click.echo(f"trial {trial.number:04d}: {trial.message}" + (f"  ({error})" if error.exists() else ""))
     _tell_counts(results)
 
 
@@ -181,6 +189,16 @@ def main() -> None:
         sys.exit(2)
     except (KeyboardInterrupt, click.Abort):
         sys.exit(130)
+
+
+def _read_params(path: Path) -> dict[str, Any]:
+    try:
+        found = json.loads(path.read_text())
+    except ValueError as error:
+        raise SpecError([f"--params {path}: this is no JSON: {error}; give a trial's params.json."]) from None
+    if not isinstance(found, dict):
+        raise SpecError([f"--params {path}: this is no JSON object; give a trial's params.json."])
+    return found
 
 
 def _setting(text: str) -> tuple[str, Any]:
@@ -231,8 +249,8 @@ def _tell_best(results: Results) -> None:
     click.echo(f"checkpoint: {told}")
     shown = results.best_json() or {}
     for key, value in (shown.get("test") or {}).items():
-        if key.startswith("test"):
-            click.echo(f"{key}: {value:.4f}")
+        if key not in ("trial", "step"):
+            click.echo(f"{key}: {value:.4f}" if isinstance(value, float) else f"{key}: {value}")
     if len(results.spec.metrics) > 1:
         front = ", ".join(f"{trial.number:04d}" for trial in results.pareto_front)
         click.echo(f"pareto front: {front}")

@@ -12,6 +12,7 @@ import shutil
 import subprocess
 import sys
 import time
+import traceback
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from importlib.metadata import version
@@ -75,6 +76,9 @@ class Sweep:
             data["method"] = method
         if isinstance(early_terminate, Mapping):
             data["early_terminate"] = early_terminate
+        for key, given in (("method", method), ("early_terminate", early_terminate)):
+            if isinstance(given, type):
+                raise SpecError([f"{key}: {given.__name__} is a class; give an instance, {given.__name__}(...)."])
         spec = SweepSpec.from_dict(data, name_default=name.rpartition(":")[2].replace("<locals>.", ""))
         function = import_trainable(name, Path.cwd()) if isinstance(train, str) else train
         rule = spec.early_terminate if isinstance(early_terminate, Mapping) else early_terminate
@@ -125,6 +129,15 @@ class Sweep:
             self.spec = replace(self.spec, run_cap=_new_run_cap(folder, run_cap))
         return self._continue(folder, provenance["seed"], address, console, verbose)
 
+    def _evaluate(self, folder: Path, console: Console) -> None:
+        """A mistake in the user's evaluation must not hide what a whole sweep has found."""
+        try:
+            evaluate_best(folder, self.train)
+        except Exception as error:
+            write_atomic(folder / "best" / "error.txt", traceback.format_exc())
+            told = f"{type(error).__name__}: {error}"
+            console.event(f"the best checkpoint could not be evaluated: {told} ({folder / 'best' / 'error.txt'})")
+
     def _subtitle(self, recovered: Sequence[int]) -> str:
         method = self.method if isinstance(self.method, str) else type(self.method).__name__
         rule = "no early stopping" if self.rule is None else type(self.rule).__name__
@@ -151,7 +164,10 @@ class Sweep:
     def _create(self) -> tuple[Path, int]:
         """A new run folder, and the sweep's seed."""
         folder = self.output / f"{self.spec.name}-{secrets.token_hex(2)}"
-        folder.mkdir(parents=True)
+        try:
+            folder.mkdir(parents=True)
+        except OSError as error:
+            raise SpecError([f"output: {folder} can't be made: {error.strerror}; name a folder to write to."]) from None
         seed = self.spec.seed if self.spec.seed is not None else secrets.randbelow(2**31)
         provenance = {
             "study": folder.name,
@@ -194,9 +210,14 @@ class Sweep:
             stopping = make_stopping(self.rule, spec.metrics[0], space)
             console.start(f"{spec.name}  {folder}", self._subtitle(recovered))
             verdict = Verdict("interrupted", "interrupted")
-            slots = 1
+            slots = int(study.summary().get("slots", 1))
             started = time.monotonic()
             try:
+                if not study.num_waiting() and spec.run_cap is not None and study.num_trials >= spec.run_cap:
+                    sentence = f"all {study.num_trials} trials are done; --run-cap +10 would add ten"
+                    verdict = Verdict("run_cap", sentence)
+                    console.event(sentence)
+                    return Results(folder)
                 ended = run(
                     recorder,
                     self.train,
@@ -223,7 +244,7 @@ class Sweep:
                     }
                 )
             if verdict.ended_by != "interrupted":
-                evaluate_best(folder, self.train)
+                self._evaluate(folder, console)
         return Results(folder)
 
 

@@ -6,8 +6,11 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from tuner.context import Trial, seed_everything
+import torch
+
+from tuner.context import NotFinite, Trial, seed_everything
 from tuner.errors import SpecError, StopTrial
+from tuner.parameters import Constant
 from tuner.spec import SweepSpec
 from tuner.trial import Report
 
@@ -18,25 +21,35 @@ def try_once(
     chosen: Mapping[str, Any],
     seed: int,
     say: Callable[[str], None],
-) -> None:
+) -> bool:
     """Run one trial with the chosen parameters, the rest sampled; its files go to a temporary folder.
 
-    `seed` is the trial's: with that of a trial of a sweep, and its parameters, the same happens again.
+    Tells whether it would count as completed in a sweep. `seed` is the trial's: with that of a trial of a sweep, and
+    its parameters, the same happens again.
 
     Raises `SpecError` for parameters that the sweep does not have; errors of the training loop pass through.
     """
     space = spec.parameters
+    constants = {parameter.name for parameter in space.parameters if isinstance(parameter.domain, Constant)}
+    # A constant may be set as well: a few epochs are enough to try a loop.
+    overrides = {name: value for name, value in chosen.items() if name in constants}
+    chosen = {name: value for name, value in chosen.items() if name not in constants}
     problems = space.problems_of(chosen)
     if problems:
         raise SpecError([f"--set: {problem}" for problem in problems])
-    params = space.complete(chosen, random.Random(seed))
+    params = space.complete(chosen, random.Random(seed)) | overrides
     say(", ".join(f"{name}={value}" for name, value in params.items()))
 
+    num_reports = 0
+
     def tell(report: Report) -> None:
+        nonlocal num_reports
+        num_reports += 1
         values = "  ".join(f"{name} {value:.5g}" for name, value in report.metrics.items())
         say(f"step {report.step:>4}  {report.time_s:7.1f} s  {values}")
 
     with tempfile.TemporaryDirectory(prefix="tuner-try-") as folder:
+        torch.set_num_threads(max(1, int(spec.resources.cpu)))
         seed_everything(seed)
         trial = Trial(
             params,
@@ -50,3 +63,6 @@ def try_once(
             train(trial)
         except StopTrial as stop:
             say(f"ended: {stop}")
+        else:
+            say(f"ended after {num_reports} reports" if num_reports else "ended without a single trial.report")
+        return num_reports > 0 and not isinstance(trial.stop, NotFinite)

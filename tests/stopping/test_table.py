@@ -6,6 +6,7 @@ import pytest
 from ray.tune.schedulers import ASHAScheduler, FIFOScheduler, MedianStoppingRule, PopulationBasedTraining
 
 from tests.conftest import ACCURACY, LOSS
+from tuner.errors import SpecError
 from tuner.parameters import SearchSpace
 from tuner.stopping.asking import Asking
 from tuner.stopping.replay import replay
@@ -89,3 +90,15 @@ def test_replay_fills_the_rungs_with_what_was_recorded() -> None:
     assert rungs[1] == {"0000": -1.0, "0001": -5.0, "0002": -0.5}
     assert {trial for trial, value in rungs[3].items() if value == value} == {"0000"}
     assert rungs[9] == {"0000": -1.0 / 9}
+
+
+@pytest.mark.parametrize(
+    ("scheduler", "sentence"),
+    [
+        (ASHAScheduler(time_attr="epoch", max_t=8), "time_attr is 'epoch'; use 'training_iteration'"),
+        (ASHAScheduler(metric="zz", mode="max"), "watches 'zz', the sweep 'loss'"),
+    ],
+)
+def test_an_instance_that_would_wait_in_vain_is_refused(scheduler: ASHAScheduler, sentence: str) -> None:
+    with pytest.raises(SpecError, match=sentence):
+        make_stopping(scheduler, LOSS, SPACE)

@@ -15,7 +15,7 @@ from tuner.engine.search import StudySearch
 from tuner.engine.session import Batch, Ending, failure
 from tuner.recorder import Recorder
 from tuner.running import Running
-from tuner.stopping.table import STEP, Stopping
+from tuner.stopping.table import STEP, TIME, Stopping
 from tuner.trial import FailureReason, Report, TrialState
 
 # Without a report for this many times its median step, and at least this long, a trial counts as stalled.
@@ -62,7 +62,7 @@ class Controller(TuneController):  # type: ignore[misc]  # Ray's classes are unt
         """End the sweep here: trials that are running become STOPPED with what they have reported."""
         self._search.finish(ended_by)
         for trial in self._live():
-            trial.ending = Ending(TrialState.STOPPED, message=f"stopped since the sweep ended ({ended_by})")
+            trial.ending = Ending(TrialState.STOPPED, message=f"the sweep ended ({ended_by})")
             self._search.on_trial_complete(trial.trial_id)
             self._schedule_trial_stop(trial)
             self._forget(trial)
@@ -246,7 +246,7 @@ class Controller(TuneController):  # type: ignore[misc]  # Ray's classes are unt
 
 def _result(report: Report) -> dict[str, Any]:
     """A report as Ray Tune's schedulers know it."""
-    return {**report.metrics, STEP: report.step, "time_total_s": report.time_s, DONE: False}
+    return {**report.metrics, STEP: report.step, TIME: report.time_s, DONE: False}
 
 
 def _ending_of(trial: RayTrial, exception: Exception) -> Ending:

@@ -26,6 +26,7 @@ from tuner.engine.plan import plan_slots
 from tuner.engine.ray_trial import NoStorage, RayTrial
 from tuner.engine.search import StudySearch
 from tuner.errors import SpecError
+from tuner.files import ERROR_FILE, trial_dir
 from tuner.recorder import Recorder
 from tuner.running import Running
 from tuner.stopping.replay import replay
@@ -62,6 +63,7 @@ def run(
     Ctrl-C. What was recorded stays recorded in either case.
     """
     spec = recorder.spec
+    console.event("starting Ray" if not address else f"connecting to {address}")
     with connected(address, verbose=verbose):
         slots = plan_slots(spec.resources, node_resources(), spec.parallel)
         job = Job(
@@ -190,8 +192,8 @@ class _Loop:
 
     def _tell_end(self, record: TrialRecord) -> None:
         reason = f" ({record.reason.value})" if record.reason else ""
-        message = f": {record.message}" if record.message else ""
-        text = f"trial {record.number:04d} {record.state.value}{reason}{message}"
+        message = f": {record.message}" if record.message and record.state is not TrialState.PRUNED else ""
+        text = f"trial {record.number:04d} {record.state.value}{reason}{_told(record, self._recorder)}{message}"
         self._console.event(text, is_detail=record.state is not TrialState.FAILED)
 
     def _view(self) -> SweepView:
@@ -249,6 +251,15 @@ class _Loop:
         finally:
             for number, handler in before.items():
                 signal.signal(number, handler)
+
+
+def _told(record: TrialRecord, recorder: Recorder) -> str:
+    """`, 9 steps, best 0.98 at 7`, and where to look if it failed."""
+    told = f", {len(record.curve)} steps" if record.curve else ""
+    best = record.best_step(recorder.spec.metrics[0].goal)
+    told += f", best {record.curve[best]:.6g} at {best}" if best is not None else ""
+    error = trial_dir(recorder.folder, record.number) / ERROR_FILE
+    return told + (f" ({error})" if error.exists() else "")
 
 
 _SENTENCES = {

@@ -103,7 +103,9 @@ class Session:
         return not self.thread.is_alive()
 
     def _is_urgent(self) -> bool:
-        return self._ending is not None or self._waits_at > self._answered
+        # A checkpoint is of use once its report is recorded: a process that dies takes what is queued with it.
+        is_saved = any(report.has_checkpoint for report in self._reports)
+        return self._ending is not None or self._waits_at > self._answered or is_saved
 
     def _deliver(self, report: Report) -> None:
         """Called by the loop, in its thread."""

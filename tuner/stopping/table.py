@@ -18,12 +18,15 @@ from ray.tune.schedulers import (
 )
 
 from tuner.context import Metric
+from tuner.errors import SpecError
 from tuner.parameters import Choice, Float, Int, SearchSpace
 from tuner.stopping.asking import Asking
 from tuner.trial import Goal
 
 # The step of a report, under the name that Ray Tune's schedulers look for.
 STEP = "training_iteration"
+# Seconds in training, likewise.
+TIME = "time_total_s"
 
 
 @dataclass(frozen=True)
@@ -46,9 +49,24 @@ def make_stopping(rule: Mapping[str, Any] | TrialScheduler | None, metric: Metri
     if isinstance(rule, TrialScheduler):
         # Nothing is known of when it decides: it is asked each time, and the trial waits, as in Ray Tune.
         mode = "max" if metric.goal is Goal.MAXIMIZE else "min"
+        _check_instance(rule, metric)
         rule.set_search_properties(metric.name, mode)
         return Stopping(rule, Asking(every=1), _full_length(rule))
     return RULES[rule["type"]](rule, metric, space)
+
+
+def _check_instance(scheduler: TrialScheduler, metric: Metric) -> None:
+    """Raises `SpecError` for what the scheduler would wait for in vain."""
+    name = type(scheduler).__name__
+    problems = []
+    time_attr = getattr(scheduler, "_time_attr", STEP)
+    if time_attr not in (STEP, TIME):
+        problems.append(f"early_terminate: {name}'s time_attr is {time_attr!r}; use {STEP!r}, our step, or {TIME!r}.")
+    watched = getattr(scheduler, "_metric", None)
+    if watched not in (None, metric.name):
+        problems.append(f"early_terminate: {name} watches {watched!r}, the sweep {metric.name!r}; leave it out.")
+    if problems:
+        raise SpecError(problems)
 
 
 def _full_length(scheduler: TrialScheduler) -> int | None:
