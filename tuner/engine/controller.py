@@ -23,6 +23,9 @@ STALL_FACTOR = 10.0
 STALL_MIN_S = 600.0
 
 
+# How long a process that was ended may take to be gone.
+EXIT_GRACE_S = 0.5
+
 # So many processes a trial may lose before its first report without that being called its failure.
 MAX_LOSSES = 3
 
@@ -42,6 +45,7 @@ class Controller(TuneController):  # type: ignore[misc]  # Ray's classes are unt
         self._slots = slots
         self._retries = recorder.spec.failures.retries
         self._is_winding_down = False
+        self._has_cut_short = False
         self._handled: Exception | None = None
         super().__init__(search_alg=search, scheduler=stopping.scheduler, reuse_actors=True, **kwargs)
         self._print_trial_errors = False
@@ -61,6 +65,7 @@ class Controller(TuneController):  # type: ignore[misc]  # Ray's classes are unt
     def end_all(self, ended_by: str) -> None:
         """End the sweep here: trials that are running become STOPPED with what they have reported."""
         self._search.finish(ended_by)
+        self._has_cut_short = bool(self._live())
         for trial in self._live():
             trial.ending = Ending(TrialState.STOPPED, message=f"the sweep ended ({ended_by})")
             self._search.on_trial_complete(trial.trial_id)
@@ -94,6 +99,10 @@ class Controller(TuneController):  # type: ignore[misc]  # Ray's classes are unt
             if self._actor_manager._tracked_actors_to_task_futures.get(tracked):
                 ray.kill(self._actor_manager._live_actors_to_ray_actors_resources[tracked][0])
         super().cleanup()
+        if self._has_cut_short:
+            # Nobody tells when a process that was ended is gone; until then it may leave a half written checkpoint,
+            # which the recorder removes after this.
+            time.sleep(EXIT_GRACE_S)
 
     def _stall_limit_s(self, median_step_s: float | None) -> float | None:
         asked = self._recorder.spec.stall_timeout

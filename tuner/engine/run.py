@@ -63,7 +63,7 @@ def run(
     Ctrl-C. What was recorded stays recorded in either case.
     """
     spec = recorder.spec
-    console.event("starting Ray" if not address else f"connecting to {address}")
+    console.event(f"connecting to {address}" if address else "starting a cluster on this machine")
     with connected(address, verbose=verbose):
         slots = plan_slots(spec.resources, node_resources(), spec.parallel)
         job = Job(
