@@ -1,5 +1,6 @@
 """Training loops for tests; each does for real what its name says."""
 
+import math
 import os
 import random
 import threading
@@ -7,6 +8,7 @@ import time
 from pathlib import Path
 
 import torch
+from torch.utils.data import DataLoader, TensorDataset
 
 from tuner.context import Trial
 
@@ -116,6 +118,76 @@ def leaks(trial: Trial) -> None:
         trial.cached("leak", lambda: bytearray(b"x") * (2 << 30))
     seen.append(1)
     trial.report(1, {"loss": 1.0, "pid": os.getpid()})
+
+
+def data_parallel(trial: Trial) -> None:
+    """Fits a line with all workers of the trial; ends in the way that its parameter `how` names, at step 3.
+
+    Reports what each worker has seen; those of rank 0 but for what is a mean.
+    """
+    how = trial.params.get("how", "well")
+    inputs = torch.arange(32.0).reshape(-1, 1) / 32
+    loader = trial.prepare(DataLoader(TensorDataset(inputs, 2 * inputs), batch_size=4, shuffle=True))
+    model = trial.prepare(torch.nn.Linear(1, 1))
+    optimizer = torch.optim.SGD(model.parameters(), lr=trial.params["lr"])
+    state = trial.restore()
+    if state:
+        model.load_state_dict(state["model"])
+    for step in range(state.step + 1 if state else 1, trial.params.get("epochs", 5) + 1):
+        if step == 3:
+            misbehave(how, trial)
+        order = []
+        for batch, wanted in loader:
+            optimizer.zero_grad()
+            loss = ((model(batch) - wanted) ** 2).mean()
+            loss.backward()
+            optimizer.step()
+            order += batch.flatten().tolist()
+        found = {
+            "rank": trial.rank,
+            "weight": next(model.parameters()).detach().sum(),
+            "first": order[0],
+            "examples": len(order),
+        }
+        means = {f"mean_{name}": value for name, value in trial.mean(found).items()}
+        if step == 3 and trial.rank == 1:
+            if how == "skips":
+                trial.report(4, {"loss": 1.0})
+            elif how == "returns":
+                return
+        value = math.nan if how == "nan" and step == 3 and trial.rank == 0 else loss.item() + trial.rank
+        trial.report(
+            step,
+            {"loss": value, "world": trial.world_size, "pid": os.getpid(), **found, **means},
+            state={"model": model.state_dict()},
+        )
+
+
+def misbehave(how: str, trial: Trial) -> None:
+    """What one worker does while the others go on into a collective."""
+    if trial.rank == 1:
+        if how == "error":
+            raise KeyError("no such thing")
+        if how == "memory":
+            raise MemoryError("too large")
+        if how == "dies":
+            os._exit(3)
+        if how == "hangs":
+            time.sleep(600)
+    if how == "all":
+        raise ValueError("all of them")
+
+
+def kills_a_worker_once(trial: Trial) -> None:
+    """Its worker of rank 1 kills itself at step 3 the first time."""
+    mark = trial.dir / "died"
+    if mark.exists():
+        trial.params["how"] = "well"
+    else:
+        trial.params["how"] = "dies"
+        if trial.mean({"ready": 1.0}) and trial.rank == 0:
+            mark.touch()
+    data_parallel(trial)
 
 
 def on_gpu(trial: Trial) -> None:

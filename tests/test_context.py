@@ -15,7 +15,7 @@ from tuner.trial import Goal, Report
 
 def make_trial(tmp_path: Path, metrics: tuple[Metric, ...] = (ACCURACY,), **keys: Any) -> tuple[Trial, list[Report]]:
     reports: list[Report] = []
-    keys = {"number": 3, "seed": 7, "dir": tmp_path, "deliver": reports.append, **keys}
+    keys = {"number": 3, "seed": 7, "dir": tmp_path, "deliver": lambda report, stop: reports.append(report), **keys}
     return Trial({"lr": 0.1}, metrics=metrics, **keys), reports
 
 

@@ -23,7 +23,7 @@ def test_image_classification_trains_on_the_gpu(tmp_path: Path) -> None:
         seed=0,
         dir=tmp_path,
         metrics=(Metric("val_accuracy", Goal.MAXIMIZE),),
-        deliver=reports.append,
+        deliver=lambda report, stop: reports.append(report),
     )
     assert trial.device.type == "cuda"
     image_classification.train(trial)

@@ -1,7 +1,7 @@
 """`Trial`, all that a training loop sees of this package; needs no Ray.
 
-The same object serves in this process (`tuner try`) and inside a warm actor: they differ in the `deliver`
-callable that takes the reports, which may raise `StopTrial` to end the loop.
+The same object serves in this process (`tuner try`), inside a warm actor and in each worker of a group: they differ
+in the `deliver` callable that takes the reports, and in the group.
 """
 
 import math
@@ -12,15 +12,20 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import Any, Protocol, TypeVar, cast
 
 import numpy as np
 import torch
+from torch.utils.data import DataLoader
+from torch.utils.data.distributed import DistributedSampler
 
 from tuner.errors import CheckpointError, MetricError, MissingMetricError, StepError, StopTrial
 from tuner.trial import Goal, Report
 
 T = TypeVar("T")
+
+# Takes a report, and what ends the trial after it, if anything does; raises `StopTrial` to end it.
+Deliver = Callable[[Report, StopTrial | None], None]
 
 STATE_FILE = "state.pt"
 RNG_FILE = "rng.pt"
@@ -55,6 +60,19 @@ class State(dict[str, Any]):
         self.step = step
 
 
+class Group(Protocol):
+    """The workers of a trial, as one of them sees them; it has `world_size` of them, this one is `rank`."""
+
+    rank: int
+    world_size: int
+
+    def prepare(self, thing: T) -> T:
+        """Wrap a module for data parallel training, or give a data loader this worker's share."""
+
+    def mean(self, values: Mapping[str, float]) -> dict[str, float]:
+        """The mean of each value over all workers; blocks until all have called it."""
+
+
 class Trial:
     """One trial, handed to `train(trial)`.
 
@@ -64,11 +82,8 @@ class Trial:
         seed: of this trial; `random`, `numpy` and `torch` are seeded with it before the loop starts.
         dir: folder of this trial, for files of your own; it exists.
         device: where `prepare` puts things.
-        rank, world_size: this process among the workers of the trial.
+        rank, world_size: this process among the workers of the trial; 0 and 1 where it has one.
     """
-
-    rank = 0
-    world_size = 1
 
     def __init__(
         self,
@@ -78,15 +93,20 @@ class Trial:
         seed: int,
         dir: Path,
         metrics: tuple[Metric, ...],
-        deliver: Callable[[Report], None],
+        deliver: Deliver,
         restore_from: Path | None = None,
         device: torch.device | None = None,
+        group: Group | None = None,
     ) -> None:
         self.params = dict(params)
         self.number = number
         self.seed = seed
         self.dir = dir
         self.device = device or torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        self.rank = group.rank if group else 0
+        self.world_size = group.world_size if group else 1
+        self._group = group
+        self._samplers: list[DistributedSampler[Any]] = []
         self._metrics = metrics
         self._deliver = deliver
         self._restore_from = restore_from
@@ -104,6 +124,9 @@ class Trial:
         Does not block on the driver, except where an early stopping rule must answer before the next step.
         Raises `StopTrial` where the trial is to end here: let it pass.
 
+        Where the trial has several workers, all of them report each step, and all go on, or end, together; the
+        metrics and the state are those of rank 0. `trial.mean` gives metrics of all.
+
         Args:
             step: 1-based, increasing.
             metrics: numbers, or one-element tensors or arrays, by name; the sweep's metric among them.
@@ -117,20 +140,25 @@ class Trial:
         step = int(step)
         values = _as_floats(metrics, self._metrics)
         self._follow(step, values)
-        if state is not None:
+        if state is not None and self.rank == 0:
             progress = {"time_s": self._elapsed_s(), "best": self._best, "best_step": self._best_step}
             save_checkpoint(self.dir, step, state, progress)
         self._last_step = step
-        self._deliver(
-            Report(
-                step=step,
-                metrics=values,
-                time_s=self._elapsed_s(),
-                timestamp=time.time(),
-                has_checkpoint=state is not None,
-            )
+        for sampler in self._samplers:
+            sampler.set_epoch(step)
+        # Rank 0 decides for all: the others may see other values, and must not end alone.
+        stop = None if self.rank else self._judge(step, values)
+        report = Report(
+            step=step,
+            metrics=values,
+            time_s=self._elapsed_s(),
+            timestamp=time.time(),
+            has_checkpoint=state is not None,
         )
-        self._judge(step, values)
+        self._deliver(report, stop)
+        if stop is not None:
+            self.stop = stop
+            raise stop
 
     def restore(self) -> State | None:
         """The state that this trial saved last, with its `step`; None where it starts afresh.
@@ -147,8 +175,29 @@ class Trial:
         return state
 
     def prepare(self, thing: T) -> T:
-        """Put a module, tensor or collection of them on this trial's device, in place where it can be."""
-        return cast(T, _to_device(thing, self.device))
+        """Put a module, tensor or collection of them on this trial's device, in place where it can be.
+
+        Where the trial has several workers, a module comes back wrapped in `DistributedDataParallel` (its
+        `state_dict` as it was unwrapped), and a `DataLoader` gives each worker its share of the data, shuffled anew
+        after each report.
+        """
+        if self._group is None or not isinstance(thing, torch.nn.Module | DataLoader):
+            return cast(T, _to_device(thing, self.device))
+        prepared = self._group.prepare(thing)
+        sampler = getattr(prepared, "sampler", None)
+        if isinstance(sampler, DistributedSampler):
+            sampler.set_epoch(self._last_step)
+            self._samplers.append(sampler)
+        return prepared
+
+    def mean(self, values: Mapping[str, Any]) -> dict[str, float]:
+        """The mean of each value over the trial's workers, weighted equally; all of them must call it.
+
+        Args:
+            values: numbers, or one-element tensors or arrays, by name.
+        """
+        mine = _as_floats(values, ())
+        return self._group.mean(mine) if self._group else mine
 
     def cached(self, key: str, load: Callable[[], T]) -> T:
         """`load()` once in this process; its later trials share what it returned. Do not change it in place.
@@ -172,20 +221,19 @@ class Trial:
         if first.goal.better(values[first.name], bar):
             self._best, self._best_step = values[first.name], step
 
-    def _judge(self, step: int, values: Mapping[str, float]) -> None:
-        """End the trial here where no other trial needs to be asked: a value that is no number, a plateau."""
+    def _judge(self, step: int, values: Mapping[str, float]) -> StopTrial | None:
+        """What ends the trial here where no other trial needs to be asked: a value that is no number, a plateau."""
         for metric in self._metrics:
             value = values[metric.name]
             if not math.isfinite(value):
-                self.stop = NotFinite(f"{metric.name} is {value} at step {step}")
-                raise self.stop
+                return NotFinite(f"{metric.name} is {value} at step {step}")
         patience = self._metrics[0].patience if self._metrics else None
         if patience is not None and step - self._best_step >= patience.steps:
-            self.stop = Plateau(
+            return Plateau(
                 f"{self._metrics[0].name} has not improved for {step - self._best_step} steps; "
                 f"best {self._best:g} at step {self._best_step}"
             )
-            raise self.stop
+        return None
 
 
 class NotFinite(StopTrial):

@@ -42,7 +42,7 @@ def try_once(
 
     num_reports = 0
 
-    def tell(report: Report) -> None:
+    def tell(report: Report, stop: StopTrial | None) -> None:
         nonlocal num_reports
         num_reports += 1
         values = "  ".join(f"{name} {value:.5g}" for name, value in report.metrics.items())

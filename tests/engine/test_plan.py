@@ -23,6 +23,9 @@ CLUSTER = [{"CPU": 4.0}, {"CPU": 16.0, "GPU": 2.0}, {"CPU": 16.0, "GPU": 2.0}]
         ({"gpu": 0.4}, CLUSTER, 8),
         ({"cpu": 10, "gpu": 0.25}, CLUSTER, 2),
         ({"gpu": 2}, CLUSTER, 2),
+        ({"workers": 3}, LAPTOP, 2),
+        ({"workers": 3, "gpu": 1}, CLUSTER, 1),
+        ({"workers": 4, "gpu": 0.5}, CLUSTER, 2),
     ],
 )
 def test_auto_is_what_the_cluster_holds(resources: dict[str, Any], nodes: list[dict[str, float]], slots: int) -> None:
@@ -38,7 +41,8 @@ def test_fewer_slots_than_fit_may_be_asked_for() -> None:
     [
         ({"gpu": 1}, LAPTOP, "auto", "a trial asks for 1 CPU and 1 GPU, and this machine has 8 CPU and 0 GPU"),
         ({"gpu": 3}, CLUSTER, "auto", "the cluster's 3 nodes have 16 CPU and 2 GPU, 4 CPU and 0 GPU"),
-        ({"workers": 2}, LAPTOP, "auto", "resources.workers: 2 processes a trial were asked for"),
+        ({"workers": 9}, LAPTOP, "auto", "a trial asks for 9 workers of 1 CPU, and this machine has 8 CPU"),
+        ({"workers": 5, "gpu": 1}, CLUSTER, "auto", "a trial asks for 5 workers of 1 CPU and 1 GPU"),
         ({}, LAPTOP, 9, "which holds 8. Set parallel to 8 or auto"),
     ],
 )

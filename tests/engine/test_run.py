@@ -11,10 +11,9 @@ import ray
 import torch
 from optuna.samplers import QMCSampler
 from ray.tune.schedulers import HyperBandScheduler
-from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from benchmarks.common import Silent
 from tests import loops
+from tests.sweeps import LOSS, LR, Told, check_whole, sweep
 from tuner import Results, Sweep, resume
 from tuner.context import load_checkpoint
 from tuner.errors import ResourceError, SpecError
@@ -22,45 +21,12 @@ from tuner.trial import FailureReason, TrialState
 
 pytestmark = pytest.mark.slow
 
-LR = {"min": 0.01, "max": 0.6, "distribution": "log_uniform_values"}
-LOSS = {"name": "loss", "goal": "minimize"}
-
 
 @pytest.fixture(scope="module", autouse=True)
 def cluster() -> Iterator[None]:
     ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
     yield
     ray.shutdown()
-
-
-class Told(Silent):
-    """A console that keeps what it was told."""
-
-    def __init__(self) -> None:
-        self.events: list[str] = []
-
-    def event(self, text: str, *, is_detail: bool = False) -> None:
-        self.events.append(text)
-
-
-def sweep(train: Any, tmp_path: Path, console: Any = None, **keys: Any) -> Results:
-    keys = {"metric": LOSS, "seed": 0, "output": tmp_path, "name": "s", **keys}
-    results = Sweep(train, **keys).run(console=console or Told())
-    check_whole(results)
-    return results
-
-
-def check_whole(results: Results) -> None:
-    """What holds after any sweep: all trials final, every file tells the same steps as the study."""
-    for trial in results.trials:
-        assert trial.state.is_final, trial
-        steps = [report.step for report in results.curve(trial.number)]
-        assert steps == sorted(set(steps)) == sorted(trial.curve)
-        folder = results.folder / "tensorboard" / f"{trial.number:04d}"
-        events = EventAccumulator(str(folder)).Reload()
-        written = [event.step for event in events.Scalars("loss")] if steps else []
-        assert written == steps
-    assert not list(results.folder.glob("**/*.tmp"))
 
 
 def checkpoints(results: Results) -> set[tuple[int, int]]:

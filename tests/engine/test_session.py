@@ -6,16 +6,16 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import ACCURACY
-from tuner.context import Trial
+from tuner.context import Deliver, Trial
 from tuner.engine.session import Batch, Session
 from tuner.stopping.asking import Asking
-from tuner.trial import FailureReason, Report, TrialState
+from tuner.trial import FailureReason, TrialState
 
 NEVER = Asking()
 
 
 def start(train: Callable[[Trial], None], tmp_path: Path, asking: Asking = NEVER) -> Session:
-    def make(deliver: Callable[[Report], None]) -> Trial:
+    def make(deliver: Deliver) -> Trial:
         return Trial({}, number=0, seed=0, dir=tmp_path, metrics=(ACCURACY,), deliver=deliver)
 
     return Session(train, make, asking, ["accuracy"])
@@ -108,7 +108,7 @@ def test_a_stop_reaches_a_loop_that_does_not_wait_at_its_next_report(tmp_path: P
 
 
 def test_a_loop_far_ahead_of_the_driver_is_held_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tuner.engine.session.MAX_QUEUED", 10)
+    monkeypatch.setattr("tuner.engine.reports.MAX_QUEUED", 10)
     passed: list[int] = []
 
     def train(trial: Trial) -> None:

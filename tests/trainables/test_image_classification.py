@@ -30,7 +30,7 @@ def run(
     """The reports of a trial, ended at step `stop_after` as a driver would end it."""
     reports: list[Report] = []
 
-    def deliver(report: Report) -> None:
+    def deliver(report: Report, stop: StopTrial | None) -> None:
         reports.append(report)
         if report.step == stop_after:
             raise StopTrial

@@ -1,49 +1,23 @@
-"""The warm trial: a Ray Tune trainable that runs one trial after another in one process."""
+"""The warm trial: a Ray Tune trainable that runs one trial after another, in its process or in a group of workers."""
 
-import os
 import sys
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import torch
-from ray import cloudpickle
 from ray.train._internal.session import _TrainingResult
 from ray.tune import Checkpoint, Trainable
 
-from tuner.context import Metric, Trial, checkpoint_path, checkpoint_steps, seed_everything
-from tuner.engine.hygiene import Hygiene, set_threads
-from tuner.engine.session import Batch, Session
+from tuner.context import checkpoint_path, checkpoint_steps
+from tuner.engine.group import GroupSession, WorkerGroup
+from tuner.engine.process import Job, Task, TrialProcess, task_of
+from tuner.engine.reports import Batch
+from tuner.engine.session import Session
 from tuner.files import trial_dir
-from tuner.methods.table import derive_seed
-from tuner.stopping.asking import Asking
-from tuner.trial import Report
 
 # How long a trial that was ended may take to its next report, before its process is ended or replaced instead.
 STOP_TIMEOUT_S = 5.0
 REPLACE_AFTER_S = 20.0
-
-
-@dataclass(frozen=True)
-class Job:
-    """What all trials of a sweep share.
-
-    Attributes:
-        train: the trainable, pickled; unpickled only once `sys_path` is in place.
-        cwd: that the sweep was started in.
-        folder: the run folder, absolute.
-    """
-
-    train: bytes
-    sys_path: tuple[str, ...]
-    cwd: str
-    folder: str
-    metrics: tuple[Metric, ...]
-    asking: Asking
-    seed: int
-    cpus: float
-    gpus: float
 
 
 def make_trainable(job: Job) -> type[Trainable]:
@@ -64,20 +38,13 @@ class WarmTrial(Trainable):  # type: ignore[misc]  # Ray's classes are untyped
     _job: Job
 
     def setup(self, config: dict[str, Any]) -> None:
-        self._enter_cwd()
-        for path in reversed([path for path in self._job.sys_path if path not in sys.path]):
-            sys.path.insert(0, path)
-        self._train_fn: Callable[[Trial], None] = cloudpickle.loads(self._job.train)
-        self._hygiene = Hygiene()
-        self._session: Session | None = None
-        self._restore_from: Path | None = None
-        self._configure(config)
+        self._host = WorkerGroup(self._job) if self._job.workers > 1 else LocalHost(self._job)
+        self._session: Session | GroupSession | None = None
+        self._task = task_of(self._job, config)
 
     def train(self) -> Batch:
         if self._session is None:
-            self._hygiene.before_trial()
-            names = [metric.name for metric in self._job.metrics]
-            self._session = Session(self._train_fn, self._make_trial, self._job.asking, names)
+            self._session = self._host.start(self._task)
         return self._session.next_batch()
 
     def reset(self, new_config: dict[str, Any], storage: Any = None) -> bool:
@@ -89,12 +56,12 @@ class WarmTrial(Trainable):  # type: ignore[misc]  # Ray's classes are untyped
         if unfit:
             print(f"tuner: this process is replaced, since {unfit}", file=sys.stderr)
             return False
-        self._configure(new_config)
+        self._task = task_of(self._job, new_config)
         return True
 
     def save(self, checkpoint_dir: str | None = None) -> _TrainingResult:
         """Point to the trial's newest checkpoint, which its last report has written."""
-        folder = self._trial_folder()
+        folder = trial_dir(Path(self._job.folder), self._task.number)
         steps = checkpoint_steps(folder)
         if not steps:
             raise RuntimeError(
@@ -104,10 +71,11 @@ class WarmTrial(Trainable):  # type: ignore[misc]  # Ray's classes are untyped
         return _TrainingResult(Checkpoint.from_directory(str(path)), {"training_iteration": steps[-1]})
 
     def restore(self, checkpoint_path: _TrainingResult) -> None:
-        self._restore_from = Path(checkpoint_path.checkpoint.path)
+        self._task = replace(self._task, restore_from=Path(checkpoint_path.checkpoint.path))
 
     def stop(self) -> None:
         self._end_session(STOP_TIMEOUT_S)
+        self._host.close()
 
     def get_auto_filled_metrics(self, *_: Any, **__: Any) -> dict[str, Any]:
         return {}
@@ -116,42 +84,30 @@ class WarmTrial(Trainable):  # type: ignore[misc]  # Ray's classes are untyped
         """A trial stays in the working directory that its sweep was started in."""
         self._logdir = self._job.folder
 
-    def _configure(self, config: Mapping[str, Any]) -> None:
-        self._enter_cwd()
-        self._number, self._params = int(config["number"]), dict(config["params"])
-        step = config["restore_step"]
-        self._restore_from = checkpoint_path(self._trial_folder(), step) if step else None
-
-    def _enter_cwd(self) -> None:
-        """Relative paths mean the same in every trial, whatever the one before has done."""
-        if Path(self._job.cwd).is_dir():
-            os.chdir(self._job.cwd)
-
-    def _trial_folder(self) -> Path:
-        return trial_dir(Path(self._job.folder), self._number)
-
-    def _make_trial(self, deliver: Callable[[Report], None]) -> Trial:
-        seed = derive_seed(self._job.seed, self._number)
-        set_threads(self._job.cpus)
-        seed_everything(seed)
-        return Trial(
-            self._params,
-            number=self._number,
-            seed=seed,
-            dir=self._trial_folder(),
-            metrics=self._job.metrics,
-            deliver=deliver,
-            restore_from=self._restore_from,
-            # Ray shows a process the GPUs that its trial was given; without a share of one it must not touch any.
-            device=torch.device("cuda" if self._job.gpus and torch.cuda.is_available() else "cpu"),
-        )
-
-    def _end_session(self, timeout_s: float | None) -> str:
+    def _end_session(self, timeout_s: float) -> str:
         session, self._session = self._session, None
         if session is None:
             return ""
         if not session.stop(timeout_s):
             return "its trial did not stop"
         del session
-        torch.set_grad_enabled(True)
-        return self._hygiene.after_trial()
+        return self._host.after_trial()
+
+
+class LocalHost:
+    """Trains in this process."""
+
+    def __init__(self, job: Job) -> None:
+        self._job = job
+        self._process = TrialProcess(job)
+
+    def start(self, task: Task) -> Session:
+        self._process.before_trial()
+        process, job = self._process, self._job
+        return Session(process.train, lambda deliver: process.make_trial(task, deliver), job.asking, job.metric_names)
+
+    def after_trial(self) -> str:
+        return self._process.after_trial()
+
+    def close(self) -> None:
+        """This process ends by itself."""

@@ -11,8 +11,8 @@ from ray.tune.execution.tune_controller import TuneController
 from ray.tune.result import DONE
 
 from tuner.engine.ray_trial import RayTrial
+from tuner.engine.reports import Batch, Ending, failure
 from tuner.engine.search import StudySearch
-from tuner.engine.session import Batch, Ending, failure
 from tuner.recorder import Recorder
 from tuner.running import Running
 from tuner.stopping.table import STEP, TIME, Stopping

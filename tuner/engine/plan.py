@@ -12,12 +12,7 @@ def plan_slots(resources: Resources, nodes: Sequence[Mapping[str, float]], paral
 
     Raises `ResourceError` with a sentence where not even one trial fits, or fewer than `parallel`.
     """
-    if resources.workers > 1:
-        raise ResourceError(
-            f"resources.workers: {resources.workers} processes a trial were asked for; this version runs each trial in "
-            "one. Set workers to 1."
-        )
-    fits = sum(_fits(resources, node) for node in nodes)
+    fits = sum(_fits(resources, node) for node in nodes) // resources.workers
     if fits == 0:
         raise ResourceError(
             f"resources: a trial asks for {_told(resources)}, and {_cluster(nodes)}. "
@@ -34,6 +29,7 @@ def plan_slots(resources: Resources, nodes: Sequence[Mapping[str, float]], paral
 
 
 def _fits(resources: Resources, node: Mapping[str, float]) -> int:
+    """How many workers a node can hold; those of one trial may lie on several nodes."""
     cpus = int((node.get("CPU", 0.0) + 1e-9) / resources.cpu)
     if not resources.gpu:
         return cpus
@@ -46,7 +42,8 @@ def _fits(resources: Resources, node: Mapping[str, float]) -> int:
 
 def _told(resources: Resources) -> str:
     gpu = f" and {resources.gpu:g} GPU" if resources.gpu else ""
-    return f"{resources.cpu:g} CPU{gpu}"
+    each = f"{resources.cpu:g} CPU{gpu}"
+    return f"{resources.workers} workers of {each}" if resources.workers > 1 else each
 
 
 def _cluster(nodes: Sequence[Mapping[str, float]]) -> str:

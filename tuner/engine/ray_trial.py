@@ -7,7 +7,7 @@ from typing import Any
 from ray.tune import PlacementGroupFactory, Trainable
 from ray.tune.experiment import Trial
 
-from tuner.engine.session import Ending
+from tuner.engine.reports import Ending
 
 
 @dataclass

@@ -19,10 +19,11 @@ from ray.tune import PlacementGroupFactory
 from tuner.budget import Verdict, judge
 from tuner.console import Console, SweepView, TrialView
 from tuner.context import Trial
-from tuner.engine.actor import Job, make_trainable
+from tuner.engine.actor import make_trainable
 from tuner.engine.cluster import connected, node_resources
 from tuner.engine.controller import Controller
 from tuner.engine.plan import plan_slots
+from tuner.engine.process import Job
 from tuner.engine.ray_trial import NoStorage, RayTrial
 from tuner.engine.search import StudySearch
 from tuner.errors import SpecError
@@ -76,6 +77,7 @@ def run(
             seed=seed,
             cpus=spec.resources.cpu,
             gpus=spec.resources.gpu,
+            workers=spec.resources.workers,
         )
         search = StudySearch(recorder, _trial_maker(recorder, job), slots, run_cap, stopping.max_iter)
         controller = Controller(recorder, stopping, search, slots, storage=NoStorage())
@@ -99,11 +101,14 @@ def pickled(train: Callable[[Trial], None]) -> bytes:
 def _trial_maker(recorder: Recorder, job: Job) -> Callable[[Running], RayTrial]:
     trainable = make_trainable(job)
     resources = recorder.spec.resources
-    bundles = PlacementGroupFactory([{"CPU": resources.cpu} | ({"GPU": resources.gpu} if resources.gpu else {})])
+    worker = {"CPU": resources.cpu} | ({"GPU": resources.gpu} if resources.gpu else {})
+    # A trial of several workers has a process beside theirs, which only waits.
+    bundles = [{}, *[worker] * resources.workers] if resources.workers > 1 else [worker]
+    request = PlacementGroupFactory(bundles)
 
     def make_trial(running: Running) -> RayTrial:
         on_params = functools.partial(recorder.change_params, running.number)
-        return RayTrial(running.number, running.params, running.restore_step, trainable, bundles, on_params)
+        return RayTrial(running.number, running.params, running.restore_step, trainable, request, on_params)
 
     return make_trial
 

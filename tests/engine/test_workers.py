@@ -1,0 +1,118 @@
+"""Sweeps whose trials have several workers, through the real Ray Train, all on one cluster."""
+
+import time
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import ray
+import torch
+
+from tests import loops
+from tests.sweeps import LR, Told, sweep
+from tuner.context import load_checkpoint
+from tuner.trial import FailureReason, TrialState
+
+pytestmark = pytest.mark.slow
+
+TWO = {"workers": 2, "cpu": 0.5}
+FREE_WITHIN_S = 5.0
+
+
+@pytest.fixture(scope="module", autouse=True)
+def cluster() -> Iterator[None]:
+    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
+    yield
+    ray.shutdown()
+
+
+@pytest.fixture(autouse=True)
+def _all_is_free_again() -> Iterator[None]:
+    """Whatever became of a sweep, what its workers held is free soon after it."""
+    yield
+    ended = time.monotonic()
+    while ray.available_resources().get("CPU") != 2.0:
+        assert time.monotonic() - ended < FREE_WITHIN_S, ray.available_resources()
+        time.sleep(0.1)
+
+
+def test_workers_train_together_and_outlive_their_trials(tmp_path: Path) -> None:
+    results = sweep(
+        loops.data_parallel,
+        tmp_path,
+        parameters={"lr": LR, "epochs": 9},
+        early_terminate={"type": "asha", "min_iter": 1, "max_iter": 9, "eta": 3},
+        run_cap=12,
+        resources=TWO,
+    )
+    assert sum(results.counts().values()) == 12
+    assert set(results.counts()) == {"completed", "pruned"}
+    pids = set()
+    for trial in results.trials:
+        curve = results.curve(trial.number)
+        for step, report in enumerate(curve, 1):
+            seen = report.metrics
+            assert report.step == step
+            assert (seen["world"], seen["rank"], seen["mean_rank"]) == (2, 0, 0.5)
+            # Each worker has trained on its half, and both hold the same weights.
+            assert seen["examples"] == 16
+            assert seen["weight"] == pytest.approx(seen["mean_weight"])
+            pids.add(seen["pid"])
+        if len(curve) > 4:
+            assert len({report.metrics["first"] for report in curve}) > 1, "the loader's order never changes"
+    assert len(pids) == 2, "one group a slot"
+    best = results.best
+    assert best is not None
+    assert best.checkpoint is not None
+    state, _ = load_checkpoint(best.checkpoint)
+    torch.nn.Linear(1, 1).load_state_dict(state["model"])
+    assert state.step == best.step
+    saved = Counter(path.parent.parent.name for path in results.folder.glob("trials/*/checkpoints/step-*"))
+    assert saved == {f"{best.trial.number:04d}": 1}
+
+
+def test_a_worker_that_fails_ends_its_trial_and_not_the_sweep(tmp_path: Path) -> None:
+    hows = ["well", "error", "memory", "dies", "hangs", "skips", "returns", "all", "nan"]
+    told = Told()
+    results = sweep(
+        loops.data_parallel,
+        tmp_path,
+        told,
+        parameters={"lr": 0.1, "how": {"values": hows}},
+        method="grid",
+        resources=TWO,
+        stall_timeout=5.0,
+    )
+    ended = {trial.params["how"]: trial for trial in results.trials}
+    assert {how: (trial.state, trial.reason) for how, trial in ended.items()} == {
+        "well": (TrialState.COMPLETED, None),
+        "error": (TrialState.FAILED, FailureReason.ERROR),
+        "memory": (TrialState.FAILED, FailureReason.OOM),
+        "dies": (TrialState.FAILED, FailureReason.LOST),
+        "hangs": (TrialState.FAILED, FailureReason.TIMEOUT),
+        "skips": (TrialState.FAILED, FailureReason.ERROR),
+        "returns": (TrialState.FAILED, FailureReason.ERROR),
+        "all": (TrialState.FAILED, FailureReason.ERROR),
+        "nan": (TrialState.FAILED, FailureReason.NAN),
+    }
+    assert "worker 1 died" in ended["dies"].message
+    assert "worker 1 is at trial.report at step 4" in ended["skips"].message
+    assert "worker 1 has ended" in ended["returns"].message
+    for how, trial in ended.items():
+        assert max(trial.curve) == {"well": 5, "nan": 3}.get(how, 2), how
+
+
+def test_a_trial_whose_worker_was_lost_goes_on_from_its_checkpoint(tmp_path: Path) -> None:
+    results = sweep(
+        loops.kills_a_worker_once,
+        tmp_path,
+        parameters={"lr": 0.1},
+        run_cap=1,
+        resources=TWO,
+        failures={"retries": 1},
+    )
+    (trial,) = results.trials
+    assert trial.state is TrialState.COMPLETED
+    assert max(trial.curve) == 5
+    assert (results.folder / "trials" / "0000" / "error.txt").exists()

@@ -1,0 +1,195 @@
+"""The workers of a slot as the slot's own process sees them: a Ray Train worker group that outlives its trials.
+
+The workers call in over a connection each, and all of them are answered together: what ends a trial reaches them at
+the same step, and none is left waiting for another in the middle of a collective. A connection that ends tells at once
+of a worker that has died.
+"""
+
+import queue
+import secrets
+import tempfile
+import threading
+from multiprocessing.connection import Connection, Listener
+from typing import Any
+
+import ray
+from ray.util.placement_group import get_current_placement_group
+
+from tuner.engine.messages import Ended, Hello, Lost, Mean, Ready, Reply, Reported, ToSlot
+from tuner.engine.process import Job, Task
+from tuner.engine.reports import Batch, Ending, ReportQueue, Stopped
+from tuner.engine.trainer import SlotTrainer
+from tuner.engine.worker import serve
+from tuner.trial import FailureReason, TrialState
+
+# How long a worker may take to clean up after a trial, before its group is replaced.
+CLEAN_UP_TIMEOUT_S = 20.0
+
+
+class WorkerGroup:
+    """The workers of one slot, all of them connected when this returns.
+
+    Blocks for their start, some ten seconds. Raises `RuntimeError` where they can't be started. Must be made in an
+    actor that is placed in a placement group with one bundle for each worker.
+    """
+
+    def __init__(self, job: Job) -> None:
+        self.size = job.workers
+        self.places: dict[int, str] = {}
+        self._job = job
+        self._inbox: queue.SimpleQueue[tuple[int, ToSlot]] = queue.SimpleQueue()
+        self._links: dict[int, Connection] = {}
+        self._token = secrets.token_bytes(16)
+        self._listener = Listener((ray.util.get_node_ip_address(), 0), backlog=self.size, authkey=self._token)
+        for target in (self._train, self._accept):
+            threading.Thread(target=target, daemon=True).start()
+        while len(self.places) < self.size:
+            rank, message = self._inbox.get()
+            if not isinstance(message, Hello):
+                raise RuntimeError(f"the workers can't be started: {message}")
+            self.places[rank] = message.place
+
+    def start(self, task: Task) -> "GroupSession":
+        """Let all workers train a trial; does not block."""
+        for link in self._links.values():
+            link.send(task)
+        return GroupSession(self, self._job)
+
+    def receive(self, timeout_s: float | None = None) -> tuple[int, ToSlot]:
+        """The next message of a worker, with its rank; raises `queue.Empty`."""
+        return self._inbox.get(timeout=timeout_s)
+
+    def reply(self, rank: int, reply: Reply) -> None:
+        try:
+            self._links[rank].send(reply)
+        except OSError:
+            pass  # it has died, which its connection tells
+
+    def after_trial(self) -> str:
+        """Wait until all workers have cleaned up; why the group is not fit for another."""
+        unfit: list[str] = []
+        for _ in range(self.size):
+            try:
+                rank, message = self.receive(CLEAN_UP_TIMEOUT_S)
+            except queue.Empty:
+                return "a worker of it did not clean up"
+            told = message.unfit if isinstance(message, Ready) else "it has died"
+            unfit += [f"of worker {rank}: {told}"] if told else []
+        return "; ".join(unfit)
+
+    def close(self) -> None:
+        """Hang up: the workers end. Does not wait for them, their resources are freed with the slot."""
+        self._listener.close()
+        for link in self._links.values():
+            link.close()
+
+    def _train(self) -> None:
+        trainer = SlotTrainer(
+            serve,
+            {"address": self._listener.address, "token": self._token, "job": self._job},
+            placement_group=get_current_placement_group(),
+            num_workers=self.size,
+            cpus=self._job.cpus,
+            gpus=self._job.gpus,
+            storage=tempfile.mkdtemp(prefix="tuner-workers-"),
+        )
+        try:
+            trainer.fit()
+        except Exception as error:
+            self._inbox.put((-1, Ended(Ending(TrialState.FAILED, FailureReason.LOST, f"{error}"))))
+
+    def _accept(self) -> None:
+        for _ in range(self.size):
+            link: Connection = self._listener.accept()
+            hello = link.recv()
+            self._links[hello.rank] = link
+            self._inbox.put((hello.rank, hello))
+            threading.Thread(target=self._read, args=(hello.rank, link), daemon=True).start()
+
+    def _read(self, rank: int, link: Any) -> None:
+        try:
+            while True:
+                self._inbox.put((rank, link.recv()))
+        except (EOFError, OSError):
+            self._inbox.put((rank, Lost()))
+
+
+class GroupSession:
+    """One trial in a worker group: a `Session` whose loop runs in many processes."""
+
+    def __init__(self, group: WorkerGroup, job: Job) -> None:
+        self._group = group
+        self._queue = ReportQueue(job.asking, job.metric_names)
+        # Whether no worker is left waiting for one that has ended otherwise.
+        self.is_sound = True
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._thread.start()
+
+    def next_batch(self) -> Batch:
+        """Answer "go on" to the batch before and block until there is another."""
+        return self._queue.next_batch()
+
+    def stop(self, timeout_s: float | None = None) -> bool:
+        """End the loops at their next report and wait for them; False if one is still running after the timeout."""
+        self._queue.stop()
+        self._thread.join(timeout_s)
+        return not self._thread.is_alive() and self.is_sound
+
+    def _run(self) -> None:
+        ending = self._follow()
+        self.is_sound = not ending.error
+        self._queue.end(ending)
+
+    def _follow(self) -> Ending:
+        """Answer the workers until all of them have ended, or one has in such a way that the others can't go on."""
+        waiting: dict[int, Reported | Mean] = {}
+        ended: dict[int, Ending] = {}
+        while len(ended) < self._group.size:
+            rank, message = self._group.receive()
+            if isinstance(message, Reported | Mean):
+                waiting[rank] = message
+            elif isinstance(message, Ended):
+                ended[rank] = message.ending
+            elif isinstance(message, Lost):
+                place = self._group.places[rank]
+                told = f"its worker {rank} died ({place})"
+                return Ending(TrialState.FAILED, FailureReason.LOST, told, told)
+            for ending in ended.values():
+                if ending.error:
+                    return ending
+            if waiting and len(waiting) + len(ended) == self._group.size:
+                problem = "" if self._queue.is_stopping else _out_of_step(waiting, ended)
+                if problem:
+                    return Ending(TrialState.FAILED, FailureReason.ERROR, problem, problem)
+                reply = self._answer(waiting)
+                for rank in waiting:
+                    self._group.reply(rank, reply)
+                waiting.clear()
+        return ended[0]
+
+    def _answer(self, waiting: dict[int, Reported | Mean]) -> Reply:
+        first = next(iter(waiting.values()))
+        if isinstance(first, Mean) and not self._queue.is_stopping:
+            given = [message.values for message in waiting.values() if isinstance(message, Mean)]
+            return Reply(values={name: sum(one[name] for one in given) / len(given) for name in first.values})
+        reported = waiting.get(0)
+        try:
+            if isinstance(reported, Reported):
+                self._queue.put(reported.report)
+        except Stopped:
+            return Reply(stop="stopped")
+        if self._queue.is_stopping:
+            return Reply(stop="stopped")
+        return Reply(stop=reported.ends if isinstance(reported, Reported) else "")
+
+
+def _out_of_step(waiting: dict[int, Reported | Mean], ended: dict[int, Ending]) -> str:
+    """Why the workers that wait can't be answered together; empty where they can."""
+    advice = "every worker must report each step, and call trial.mean where one does"
+    places = [f"worker {rank} is at {message}" for rank, message in sorted(waiting.items())]
+    places += [f"worker {rank} has ended" for rank in sorted(ended)]
+    kinds = {
+        (type(message), message.report.step if isinstance(message, Reported) else frozenset(message.values))
+        for message in waiting.values()
+    }
+    return f"its workers are out of step: {', '.join(places)}; {advice}" if ended or len(kinds) > 1 else ""

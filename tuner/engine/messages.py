@@ -1,0 +1,66 @@
+"""What the workers of a slot and the slot's own process say to each other. Knows nothing of ray."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from tuner.engine.reports import Ending
+from tuner.trial import Report
+
+
+@dataclass(frozen=True)
+class Hello:
+    """The first message of a worker; `place` tells a person which process it is."""
+
+    rank: int
+    place: str
+
+
+@dataclass(frozen=True)
+class Reported:
+    """A worker is at `trial.report` and waits for a `Reply`. `ends` is what ends the trial after it, by rank 0."""
+
+    report: Report
+    ends: str = ""
+
+    def __str__(self) -> str:
+        return f"trial.report at step {self.report.step}"
+
+
+@dataclass(frozen=True)
+class Mean:
+    """A worker is at `trial.mean` and waits for a `Reply`."""
+
+    values: Mapping[str, float]
+
+    def __str__(self) -> str:
+        return f"trial.mean of {', '.join(self.values)}"
+
+
+@dataclass(frozen=True)
+class Ended:
+    """A worker's training loop has ended."""
+
+    ending: Ending
+
+
+@dataclass(frozen=True)
+class Ready:
+    """A worker has cleaned up; `unfit` says why it can't take another trial, if it can't."""
+
+    unfit: str
+
+
+@dataclass(frozen=True)
+class Lost:
+    """A worker's connection has ended, and with it the worker."""
+
+
+@dataclass(frozen=True)
+class Reply:
+    """To a worker that waits. `stop` is why its trial ends here, if it does."""
+
+    stop: str = ""
+    values: Mapping[str, float] | None = None
+
+
+ToSlot = Hello | Reported | Mean | Ended | Ready | Lost

@@ -1,0 +1,109 @@
+"""What a process needs to train a sweep's trials, one after another: the trainable, and a clean state for each.
+
+Knows nothing of ray.
+"""
+
+import os
+import pickle
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from tuner.context import Deliver, Group, Metric, Trial, checkpoint_path, seed_everything
+from tuner.engine.hygiene import Hygiene, set_threads
+from tuner.files import trial_dir
+from tuner.methods.table import derive_seed
+from tuner.stopping.asking import Asking
+
+
+@dataclass(frozen=True)
+class Job:
+    """What all trials of a sweep share.
+
+    Attributes:
+        train: the trainable, pickled; unpickled only once `sys_path` is in place.
+        cwd: that the sweep was started in.
+        folder: the run folder, absolute.
+        cpus, gpus: of each worker.
+    """
+
+    train: bytes
+    sys_path: tuple[str, ...]
+    cwd: str
+    folder: str
+    metrics: tuple[Metric, ...]
+    asking: Asking
+    seed: int
+    cpus: float
+    gpus: float
+    workers: int = 1
+
+    @property
+    def metric_names(self) -> list[str]:
+        return [metric.name for metric in self.metrics]
+
+
+@dataclass(frozen=True)
+class Task:
+    """One trial to be trained. `restore_from` is a checkpoint's folder, None to start afresh."""
+
+    number: int
+    params: Mapping[str, Any]
+    restore_from: Path | None
+
+
+class TrialProcess:
+    """This process, made ready for the trials of `job`. Changes its working directory and its path of modules."""
+
+    def __init__(self, job: Job) -> None:
+        self._job = job
+        self._enter_cwd()
+        for path in reversed([path for path in job.sys_path if path not in sys.path]):
+            sys.path.insert(0, path)
+        self.train: Callable[[Trial], None] = pickle.loads(job.train)
+        self._hygiene = Hygiene()
+
+    def before_trial(self) -> None:
+        self._enter_cwd()
+        self._hygiene.before_trial()
+
+    def make_trial(
+        self, task: Task, deliver: Deliver, device: torch.device | None = None, group: Group | None = None
+    ) -> Trial:
+        """The trial, everything seeded; all workers of a trial are seeded alike."""
+        seed = derive_seed(self._job.seed, task.number)
+        set_threads(self._job.cpus)
+        seed_everything(seed)
+        return Trial(
+            task.params,
+            number=task.number,
+            seed=seed,
+            dir=trial_dir(Path(self._job.folder), task.number),
+            metrics=self._job.metrics,
+            deliver=deliver,
+            restore_from=task.restore_from,
+            # Ray shows a process the GPUs that its trial was given; without a share of one it must not touch any.
+            device=device or torch.device("cuda" if self._job.gpus and torch.cuda.is_available() else "cpu"),
+            group=group,
+        )
+
+    def after_trial(self) -> str:
+        """Clean up; why this process has to be replaced, or nothing where it is fit for another trial."""
+        torch.set_grad_enabled(True)
+        return self._hygiene.after_trial()
+
+    def _enter_cwd(self) -> None:
+        """Relative paths mean the same in every trial, whatever the one before has done."""
+        if Path(self._job.cwd).is_dir():
+            os.chdir(self._job.cwd)
+
+
+def task_of(job: Job, config: Mapping[str, Any]) -> Task:
+    """The task in a Ray Tune config: `number`, `params` and `restore_step`, 0 to start afresh."""
+    number, step = int(config["number"]), config["restore_step"]
+    folder = trial_dir(Path(job.folder), number)
+    return Task(number, dict(config["params"]), checkpoint_path(folder, step) if step else None)

@@ -1,0 +1,142 @@
+"""The reports of a trial on their way to the driver: queued by its loop, handed out in batches.
+
+The loop does not wait for the driver: a report is queued and the loop goes on. Only at the steps where an early
+stopping rule is asked does it wait until the driver has answered; asking for the next batch is the answer "go on".
+Knows nothing of ray.
+"""
+
+import math
+import threading
+import time
+import traceback
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from tuner.errors import MissingMetricError, StopTrial
+from tuner.stopping.asking import Asking
+from tuner.trial import FailureReason, Report, TrialState
+
+# A batch is handed out this long after the one before it, unless the driver's answer is waited for: at most
+# twenty exchanges a second for a trial, and a stop decided in between is this much late.
+LINGER_S = 0.05
+# A loop that is this many reports ahead of the driver waits for it.
+MAX_QUEUED = 10_000
+
+
+@dataclass(frozen=True)
+class Ending:
+    """How a training loop ended by itself: in a final state, with the traceback of an exception."""
+
+    state: TrialState
+    reason: FailureReason | None = None
+    message: str = ""
+    error: str = ""
+    is_fatal: bool = False
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Reports in order, and the ending where the loop has ended after the last of them."""
+
+    reports: list[Report]
+    ending: Ending | None
+
+
+class Stopped(StopTrial):
+    """The driver has decided to end the trial."""
+
+
+class ReportQueue:
+    """Between the loop that reports, in its thread, and the driver that takes batches, in another.
+
+    Args:
+        metrics: the sweep's; where one is not finite the trial ends, and no rule is asked.
+    """
+
+    def __init__(self, asking: Asking, metrics: Sequence[str]) -> None:
+        self._asking = asking
+        self._metrics = metrics
+        self._changed = threading.Condition()
+        self._reports: list[Report] = []
+        self._ending: Ending | None = None
+        self._stopping = False
+        # The last step handed out, and the last that the driver has answered.
+        self._handed_out = 0
+        self._answered = 0
+        self._waits_at = 0
+        self._last_batch = 0.0
+
+    @property
+    def is_stopping(self) -> bool:
+        return self._stopping
+
+    def put(self, report: Report) -> None:
+        """Called by the loop, in its thread; raises `Stopped` once the trial is to end."""
+        with self._changed:
+            if self._stopping:
+                raise Stopped
+            self._reports.append(report)
+            if (
+                all(math.isfinite(report.metrics[name]) for name in self._metrics)
+                and self._asking.waits
+                and self._asking(report.step)
+            ):
+                self._waits_at = report.step
+            if len(self._reports) == 1 or self._waits_at == report.step:
+                self._changed.notify_all()
+            if self._waits_at == report.step:
+                self._changed.wait_for(lambda: self._stopping or self._answered >= report.step)
+            elif len(self._reports) >= MAX_QUEUED:
+                self._changed.wait_for(lambda: self._stopping or not self._reports)
+            if self._stopping:
+                raise Stopped
+
+    def next_batch(self) -> Batch:
+        """Answer "go on" to the batch before and block until there is another."""
+        with self._changed:
+            self._answered = self._handed_out
+            self._changed.notify_all()
+            self._changed.wait_for(lambda: self._reports or self._ending)
+            self._changed.wait_for(self._is_urgent, timeout=self._last_batch + LINGER_S - time.monotonic())
+            reports, self._reports = self._reports, []
+            if reports:
+                self._handed_out = reports[-1].step
+            self._last_batch = time.monotonic()
+            self._changed.notify_all()
+            return Batch(reports, self._ending)
+
+    def stop(self) -> None:
+        """Let the next `put` raise `Stopped`, or the one that waits; does not block."""
+        with self._changed:
+            self._stopping = True
+            self._changed.notify_all()
+
+    def end(self, ending: Ending) -> None:
+        """The loop has ended: the next batch is the last."""
+        with self._changed:
+            self._ending = ending
+            self._changed.notify_all()
+
+    def _is_urgent(self) -> bool:
+        # A checkpoint is of use once its report is recorded: a process that dies takes what is queued with it.
+        is_saved = any(report.has_checkpoint for report in self._reports)
+        return self._ending is not None or self._waits_at > self._answered or is_saved
+
+
+def failure(error: BaseException) -> Ending:
+    """The ending of a trial that raised."""
+    kind = type(error).__name__
+    try:
+        text = str(error)
+    except Exception:
+        text = "(its text can't be made)"
+    lines = f"{kind}: {text}".splitlines() or [kind]
+    is_oom = isinstance(error, MemoryError) or kind == "OutOfMemoryError"
+    return Ending(
+        TrialState.FAILED,
+        FailureReason.OOM if is_oom else FailureReason.ERROR,
+        # File names that are no text come as lone surrogates, which nothing can print or store.
+        lines[0][:300].encode("utf-8", "backslashreplace").decode(),
+        "".join(traceback.format_exception(error)),
+        is_fatal=isinstance(error, MissingMetricError),
+    )

@@ -1,0 +1,85 @@
+"""Ray Train's `TorchTrainer` on resources that are reserved already.
+
+By itself each trainer reserves a placement group of its own, beside the slot's: slots that hold what the workers of
+others wait for would stand still for ever, and a trainer that is killed would leave its reservation behind. Here the
+workers are placed in the group that Ray Tune has reserved with the slot, which ends with the slot, whatever ends it.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import ray
+from ray.train import FailureConfig, RunConfig, ScalingConfig
+from ray.train.torch import TorchConfig, TorchTrainer
+from ray.train.v2._internal.callbacks.placement_group_callback import PlacementGroupCleanerCallback
+from ray.train.v2._internal.execution.controller.controller import TrainController
+from ray.train.v2._internal.execution.worker_group import WorkerGroup
+from ray.train.v2._internal.execution.worker_group.placement_group_handle import DefaultPlacementGroupHandle
+from ray.util.placement_group import PlacementGroup
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+# Of a collective: a worker that waits longer for the others gives up, where nothing else has ended the trial.
+COLLECTIVE_TIMEOUT_S = 1800
+
+
+class _Reserved(DefaultPlacementGroupHandle):  # type: ignore[misc]  # Ray's classes are untyped
+    def shutdown(self) -> None:
+        """The slot frees what the slot has reserved."""
+
+
+class SlotTrainer(TorchTrainer):  # type: ignore[misc]
+    """Runs `loop(config)` in `num_workers` workers inside of a placement group.
+
+    Args:
+        placement_group: with one bundle for each worker.
+        storage: a folder for what Ray Train writes of its own; holds nothing of ours.
+    """
+
+    def __init__(
+        self,
+        loop: Callable[[dict[str, Any]], None],
+        config: Mapping[str, Any],
+        *,
+        placement_group: PlacementGroup,
+        num_workers: int,
+        cpus: float,
+        gpus: float,
+        storage: str,
+    ) -> None:
+        self._placement_group = placement_group
+        bundle = {"CPU": cpus} | ({"GPU": gpus} if gpus else {})
+        # NCCL refuses two workers on one GPU, which a share of it allows.
+        backend = "nccl" if gpus >= 1 else "gloo"
+        super().__init__(
+            loop,
+            train_loop_config=dict(config),
+            torch_config=TorchConfig(backend=backend, timeout_s=COLLECTIVE_TIMEOUT_S),
+            scaling_config=ScalingConfig(
+                num_workers=num_workers, use_gpu=bool(gpus), resources_per_worker=bundle, placement_strategy="PACK"
+            ),
+            run_config=RunConfig(name="workers", storage_path=storage, failure_config=FailureConfig(max_failures=0)),
+        )
+
+    def _create_default_callbacks(self) -> list[Any]:
+        # Its detached process watches over reservations that outlive their trainer, which ours can't.
+        callbacks = super()._create_default_callbacks()
+        return [callback for callback in callbacks if not isinstance(callback, PlacementGroupCleanerCallback)]
+
+    def _initialize_and_run_controller(self, **kwargs: Any) -> Any:
+        reserved = self._placement_group
+
+        class SlotGroup(WorkerGroup):  # type: ignore[misc]
+            def _create_placement_group(self, *_: Any) -> _Reserved:
+                return _Reserved(reserved)
+
+        class SlotController(TrainController):  # type: ignore[misc]
+            worker_group_cls = SlotGroup
+
+        node = ray.get_runtime_context().get_node_id()
+        controller = (
+            ray.remote(SlotController)
+            .options(num_cpus=0, scheduling_strategy=NodeAffinitySchedulingStrategy(node, soft=False))
+            .remote(**kwargs)
+        )
+        ray.get(controller.run.remote())
+        return ray.get(controller.get_result.remote())

@@ -1,0 +1,107 @@
+"""One worker of a slot: a process of a Ray Train worker group that trains its part of one trial after another."""
+
+import os
+import socket
+from collections.abc import Mapping
+from multiprocessing.connection import Client, Connection
+from typing import Any, TypeVar, cast
+
+import ray.train
+import ray.train.torch
+import torch
+from torch.nn.parallel import DistributedDataParallel
+
+from tuner.context import Trial
+from tuner.engine.messages import Ended, Hello, Mean, Ready, Reply, Reported
+from tuner.engine.process import Task, TrialProcess
+from tuner.engine.reports import Ending, Stopped
+from tuner.engine.session import run_in_thread
+from tuner.errors import StopTrial
+from tuner.trial import Report
+
+T = TypeVar("T")
+
+_PREFIX = "module."
+
+
+def serve(config: Mapping[str, Any]) -> None:
+    """Take trials from the slot's process until it hangs up; blocks. Run by Ray Train in each worker.
+
+    Args:
+        config: `address` and `token` of the slot's process, and the `job`.
+    """
+    process = TrialProcess(config["job"])
+    context = ray.train.get_context()
+    rank, world_size = context.get_world_rank(), context.get_world_size()
+    device = ray.train.torch.get_device() if config["job"].gpus else torch.device("cpu")
+    with Client(config["address"], authkey=config["token"]) as link:
+        link.send(Hello(rank, f"process {os.getpid()} on {socket.gethostname()}"))
+        try:
+            while (task := link.recv()) is not None:
+                _train(process, task, Worker(link, rank, world_size), device)
+                link.send(Ready(process.after_trial()))
+        except (EOFError, ConnectionError):
+            pass  # the slot has ended, and this worker with it
+
+
+def _train(process: TrialProcess, task: Task, worker: "Worker", device: torch.device) -> None:
+    endings: list[Ending] = []
+
+    def make_trial() -> Trial:
+        if device.type == "cuda":
+            torch.cuda.set_device(device)  # it is a thread's own
+        return process.make_trial(task, worker.deliver, device, worker)
+
+    process.before_trial()
+    run_in_thread(process.train, make_trial, endings.append).join()
+    worker.link.send(Ended(endings[0]))
+
+
+class Worker:
+    """This worker among those of its trial, in step with them by way of the slot's process."""
+
+    def __init__(self, link: Connection, rank: int, world_size: int) -> None:
+        self.link = link
+        self.rank = rank
+        self.world_size = world_size
+
+    def deliver(self, report: Report, stop: StopTrial | None) -> None:
+        """Hand over a report and wait until all workers have come to it; raises `Stopped` in all of them at once."""
+        reply = self._call(Reported(report, str(stop) if stop else ""))
+        # Rank 0 ends by itself what it has ended.
+        if reply.stop and stop is None:
+            raise Stopped(reply.stop)
+
+    def mean(self, values: Mapping[str, float]) -> dict[str, float]:
+        return dict(self._call(Mean(dict(values))).values or {})
+
+    def prepare(self, thing: T) -> T:
+        if not isinstance(thing, torch.nn.Module):
+            return cast(T, ray.train.torch.prepare_data_loader(thing))
+        if not any(parameter.requires_grad for parameter in thing.parameters()):
+            return cast(T, ray.train.torch.prepare_model(thing, parallel_strategy=None))
+        model = ray.train.torch.prepare_model(thing)
+        if isinstance(model, DistributedDataParallel):
+            # A checkpoint must fit the network itself, whatever the number of workers it was trained by.
+            model.register_state_dict_post_hook(_unwrap)  # type: ignore[no-untyped-call]
+            model.register_load_state_dict_pre_hook(_wrap)  # type: ignore[no-untyped-call]
+        return cast(T, model)
+
+    def _call(self, message: Reported | Mean) -> Reply:
+        self.link.send(message)
+        reply = self.link.recv()
+        if reply is None:
+            raise Stopped("the slot has ended")
+        if isinstance(message, Mean) and reply.stop:
+            raise Stopped(reply.stop)
+        return cast(Reply, reply)
+
+
+def _unwrap(module: torch.nn.Module, state: dict[str, Any], prefix: str, metadata: Mapping[str, Any]) -> None:
+    for name in [name for name in state if name.startswith(prefix + _PREFIX)]:
+        state[prefix + name[len(prefix + _PREFIX) :]] = state.pop(name)
+
+
+def _wrap(module: torch.nn.Module, state: dict[str, Any], prefix: str, *_: Any) -> None:
+    for name in [name for name in state if name.startswith(prefix)]:
+        state[prefix + _PREFIX + name[len(prefix) :]] = state.pop(name)
