@@ -139,16 +139,18 @@ def epoch_batches(
 ) -> Iterator[torch.Tensor]:
     """Row numbers of each batch of an epoch, shuffled; rows that fill no batch wait for another epoch.
 
-    Of several workers, whose generators must be alike, each gets rows of its own, and as many batches.
+    Of several workers, whose generators must be alike, each gets an equal share of each batch: the same settings mean
+    the same training, whatever their number.
     """
-    order = torch.randperm(num_rows, generator=generator)[rank : num_rows - num_rows % world_size : world_size]
-    count = count_batches(num_rows, batch_size, world_size)
-    return iter(order[: count * batch_size].chunk(count))
+    order = torch.randperm(num_rows, generator=generator)
+    count = count_batches(num_rows, batch_size)
+    for batch in order[: count * batch_size].chunk(count):
+        yield batch[rank : len(batch) - len(batch) % world_size : world_size]
 
 
-def count_batches(num_rows: int, batch_size: int, world_size: int = 1) -> int:
+def count_batches(num_rows: int, batch_size: int) -> int:
     """How many batches `epoch_batches` yields: at least one."""
-    return max(1, num_rows // world_size // batch_size)
+    return max(1, num_rows // batch_size)
 
 
 def random_crop(images: torch.Tensor, flip: bool, generator: torch.Generator) -> torch.Tensor:

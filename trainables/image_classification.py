@@ -44,6 +44,7 @@ class Settings:
         dataset: digits, fashion-mnist, or the path of a tree of image folders.
         image_size: side that images of such a tree get; the other data sets have their own.
         train_size: rows to train on, 0 for all.
+        batch_size: of a step, shared out where the trial has several workers.
         momentum: of sgd; other optimizers ignore it.
         warmup_epochs: epochs, or part of one, in which the learning rate rises linearly before the schedule.
         channels, depth: width of the network's first block, number of its blocks.
@@ -162,7 +163,7 @@ def evaluate(params: Mapping[str, Any], state: Mapping[str, Any], device: torch.
     test = load_test(settings.dataset, settings.image_size).to(device)
     model = _make_model(settings, test).to(device)
     model.load_state_dict(state["model"])
-    return _evaluate(model, test, "test")
+    return _scores("test", test, _logits(model, test.images))
 
 
 class _Run:
@@ -173,6 +174,8 @@ class _Run:
     """
 
     def __init__(self, trial: Trial, settings: Settings, data: Development) -> None:
+        if settings.batch_size < trial.world_size:
+            raise ValueError(f"batch_size {settings.batch_size} can't be shared out to {trial.world_size} workers")
         self._trial, self._settings, self._data = trial, settings, data
         self._model = _make_model(settings, data.train)
         self._model.set_normalisation(data.mean, data.std)
@@ -183,7 +186,7 @@ class _Run:
         )
         self.epoch, self._best, self._best_epoch = 0, -math.inf, 0
         self._restore()
-        batches = count_batches(len(data.train), settings.batch_size, trial.world_size)
+        batches = count_batches(len(data.train), settings.batch_size)
         self._scheduler = make_scheduler(
             settings.schedule,
             self._optimizer,
@@ -216,11 +219,16 @@ class _Run:
         return {"train_loss": float(torch.stack(losses).mean()), "lr": float(learning_rate)}
 
     def validate(self) -> dict[str, float]:
-        if self._trial.world_size > 1:
-            # Running statistics differ between workers; all must come to the same verdict.
-            for buffer in self._model.buffers():
-                torch.distributed.broadcast(buffer, src=0)
-        return _evaluate(self._model, self._data.validation, "val")
+        """On the whole validation set, of which each worker takes a share; all come to the same verdict."""
+        rows, trial = self._data.validation, self._trial
+        if trial.world_size == 1:
+            return _scores("val", rows, _logits(self._model, rows.images))
+        for buffer in self._model.buffers():
+            torch.distributed.broadcast(buffer, src=0)  # running statistics differ between workers
+        logits = torch.zeros(len(rows), rows.num_classes, device=rows.images.device)
+        logits[trial.rank :: trial.world_size] = _logits(self._model, rows.images[trial.rank :: trial.world_size])
+        torch.distributed.all_reduce(logits)
+        return _scores("val", rows, logits)
 
     def finish_epoch(self, metrics: Mapping[str, float]) -> None:
         """Raises `NotFinite` where the training has diverged."""
@@ -284,9 +292,12 @@ def _make_model(settings: Settings, rows: Labelled) -> CNN:
 
 
 @torch.no_grad()
-def _evaluate(model: nn.Module, rows: Labelled, prefix: str) -> dict[str, float]:
+def _logits(model: nn.Module, images: torch.Tensor) -> torch.Tensor:
+    """What the model gives in evaluation mode, `[n, classes]`."""
     model.eval()
-    logits = torch.cat([model(images) for images in torch.split(rows.images, EVALUATION_BATCH)])
-    loss = cross_entropy(logits, rows.labels)
+    return torch.cat([model(batch) for batch in torch.split(images, EVALUATION_BATCH)])
+
+
+def _scores(prefix: str, rows: Labelled, logits: torch.Tensor) -> dict[str, float]:
     metrics = classification_metrics(prefix, rows.labels.cpu().numpy(), logits.argmax(dim=1).cpu().numpy())
-    return metrics | {f"{prefix}_loss": float(loss)}
+    return metrics | {f"{prefix}_loss": float(cross_entropy(logits, rows.labels))}

@@ -150,11 +150,13 @@ def test_batches_are_full_and_hold_no_row_twice(num_rows: int, batch_size: int, 
     assert len(rows) == len(set(rows))
 
 
-def test_workers_share_the_rows_out() -> None:
-    parts = [list(epoch_batches(11, 2, epoch_generator(0, 1), rank, world_size=2)) for rank in range(2)]
-    assert [len(part) for part in parts] == [count_batches(11, 2, world_size=2)] * 2 == [2, 2]
-    rows = torch.cat([*parts[0], *parts[1]]).tolist()
-    assert len(rows) == len(set(rows)) == 8
+def test_workers_share_each_batch_out() -> None:
+    alone = list(epoch_batches(23, 5, epoch_generator(0, 1)))
+    parts = [list(epoch_batches(23, 5, epoch_generator(0, 1), rank, world_size=2)) for rank in range(2)]
+    assert [len(part) for part in parts] == [count_batches(23, 5)] * 2 == [4, 4]
+    for batch, first, second in zip(alone, *parts, strict=True):
+        assert len(first) == len(second) == 2
+        assert sorted([*first.tolist(), *second.tolist()]) == sorted(batch[:4].tolist())
 
 
 def test_a_crop_shifts_by_at_most_an_eighth() -> None:
