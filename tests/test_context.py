@@ -7,8 +7,17 @@ import numpy as np
 import pytest
 import torch
 
-from tests.conftest import ACCURACY, LOSS
-from tuner.context import Metric, NotFinite, Patience, Plateau, Trial, checkpoint_steps, load_checkpoint
+from tests.conftest import ACCURACY, LOSS, folder_of
+from tuner.context import (
+    Metric,
+    NotFinite,
+    Patience,
+    Plateau,
+    Trial,
+    checkpoint_path,
+    checkpoint_steps,
+    load_checkpoint,
+)
 from tuner.errors import CheckpointError, MetricError, StepError
 from tuner.trial import Goal, Report
 
@@ -180,3 +189,14 @@ def test_several_metrics_must_all_be_reported(tmp_path: Path) -> None:
     trial, _ = make_trial(tmp_path, (ACCURACY, LOSS))
     with pytest.raises(MetricError, match="'loss'"):
         trial.report(1, {"accuracy": 1.0})
+
+
+def test_a_checkpoint_keeps_a_folder_of_files_and_counts_even_if_its_state_is_empty(tmp_path: Path) -> None:
+    given = folder_of(tmp_path / "given" / "tokens")
+    (given / "vocabulary.txt").write_text("a b c")
+    trial, _ = make_trial(tmp_path)
+    trial.report(1, {"accuracy": 0.5}, state={}, files=given.parent)
+    state = make_trial(tmp_path, restore_from=checkpoint_path(tmp_path, 1))[0].restore()
+    assert state
+    assert state.files is not None
+    assert (state.files / "tokens" / "vocabulary.txt").read_text() == "a b c"

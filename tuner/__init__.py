@@ -4,12 +4,19 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from tuner.context import Trial
+    from tuner.engine.ray_loop import from_ray_train
     from tuner.results import Results
     from tuner.sweep import Sweep, resume
 
-__all__ = ["Results", "Sweep", "Trial", "resume"]
+__all__ = ["Results", "Sweep", "Trial", "from_ray_train", "resume"]
 
-_HOME = {"Results": "results", "Sweep": "sweep", "Trial": "context", "resume": "sweep"}
+_HOME = {
+    "Results": "results",
+    "Sweep": "sweep",
+    "Trial": "context",
+    "from_ray_train": "engine.ray_loop",
+    "resume": "sweep",
+}
 
 
 def __getattr__(name: str) -> Any:

@@ -29,6 +29,7 @@ Deliver = Callable[[Report, StopTrial | None], None]
 
 STATE_FILE = "state.pt"
 RNG_FILE = "rng.pt"
+FILES = "files"
 
 # Data that outlives trials, by key; one dictionary a process.
 _CACHE: dict[str, Any] = {}
@@ -53,11 +54,16 @@ class Metric:
 
 
 class State(dict[str, Any]):
-    """What `Trial.restore` gives back: the dict last saved, and the step it was saved at."""
+    """What `Trial.restore` gives back: the dict last saved, the step it was saved at, the folder of files given."""
 
-    def __init__(self, step: int, values: Mapping[str, Any]) -> None:
+    def __init__(self, step: int, values: Mapping[str, Any], files: Path | None = None) -> None:
         super().__init__(values)
         self.step = step
+        self.files = files
+
+    def __bool__(self) -> bool:
+        """Where there is a checkpoint there is a step to go on from, whatever was saved with it."""
+        return True
 
 
 class Group(Protocol):
@@ -118,7 +124,13 @@ class Trial:
         self._best = metrics[0].goal.worst if metrics else 0.0
         self._best_step = 0
 
-    def report(self, step: int, metrics: Mapping[str, Any], state: Mapping[str, Any] | None = None) -> None:
+    def report(
+        self,
+        step: int,
+        metrics: Mapping[str, Any],
+        state: Mapping[str, Any] | None = None,
+        files: Path | None = None,
+    ) -> None:
         """Report the metrics of a step, and save `state` as the step's checkpoint if it is given.
 
         Does not block on the driver, except where an early stopping rule must answer before the next step.
@@ -131,6 +143,7 @@ class Trial:
             step: 1-based, increasing.
             metrics: numbers, or one-element tensors or arrays, by name; the sweep's metric among them.
             state: tensors, numbers, strings and lists, tuples and dicts of them.
+            files: a folder that is copied into the checkpoint, for what other libraries save; needs a `state`.
         """
         if not _is_step(step) or step <= self._last_step:
             raise StepError(
@@ -142,7 +155,7 @@ class Trial:
         self._follow(step, values)
         if state is not None and self.rank == 0:
             progress = {"time_s": self._elapsed_s(), "best": self._best, "best_step": self._best_step}
-            save_checkpoint(self.dir, step, state, progress)
+            save_checkpoint(self.dir, step, state, progress, files)
         self._last_step = step
         for sampler in self._samplers:
             sampler.set_epoch(step)
@@ -260,7 +273,9 @@ def checkpoint_steps(trial_dir: Path) -> list[int]:
     return sorted(int(path.name.removeprefix("step-")) for path in trial_dir.glob("checkpoints/step-*"))
 
 
-def save_checkpoint(trial_dir: Path, step: int, state: Mapping[str, Any], progress: Mapping[str, float]) -> Path:
+def save_checkpoint(
+    trial_dir: Path, step: int, state: Mapping[str, Any], progress: Mapping[str, float], files: Path | None = None
+) -> Path:
     """Write a checkpoint under a temporary name and move it into place; blocks until it is there.
 
     `progress` is what a `Trial` needs to go on: `time_s`, `best` and `best_step`.
@@ -270,6 +285,8 @@ def save_checkpoint(trial_dir: Path, step: int, state: Mapping[str, Any], progre
     shutil.rmtree(scratch, ignore_errors=True)
     scratch.mkdir(parents=True)
     torch.save(dict(state), scratch / STATE_FILE)
+    if files is not None:
+        shutil.copytree(files, scratch / FILES)
     torch.save({"step": step, **progress, **_rng_state()}, scratch / RNG_FILE)
     try:
         # What a reader can't load is refused while the run that made it is still there to be mended.
@@ -290,7 +307,8 @@ def load_checkpoint(path: Path) -> tuple[State, dict[str, Any]]:
     """A checkpoint's state (on the CPU) and its random generators' state."""
     rng = torch.load(path / RNG_FILE, weights_only=True)
     values = torch.load(path / STATE_FILE, weights_only=True, map_location="cpu")
-    return State(rng["step"], values), rng
+    files = path / FILES
+    return State(rng["step"], values, files if files.is_dir() else None), rng
 
 
 def clear_cache() -> None:

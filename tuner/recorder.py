@@ -16,7 +16,7 @@ from typing import Any
 from optuna.samplers import BaseSampler
 
 from tuner.budget import Progress
-from tuner.context import RNG_FILE, STATE_FILE, checkpoint_path, checkpoint_steps
+from tuner.context import checkpoint_path, checkpoint_steps
 from tuner.files import TrialFiles, finite, read_json, read_reports, trial_dir, write_atomic
 from tuner.methods.table import derive_seed
 from tuner.retention import Candidate, needless_after, needless_while_running
@@ -227,8 +227,7 @@ class Recorder:
         scratch.mkdir()
         checkpoint = checkpoint_path(source, self.best.step)
         if checkpoint.exists():
-            for name in (STATE_FILE, RNG_FILE):
-                shutil.copyfile(checkpoint / name, scratch / name)
+            shutil.copytree(checkpoint, scratch, dirs_exist_ok=True)
         params = dict(self.study.record(self.best.number).params_at(self.best.step))
         report = next((r for r in read_reports(source) if r.step == self.best.step), None)
         write_atomic(scratch / "params.json", json.dumps(params, indent=2) + "\n")
@@ -373,4 +372,4 @@ class Recorder:
 
 
 def _size(path: Path) -> int:
-    return sum(file.stat().st_size for file in path.glob("*"))
+    return sum(file.stat().st_size for file in path.rglob("*"))

@@ -70,7 +70,7 @@ class Sweep:
         storage: str | None = None,
         **keys: Any,
     ) -> None:
-        name = train if isinstance(train, str) else f"{train.__module__}:{train.__qualname__}"
+        name = train if isinstance(train, str) else _name_of(train)
         data = {**keys, "trainable": name, "parameters": parameters, "metric": metric}
         if isinstance(method, str):
             data["method"] = method
@@ -318,6 +318,13 @@ def evaluate_best(folder: Path, train: Trainable) -> dict[str, float | None] | N
     scores = {name: finite(value) for name, value in evaluate(best.params, state, device).items()}
     write_atomic(target, json.dumps({"trial": best.trial.number, "step": best.step, **scores}, indent=2) + "\n")
     return scores
+
+
+def _name_of(train: Trainable) -> str:
+    """As its module knows it, so that it can be imported again; one made inside of a function has none."""
+    module = sys.modules.get(train.__module__)
+    known = [name for name, value in vars(module).items() if value is train] if module else []
+    return f"{train.__module__}:{known[0] if known else train.__qualname__}"
 
 
 def _is_instance(given: object) -> bool:

@@ -9,7 +9,7 @@ import pytest
 import ray
 import torch
 
-from tests import loops
+from tests import loops, ray_loops
 from tests.sweeps import LR, Told, sweep
 from tuner.context import load_checkpoint
 from tuner.trial import FailureReason, TrialState
@@ -22,7 +22,7 @@ FREE_WITHIN_S = 5.0
 
 @pytest.fixture(scope="module", autouse=True)
 def cluster() -> Iterator[None]:
-    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
+    ray.init("local", num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
     yield
     ray.shutdown()
 
@@ -116,3 +116,42 @@ def test_a_trial_whose_worker_was_lost_goes_on_from_its_checkpoint(tmp_path: Pat
     assert trial.state is TrialState.COMPLETED
     assert max(trial.curve) == 5
     assert (results.folder / "trials" / "0000" / "error.txt").exists()
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_ray_train_loop_runs_unchanged(tmp_path: Path, workers: int) -> None:
+    results = sweep(
+        ray_loops.train,
+        tmp_path,
+        parameters={"lr": 0.1, "dies": {"values": [False, True]}, "marks": str(tmp_path), "again": {"values": [1, 2]}},
+        method="grid",
+        resources={"workers": workers, "cpu": 1.0 / workers},
+        parallel=1,
+        failures={"retries": 1},
+    )
+    assert results.spec.trainable == "tests.ray_loops:train"
+    assert results.counts() == {"completed": 4}
+    for trial in results.trials:
+        curve = results.curve(trial.number)
+        assert [report.metrics["epoch"] for report in curve] == [1, 2, 3, 4, 5]
+        assert {report.metrics["world"] for report in curve} == {workers}
+    pids = [results.curve(number)[-1].metrics["pid"] for number in range(4)]
+    assert len(set(pids)) == 2, "a new process or group after the one that died, and no other"
+    best = results.best
+    assert best is not None
+    assert best.checkpoint is not None
+    saved = torch.load(results.folder / "best" / "files" / "model.pt")
+    torch.nn.Linear(1, 1).load_state_dict(saved["model"])
+    assert saved["epoch"] == best.step
+
+
+def test_a_ray_train_loop_gets_processes_of_its_own_where_it_asks(tmp_path: Path) -> None:
+    results = sweep(
+        ray_loops.train_afresh,
+        tmp_path,
+        parameters={"lr": LR, "dies": False, "marks": str(tmp_path)},
+        run_cap=2,
+        resources={"workers": 2, "cpu": 1},
+    )
+    pids = [results.curve(number)[-1].metrics["pid"] for number in range(2)]
+    assert len(set(pids)) == 2

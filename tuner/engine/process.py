@@ -94,7 +94,8 @@ class TrialProcess:
     def after_trial(self) -> str:
         """Clean up; why this process has to be replaced, or nothing where it is fit for another trial."""
         torch.set_grad_enabled(True)
-        return self._hygiene.after_trial()
+        unfit = self._hygiene.after_trial()
+        return unfit if getattr(self.train, "is_warm", True) else "its trainable asks for a new one each time"
 
     def _enter_cwd(self) -> None:
         """Relative paths mean the same in every trial, whatever the one before has done."""

@@ -39,7 +39,9 @@ def serve(config: Mapping[str, Any]) -> None:
         try:
             while (task := link.recv()) is not None:
                 _train(process, task, Worker(link, rank, world_size), device)
-                link.send(Ready(process.after_trial()))
+                unfit = process.after_trial()
+                is_alone = not torch.distributed.is_initialized()
+                link.send(Ready("its trial has ended the process group" if is_alone else unfit))
         except (EOFError, ConnectionError):
             pass  # the slot has ended, and this worker with it
 

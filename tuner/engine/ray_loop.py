@@ -1,0 +1,117 @@
+"""A plain Ray Train loop as a trainable: what it says to Ray Train, its trial hears.
+
+The loop keeps its `ray.train.report`, `ray.train.get_checkpoint`, `ray.train.get_context` and `ray.train.torch`; they
+lead to the trial that runs at the time, in a warm process or in a warm group of workers.
+"""
+
+import inspect
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from ray.train import Checkpoint, CheckpointUploadMode
+from ray.train.v2._internal.execution import train_fn_utils
+from ray.train.v2._internal.execution.train_fn_utils import DistributedTrainFnUtils, LocalTrainFnUtils
+
+from tuner.context import Trial
+from tuner.errors import MetricError
+
+
+class RayTrainLoop:
+    """`train(trial)` made of `loop(config)`; see `from_ray_train`."""
+
+    def __init__(self, loop: Callable[..., Any], is_warm: bool) -> None:
+        self._loop = loop
+        self.is_warm = is_warm
+        self.__module__ = loop.__module__
+        self.__qualname__ = f"from_ray_train(<{loop.__qualname__}>)"
+
+    def __call__(self, trial: Trial) -> None:
+        takes_config = bool(inspect.signature(self._loop).parameters)
+        with _reporting_to(trial):
+            self._loop(*[dict(trial.params)] * takes_config)
+
+
+def from_ray_train(loop: Callable[..., Any], *, warm: bool = True) -> Callable[[Trial], None]:
+    """A trainable that runs a Ray Train loop unchanged: `train = tuner.from_ray_train(loop)` at a module's top.
+
+    Each `ray.train.report` is a step; with `checkpoint=` the files of rank 0's checkpoint are kept with it, and
+    `ray.train.get_checkpoint` gives those of the trial's last one.
+
+    Args:
+        loop: `def loop(config)`, or without arguments, as `TorchTrainer` takes it; `config` is the configuration.
+        warm: run one trial after another in the same processes. False for a loop that leaves something behind that
+            the next one would stumble over: each trial then starts a `TorchTrainer`, or a process, of its own.
+    """
+    return RayTrainLoop(loop, warm)
+
+
+@contextmanager
+def _reporting_to(trial: Trial) -> Iterator[None]:
+    before = train_fn_utils._train_fn_utils
+    kind = _InGroup if trial.world_size > 1 else _Alone
+    train_fn_utils.set_train_fn_utils(kind(trial))
+    try:
+        yield
+    finally:
+        train_fn_utils.set_train_fn_utils(before)
+
+
+class _Reporting:
+    """What both kinds of utilities share."""
+
+    def __init__(self, trial: Trial, **context: Any) -> None:
+        super().__init__(**context)
+        self._trial = trial
+        self._state = trial.restore()
+        self._step = self._state.step if self._state else 0
+
+    def report(
+        self,
+        metrics: dict[str, Any],
+        checkpoint: Checkpoint | None = None,
+        checkpoint_dir_name: str | None = None,
+        checkpoint_upload_mode: CheckpointUploadMode = CheckpointUploadMode.SYNC,
+        delete_local_checkpoint_after_upload: bool | None = None,
+        checkpoint_upload_fn: Any = None,
+        validation: Any = False,
+    ) -> None:
+        for name, given in (("checkpoint_upload_fn", checkpoint_upload_fn), ("validation", validation)):
+            if given:
+                raise MetricError(f"ray.train.report: {name} can't be used in a tuner trial: leave it out.")
+        is_needless = delete_local_checkpoint_after_upload
+        if is_needless is None:
+            is_needless = checkpoint_upload_mode.default_delete_local_checkpoint_after_upload()
+        self._step += 1
+        if checkpoint is None:
+            self._trial.report(self._step, metrics)
+        elif self._trial.rank:
+            raise MetricError(
+                f"ray.train.report: worker {self._trial.rank} has given a checkpoint; tuner.from_ray_train keeps that "
+                "of rank 0: let rank 0 alone give one."
+            )
+        else:
+            with checkpoint.as_directory() as folder:
+                self._trial.report(self._step, metrics, state={}, files=Path(folder))
+            if is_needless:
+                shutil.rmtree(checkpoint.path, ignore_errors=True)
+
+    def get_checkpoint(self) -> Any:
+        files = self._state.files if self._state else None
+        return Checkpoint.from_directory(str(files)) if files else None
+
+    def get_all_reported_checkpoints(self, *_: Any, **__: Any) -> list[Any]:
+        return []
+
+
+class _Alone(_Reporting, LocalTrainFnUtils):  # type: ignore[misc]  # Ray's classes are untyped
+    """In a process by itself."""
+
+    def __init__(self, trial: Trial) -> None:
+        super().__init__(trial, experiment_name="tuner")
+
+
+class _InGroup(_Reporting, DistributedTrainFnUtils):  # type: ignore[misc]
+    """In a worker of a group, whose own context it keeps."""
