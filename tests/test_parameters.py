@@ -7,7 +7,7 @@ import random
 import pytest
 
 from tuner.errors import SpecError
-from tuner.parameters import Choice, Constant, Float, Int, Parameter, SearchSpace
+from tuner.parameters import Choice, Constant, Float, Int, Parameter, SearchSpace, SpaceDraft
 
 DOMAINS = [
     Float(0.0, 1.0),
@@ -216,7 +216,7 @@ def test_grid_cells_respect_conditions_and_hold_no_duplicates():
     assert {"optimizer": "sgd", "momentum": 0.9, "depth": 2, "heads": 8} in cells
     assert len({repr(cell) for cell in cells}) == len(cells)
     assert not space.is_finite
-    assert space.grid_problems() == []
+    assert SpaceDraft.of(space).hanging_grids() == []
 
 
 def test_no_grid_is_one_empty_cell():
@@ -232,7 +232,7 @@ def test_a_grid_can_not_hang_on_what_is_sampled():
             "momentum": {"grid": [0.5, 0.9], "when": {"optimizer": "sgd"}},
         }
     )
-    assert space.grid_problems() == [
+    assert SpaceDraft.of(space).hanging_grids() == [
         "parameters.momentum.grid hangs on optimizer, which is sampled: "
         "make optimizer a grid as well, or give `values` in place of `grid`."
     ]

@@ -98,16 +98,62 @@ def test_all_mistakes_are_told_at_once():
         "early_terminate.eta must",
         "resources.cpus is not",
         "checkpoints.keep must",
+        "resources.gpu must be a fraction",
+        "early_terminate needs one metric",
     ]
     assert [start for start in starts if not any(p.startswith(start) for p in problems)] == []
     assert len(problems) == len(starts) + 1  # a number in quotes is told beside the missing max
     assert "parameters.m.min must be a number; got the text '0.1': write the number without quotes." in problems
 
 
-def test_cross_checks_run_beside_other_mistakes():
-    problems = refusal({**without("run_cap"), "parallel": 0, "resources": {"gpu": 1.5}, "start_with": [{"lr": 9}]})
-    assert len(problems) == 4
-    assert problems[-1].startswith("start_with[0].lr")
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"budget": {"hours": "2h"}},
+        {"budget": {"hour": 2}},
+        {"budget": 2},
+        {"run_cpa": 3},
+        {"run_cap": "4"},
+        {"metric": {"name": "loss", "target": "0.1"}},
+        {"metric": {"name": "loss", "traget": 0.1}},
+        {"metirc": {"name": "loss", "target": 0.1}, "metric": None},
+        {"method": "gird"},
+        {"parameters": {"lr": {"min": 1, "max": 1}}},
+        {"parameters": {"lr": [1, 2]}},
+        {"parameters": {"lr": {"value": [float("nan")]}}},
+    ],
+)
+def test_what_may_have_been_meant_to_end_the_sweep_is_no_second_mistake(changes):
+    data = {**without("run_cap"), **changes}
+    assert len(refusal({key: value for key, value in data.items() if value is not None})) == 1
+
+
+def test_the_right_parameters_are_checked_beside_wrong_ones():
+    problems = refusal(
+        {
+            **GOOD,
+            "parameters": {
+                "optimizer": {"values": ["sgd", "adam", "sgd"]},
+                "momentum": {"min": 0.0, "max": 0.9, "when": {"optimizer": "adm"}},
+                "lr": LR,
+                "size": {"grid": [1, 2], "when": {"optimizer": "sgd"}},
+                "deep": {"grid": [1, 2], "when": {"size": 1, "lr": 3}},
+            },
+            "start_with": [{"optimizer": "rmsprop", "momentum": 0.5}, {"momentum": 2, "lrr": 1}, "x", {"size": 3}],
+        }
+    )
+    starts = [
+        "parameters.optimizer.values holds",
+        "parameters.deep.when.lr names 3",
+        "start_with[2] must be a mapping",
+        "parameters.size.grid hangs on optimizer",
+        "parameters.deep.grid hangs on lr",
+        "start_with[1].lrr is not a known parameter, did you mean lr; known here: momentum, lr, size, deep, optimizer",
+        "start_with[1].momentum must be a number from 0 to 0.9",
+        "start_with[3].size must be one of 1, 2",
+    ]
+    assert [start for start in starts if not any(p.startswith(start) for p in problems)] == []
+    assert len(problems) == len(starts)
 
 
 @pytest.mark.parametrize("data", [GOOD, FULL], ids=["good", "full"])
@@ -189,6 +235,25 @@ def test_a_sweep_that_is_built_in_python_is_checked_too():
         SweepSpec(trainable="a:b", metrics=(Metric("x"),), parameters=space)
     with pytest.raises(SpecError, match="budget"):
         Budget(hours=-1)
+    with pytest.raises(SpecError) as caught:
+        SweepSpec(
+            trainable="a",
+            metrics=(Metric("x"), Metric("x", patience=Patience(2))),
+            parameters=space,
+            run_cap="4",
+            method="gp",
+            early_terminate={"type": "asha", "eta": 0},
+            start_with=({"lr": 2}, 3),
+            resources=Resources(gpu=1.5),
+            budget=Budget(gpu_hours=1),
+        )
+    starts = ["trainable must", "run_cap must", "early_terminate.eta must", "start_with[1] must", "resources.gpu must"]
+    starts += ["metric names x more", "metric[1].patience has", "method gp takes", "early_terminate needs"]
+    starts += ["start_with[0].lr must"]
+    assert [problem for problem in caught.value.problems if not problem.startswith(tuple(starts))] == []
+    assert len(caught.value.problems) == len(starts)
+    with pytest.raises(SpecError, match="early_terminate must be a mapping"):
+        SweepSpec(trainable="a:b", metrics=(Metric("x"),), parameters=space, run_cap=1, early_terminate="asha")
     finite = SearchSpace((Parameter("lr", Choice((1, 2), grid=True)),))
     assert SweepSpec(trainable="a:b", metrics=(Metric("x"),), parameters=finite).run_cap is None
 

@@ -258,6 +258,16 @@ def parse_domain(where: str, node: Any) -> tuple[Domain | None, list[str]]:
     return (None if problems else domain), problems
 
 
+def looks_sampled(node: Any) -> bool | None:
+    """Whether a parameter of the file, which may be wrong, is one that is sampled; None where that can't be told."""
+    forms = set(_forms(node)) if isinstance(node, Mapping) else set()
+    if forms == {"min"} and node.get("min") == node.get("max"):
+        return None  # it may be meant as a constant
+    if forms and forms <= {"min", "values"}:
+        return True
+    return False if forms and forms <= {"value", "grid"} else None
+
+
 def _parse_bare(where: str, value: Any) -> tuple[Domain | None, list[str]]:
     if value is None or not is_plain(value) or isinstance(value, list):
         advice = "write {values: [...]} to choose among several"

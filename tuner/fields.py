@@ -109,7 +109,9 @@ class Field:
 
 
 def read(where: str, node: Any, table: Mapping[str, Field]) -> tuple[dict[str, Any], list[str]]:
-    """The values of a mapping, defaults filled in, and its problems; a value with a problem is left out.
+    """The values of a mapping, defaults filled in, and its problems.
+
+    A value with a problem is left out, as is one whose key is misspelt.
 
     Args:
         where: path of the mapping in the file, such as `budget`; empty for the whole file.
@@ -118,8 +120,11 @@ def read(where: str, node: Any, table: Mapping[str, Field]) -> tuple[dict[str, A
         return {}, [f"{where or 'the sweep'} must be a mapping with {listed(table)}; got {shown(node)}."]
     problems = unknown_keys(where, node, table)
     values: dict[str, Any] = {}
+    misspelt = meant(node, table)
     for key, field in table.items():
         path = joined(where, key)
+        if key not in node and key in misspelt:
+            continue
         if key not in node and field.required:
             problems.append(f"{path} is missing: give {field.about}.")
         elif key not in node:
@@ -135,7 +140,7 @@ def unknown_keys(where: str, node: Mapping[Any, Any], known: Collection[str]) ->
     return [unknown(joined(where, key), key, known, "key") for key in node if key not in known]
 
 
-def unknown(path: str, name: Any, known: Collection[str], noun: str) -> str:
+def unknown(path: str, name: Any, known: Collection[Any], noun: str) -> str:
     return f"{path} is not a known {noun}{did_you_mean(name, known)}; known here: {listed(known)}."
 
 
@@ -144,10 +149,21 @@ def present(values: Mapping[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in values.items() if value is not None}
 
 
-def did_you_mean(name: Any, known: Collection[str]) -> str:
+def meant(node: Mapping[Any, Any], known: Collection[str]) -> set[str]:
+    """The known keys that the unknown ones of a mapping are likely to stand for."""
+    return {nearest(key, known) for key in node if key not in known} - {""}
+
+
+def did_you_mean(name: Any, known: Collection[Any]) -> str:
     """`, did you mean X` for the nearest of the known names; empty where none is near."""
-    near = difflib.get_close_matches(str(name), list(known), n=1)
-    return f", did you mean {near[0]}" if near else ""
+    near = nearest(name, known)
+    return f", did you mean {near}" if near else ""
+
+
+def nearest(name: Any, known: Collection[Any]) -> str:
+    """The known name that is nearest to an unknown one; empty where none is near."""
+    near = difflib.get_close_matches(str(name), [str(one) for one in known], n=1)
+    return near[0] if near else ""
 
 
 def is_number(value: Any) -> bool:

@@ -4,20 +4,25 @@ Knows nothing of methods, trials or the rest of the sweep file.
 """
 
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Self
 
-from tuner.domains import MAX_GRID_VALUES, Choice, Constant, Domain, Float, Int, is_plain, parse_domain, same
+from tuner.conditions import (
+    ROOT,
+    Conditions,
+    circle_problems,
+    condition_problems,
+    dependency_order,
+    parse_when,
+    sound_conditions,
+    told,
+)
+from tuner.domains import MAX_GRID_VALUES, Choice, Constant, Domain, Float, Int, looks_sampled, parse_domain, same
 from tuner.errors import SpecError
 from tuner.fields import listed, shown, unknown
 
-__all__ = ["Choice", "Constant", "Domain", "Float", "Int", "Parameter", "SearchSpace"]
-
-ROOT = "parameters"
-
-# Which values of which other parameters a parameter exists with.
-Conditions = Mapping[str, tuple[Any, ...]]
+__all__ = ["Choice", "Constant", "Domain", "Float", "Int", "Parameter", "SearchSpace", "SpaceDraft"]
 
 
 @dataclass(frozen=True)
@@ -50,9 +55,9 @@ class SearchSpace:
     def __post_init__(self) -> None:
         by_name = {parameter.name: parameter for parameter in self.parameters}
         whens = {name: parameter.when for name, parameter in by_name.items()}
-        problems = _condition_problems(whens, {name: item.domain for name, item in by_name.items()})
-        order, circles = _dependency_order(whens)
-        problems += circles
+        problems = condition_problems(whens, {name: item.domain for name, item in by_name.items()})
+        order, circles = dependency_order(whens)
+        problems += circle_problems(circles)
         if len(by_name) < len(self.parameters):
             names = listed([parameter.name for parameter in self.parameters])
             problems.append(f"{ROOT} names a parameter more than once: {names}; rename one.")
@@ -63,25 +68,10 @@ class SearchSpace:
     @classmethod
     def from_dict(cls, mapping: Any) -> "SearchSpace":
         """Read the `parameters` of a sweep file. Raises `SpecError` with all problems at once."""
-        if not isinstance(mapping, Mapping) or not mapping:
-            given = "an empty mapping" if mapping == {} else shown(mapping)
-            raise SpecError([f"{ROOT} must map at least one name to its values; got {given}."])
-        domains: dict[str, Domain | None] = {}
-        whens: dict[str, Conditions] = {}
-        problems: list[str] = []
-        for name, node in mapping.items():
-            path = f"{ROOT}.{name}"
-            if not isinstance(name, str) or not name:
-                problems.append(f"{path} must have a text as its name; got {shown(name)}: put it in quotes.")
-                continue
-            domains[name], found = parse_domain(path, node)
-            when = node.get("when", {}) if isinstance(node, Mapping) else {}
-            whens[name], in_when = _parse_when(f"{path}.when", when)
-            problems += found + in_when
-        problems += _condition_problems(whens, domains) + _dependency_order(whens)[1]
+        draft, problems = SpaceDraft.read(mapping)
         if problems:
             raise SpecError(problems)
-        return cls(tuple(Parameter(name, domain, whens[name]) for name, domain in domains.items() if domain))
+        return draft.space
 
     def to_dict(self) -> dict[str, Any]:
         """The `parameters` of a sweep file that `from_dict` reads back as an equal space."""
@@ -112,12 +102,15 @@ class SearchSpace:
             for name, allowed in parameter.when.items()
         )
 
-    def problems_of(self, params: Mapping[str, Any]) -> list[str]:
+    def problems_of(self, params: Mapping[str, Any], unchecked: Collection[str] = ()) -> list[str]:
         """What is wrong with a configuration that a user gave; each sentence starts with a parameter's name.
 
         A parameter that is missing is no problem: it will be sampled.
+
+        Args:
+            unchecked: names of parameters beside those of this space, whose values are not looked at.
         """
-        known = [parameter.name for parameter in self.parameters]
+        known = [*(parameter.name for parameter in self.parameters), *unchecked]
         problems = [unknown(name, name, known, "parameter") for name in params if name not in known]
         settled: dict[str, Any] = {}
         for parameter in self.parameters:
@@ -131,7 +124,7 @@ class SearchSpace:
     def grid_cells(self) -> list[dict[str, Any]]:
         """All combinations of the grid parameters, those that do not apply absent; `[{}]` without any.
 
-        A grid parameter whose `when` hangs on a sampled one is left out; `grid_problems` names it.
+        A grid parameter whose `when` hangs on a sampled one is left out; `SpaceDraft.hanging_grids` names it.
         """
         cells: list[dict[str, Any]] = [{}]
         for parameter in self.parameters:
@@ -139,21 +132,6 @@ class SearchSpace:
                 cells = [longer for cell in cells for longer in self._extended(cell, parameter)]
         grid = {parameter.name for parameter in self.parameters if parameter.is_grid}
         return [{name: value for name, value in cell.items() if name in grid} for cell in cells]
-
-    def grid_problems(self) -> list[str]:
-        """Grid parameters that can't be crossed with the rest, since they hang on a sampled one."""
-        loose: set[str] = set()
-        problems: list[str] = []
-        for parameter in self.parameters:
-            parents = sorted(loose.intersection(parameter.when))
-            if parameter.is_grid and parents:
-                problems.append(
-                    f"{ROOT}.{parameter.name}.grid hangs on {listed(parents)}, which is sampled: "
-                    f"make {listed(parents)} a grid as well, or give `values` in place of `grid`."
-                )
-            if parameter.is_sampled or parents:
-                loose.add(parameter.name)
-        return problems
 
     def as_grid(self) -> "SearchSpace":
         """This space for method grid: every choice, and every range that can be listed, becomes a grid.
@@ -182,7 +160,7 @@ class SearchSpace:
         if not parameter.domain.contains(value):
             return [f"{name} must be {parameter.domain.describe()}; got {shown(value)}."]
         if not self.is_active(parameter, params):
-            return [f"{name} exists only when {_conditions(parameter.when)}: set that as well, or remove {name}."]
+            return [f"{name} exists only when {told(parameter.when)}: set that as well, or remove {name}."]
         return []
 
     def _extended(self, cell: dict[str, Any], parameter: Parameter) -> list[dict[str, Any]]:
@@ -206,57 +184,76 @@ def _unlisted(domain: Domain) -> str:
     return f"a range of more than {MAX_GRID_VALUES} values"
 
 
-def _parse_when(path: str, node: Any) -> tuple[Conditions, list[str]]:
-    if not isinstance(node, Mapping):
-        return {}, [f"{path} must map other parameters' names to values, as {{optimizer: sgd}}; got {shown(node)}."]
-    when: dict[str, tuple[Any, ...]] = {}
-    problems: list[str] = []
-    for name, allowed in node.items():
-        when[name] = tuple(allowed) if isinstance(allowed, list | tuple) else (allowed,)
-        if not when[name]:
-            problems.append(f"{path}.{name} is an empty list: give at least one value.")
-    return when, problems
+@dataclass(frozen=True)
+class SpaceDraft:
+    """The `parameters` of a sweep file as far as they are right, so that they can be checked beside those that aren't.
 
+    Attributes:
+        space: the right ones. A condition that is wrong, or on a wrong one, is left out: it counts as holding.
+        parents: the names that each parameter's `when` gives, right or wrong.
+        wrong: the wrong ones, with whether they are sampled; None where that can't be told.
+    """
 
-def _condition_problems(whens: Mapping[str, Conditions], domains: Mapping[str, Domain | None]) -> list[str]:
-    problems: list[str] = []
-    for name, when in whens.items():
-        for parent, allowed in when.items():
-            path = f"{ROOT}.{name}.when.{parent}"
-            if parent not in domains:
-                problems.append(unknown(path, parent, domains, "parameter"))
-            else:
-                problems += _outside(path, domains[parent], parent, allowed)
-    return problems
+    space: SearchSpace
+    parents: Mapping[str, Collection[str]]
+    wrong: Mapping[str, bool | None] = field(default_factory=dict)
 
+    @classmethod
+    def of(cls, space: SearchSpace) -> Self:
+        return cls(space, {parameter.name: list(parameter.when) for parameter in space.parameters})
 
-def _outside(path: str, domain: Domain | None, parent: str, allowed: Sequence[Any]) -> list[str]:
-    """The values of a condition that its parent never takes; none where the parent itself has problems."""
-    return [
-        f"{path} names {shown(value)}, but {parent} is {domain.describe()}."
-        for value in allowed
-        if domain is not None and not (is_plain(value) and domain.contains(value))
-    ]
+    @classmethod
+    def read(cls, mapping: Any) -> tuple[Self, list[str]]:
+        """The `parameters` of a sweep file, and all their problems."""
+        if not isinstance(mapping, Mapping) or not mapping:
+            given = "an empty mapping" if mapping == {} else shown(mapping)
+            return cls(SearchSpace(()), {}), [f"{ROOT} must map at least one name to its values; got {given}."]
+        domains: dict[str, Domain | None] = {}
+        whens: dict[str, Conditions] = {}
+        problems: list[str] = []
+        for name, node in mapping.items():
+            path = f"{ROOT}.{name}"
+            domains[name], found = parse_domain(path, node)
+            whens[name], in_when = parse_when(f"{path}.when", node.get("when", {}) if isinstance(node, Mapping) else {})
+            problems += found + in_when
+            if not isinstance(name, str) or not name:
+                domains[name] = None
+                problems.append(f"{path} must have a text as its name; got {shown(name)}: put it in quotes.")
+        circles = dependency_order(whens)[1]
+        problems += condition_problems(whens, domains) + circle_problems(circles)
+        right = {name: domain for name, domain in domains.items() if domain is not None}
+        sound = sound_conditions(whens, right, circles)
+        space = SearchSpace(tuple(Parameter(name, domain, sound[name]) for name, domain in right.items()))
+        wrong = {name: looks_sampled(mapping[name]) for name in domains if name not in right}
+        return cls(space, {name: list(when) for name, when in whens.items()}, wrong), problems
 
+    @property
+    def is_sampled(self) -> bool | None:
+        """Whether any parameter is sampled; None where that hangs on a wrong one."""
+        if any(parameter.is_sampled for parameter in self.space.parameters) or True in self.wrong.values():
+            return True
+        return None if None in self.wrong.values() else False
 
-def _dependency_order(whens: Mapping[str, Conditions]) -> tuple[list[str], list[str]]:
-    """Names with parents first, otherwise as given; and a problem for each circle."""
-    order: list[str] = []
-    circles: list[str] = []
+    def problems_of(self, params: Mapping[str, Any]) -> list[str]:
+        """What is wrong with a configuration that a user gave, as far as that can be told."""
+        return self.space.problems_of(params, self.wrong)
 
-    def visit(name: str, path: tuple[str, ...]) -> None:
-        if name in path:
-            circle = " -> ".join([*path[path.index(name) :], name])
-            circles.append(f"{ROOT}.{name}.when goes round in a circle: {circle}; remove one of these conditions.")
-        elif name in whens and name not in order:
-            for parent in whens[name]:
-                visit(parent, (*path, name))
-            order.append(name)
+    def hanging_grids(self) -> list[str]:
+        """Grid parameters that can't be crossed with the rest, since they hang on a sampled one."""
+        sampled = {name for name, is_sampled in self.wrong.items() if is_sampled}
+        sampled.update(parameter.name for parameter in self.space.parameters if parameter.is_sampled)
+        grids = [parameter.name for parameter in self.space.parameters if parameter.is_grid]
 
-    for name in whens:
-        visit(name, ())
-    return order, circles
+        def roots(name: str, seen: tuple[str, ...]) -> set[str]:
+            # What hangs on another grid is that one's affair.
+            parents = [p for p in self.parents.get(name, ()) if p not in seen and p not in grids]
+            beyond = [roots(p, (*seen, p)) for p in parents if p not in sampled]
+            return sampled.intersection(parents).union(*beyond)
 
-
-def _conditions(when: Conditions) -> str:
-    return " and ".join(f"{name} is {' or '.join(map(str, values))}" for name, values in when.items())
+        found = {name: listed(sorted(roots(name, (name,)))) for name in grids}
+        return [
+            f"{ROOT}.{name}.grid hangs on {parents}, which is sampled: "
+            f"make {parents} a grid as well, or give `values` in place of `grid`."
+            for name, parents in found.items()
+            if parents
+        ]

@@ -4,17 +4,17 @@ All mistakes of a description are told at once. Knows nothing of how a sweep is 
 """
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from ruamel.yaml import YAML
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
 from tuner.context import Metric, Patience
 from tuner.errors import SpecError
-from tuner.fields import Field, present, read, shown
+from tuner.fields import Field, meant, nearest, present, read, shown
 from tuner.keys import (
     BUDGET,
     CHECKPOINTS,
@@ -27,7 +27,7 @@ from tuner.keys import (
     SCALARS,
     SWEEP,
 )
-from tuner.parameters import SearchSpace
+from tuner.parameters import SearchSpace, SpaceDraft
 from tuner.rules import cross_problems
 from tuner.schema import json_schema
 from tuner.sections import Budget, Checkpoints, Failures, Resources
@@ -75,11 +75,19 @@ class SweepSpec:
     stall_timeout: float | None = None
 
     def __post_init__(self) -> None:
-        values = present(vars(self))
-        _, problems = read("", {key: values[key] for key in SCALARS if key in values}, SCALARS)
-        filled, found = _read_early_terminate(self.early_terminate)
-        object.__setattr__(self, "early_terminate", filled)
-        problems = problems + found or cross_problems(vars(self))
+        given = present(vars(self))
+        values, problems = read("", {key: given[key] for key in SCALARS if key in given}, SCALARS)
+        rule, start_with = _read_early_terminate(self.early_terminate), _read_start_with(self.start_with)
+        object.__setattr__(self, "early_terminate", rule.value)
+        leaves = {
+            **_leaves_of_scalars(values, vars(self)),
+            **_leaves_of_metrics([vars(metric) for metric in self.metrics]),
+            "parameters": SpaceDraft.of(self.parameters),
+            **rule.leaves,
+            **start_with.leaves,
+            **{f"{key}_{leaf}": x for key in _SECTION_TYPES for leaf, x in vars(getattr(self, key)).items()},
+        }
+        problems += [*rule.problems, *start_with.problems, *cross_problems(leaves)]
         if problems:
             raise SpecError(problems)
 
@@ -87,16 +95,20 @@ class SweepSpec:
     def from_dict(cls, data: Any, *, name_default: str = "sweep") -> "SweepSpec":
         """The sweep that the mapping of a sweep file describes."""
         values, problems = read("", data, SWEEP)
+        if not isinstance(data, Mapping):
+            raise SpecError(problems)
+        leaves = _leaves_of_scalars(values, data)
+        if "metric" not in {*data, *meant(data, SWEEP)}:
+            leaves["metric_target"] = []
         for key, reader in _READERS.items():
             if key in values:
-                value, found = reader(values.pop(key))
-                problems += found
-                if not found:
-                    values[_ATTRIBUTES.get(key, key)] = value
+                found = reader(values.pop(key))
+                problems += found.problems
+                leaves |= found.leaves
+                values[_ATTRIBUTES.get(key, key)] = found.value
         if values.get("name", "") is None:
             values["name"] = re.sub(r"[^A-Za-z0-9._-]+", "-", name_default) or "sweep"
-        if isinstance(data, Mapping):
-            problems += cross_problems(values)
+        problems += cross_problems(leaves)
         if problems:
             raise SpecError(problems)
         return cls(**values)
@@ -120,24 +132,48 @@ class SweepSpec:
         return {key: data[key] for key in SWEEP if data[key] is not None and data[key] not in ({}, [])}
 
 
-def _read_metrics(node: Any) -> tuple[tuple[Metric, ...], list[str]]:
-    if not isinstance(node, list | tuple):
-        metric, problems = _read_metric("metric", node)
-        return (metric,) if metric else (), problems
-    read_ones = [_read_metric(f"metric[{index}]", one) for index, one in enumerate(node)]
-    problems = [problem for _, found in read_ones for problem in found]
-    return tuple(metric for metric, _ in read_ones if metric), problems
+class _Read(NamedTuple):
+    """A section: what it says (of use without problems alone), its problems, and what the rules may look at."""
+
+    value: Any
+    problems: list[str]
+    leaves: dict[str, Any]
 
 
-def _read_metric(where: str, node: Any) -> tuple[Metric | None, list[str]]:
+def _leaves_of_scalars(values: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
+    leaves = {key: values[key] for key in SCALARS if key in values}
+    if "method" in values:
+        return {**leaves, "is_grid": values["method"] == "grid"}
+    # Of a misspelt method at least this may be told.
+    is_other = nearest(given.get("method", ""), METHODS) not in ("", "grid")
+    return {**leaves, "is_grid": False} if is_other else leaves
+
+
+def _read_metrics(node: Any) -> _Read:
+    is_list = isinstance(node, list | tuple)
+    nodes = list(node) if is_list else [node]
+    read_ones = [_read_metric(f"metric[{index}]" if is_list else "metric", one) for index, one in enumerate(nodes)]
+    problems = [problem for _, _, found in read_ones for problem in found]
+    value = tuple(metric for metric, _, _ in read_ones)
+    return _Read(value, problems, _leaves_of_metrics([values for _, values, _ in read_ones]))
+
+
+def _leaves_of_metrics(metrics: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    targets = [metric["target"] for metric in metrics if "target" in metric]
+    return {"metrics": metrics} | ({"metric_target": targets} if len(targets) == len(metrics) else {})
+
+
+def _read_metric(where: str, node: Any) -> tuple[Metric | None, dict[str, Any], list[str]]:
     values, problems = read(where, node, METRIC)
+    if not isinstance(node, Mapping):
+        values["target"] = None
     patience, min_delta = values.get("patience"), values.get("min_delta")
     if min_delta is not None and "patience" in values and patience is None:
         problems.append(f"{where}.min_delta belongs to patience, which is missing: add patience, or remove min_delta.")
     if problems:
-        return None, problems
+        return None, values, problems
     steps = None if patience is None else Patience(patience, min_delta or 0.0)
-    return Metric(values["name"], Goal(values["goal"]), values["target"], steps), []
+    return Metric(values["name"], Goal(values["goal"]), values["target"], steps), values, []
 
 
 def _metric_to_dict(metric: Metric) -> dict[str, Any]:
@@ -147,42 +183,44 @@ def _metric_to_dict(metric: Metric) -> dict[str, Any]:
     return present(node)
 
 
-def _read_parameters(node: Any) -> tuple[SearchSpace | None, list[str]]:
-    try:
-        return SearchSpace.from_dict(node), []
-    except SpecError as error:
-        return None, list(error.problems)
+def _read_parameters(node: Any) -> _Read:
+    draft, problems = SpaceDraft.read(node)
+    # Of something that names no parameters nothing can be told.
+    return _Read(draft.space, problems, {"parameters": draft} if isinstance(node, Mapping) and node else {})
 
 
-def _read_early_terminate(node: Mapping[str, Any] | None) -> tuple[dict[str, Any] | None, list[str]]:
+def _read_early_terminate(node: Any) -> _Read:
     where = "early_terminate"
     if node is None:
-        return None, []
-    kind = node.get("type")
+        return _Read(None, [], {where: None})
+    kind = node.get("type") if isinstance(node, Mapping) else None
     table = EARLY_TERMINATE.get(kind, {}) if isinstance(kind, str) else {}
     if not table:
         # Without its type nothing can be said of the other keys.
-        return None, read(where, {key: node[key] for key in node if key == "type"}, {"type": RULE_TYPE})[1]
+        only_type = {key: node[key] for key in node if key == "type"} if isinstance(node, Mapping) else node
+        return _Read(None, read(where, only_type, {"type": RULE_TYPE})[1], {where: {}})
     values, problems = read(where, node, {"type": RULE_TYPE, **table})
     first, last = values.get("min_iter"), values.get("max_iter")
     if first is not None and last is not None and last < first:
         problems.append(f"{where}.max_iter {last} is below min_iter {first}: raise max_iter, or lower min_iter.")
-    return present(values), problems
+    return _Read(present(values), problems, {where: values})
 
 
-def _read_start_with(node: Any) -> tuple[tuple[dict[str, Any], ...], list[str]]:
+def _read_start_with(node: Any) -> _Read:
     problems = [
         f"start_with[{index}] must be a mapping from parameters to values; got {shown(params)}."
         for index, params in enumerate(node)
         if not isinstance(params, Mapping)
     ]
-    return () if problems else tuple(dict(params) for params in node), problems
+    right = tuple(dict(params) if isinstance(params, Mapping) else None for params in node)
+    return _Read(right, problems, {"start_with": right})
 
 
-def _section_reader(key: str, kind: type, table: Mapping[str, Field]) -> Callable[[Any], tuple[Any, list[str]]]:
-    def reader(node: Any) -> tuple[Any, list[str]]:
+def _section_reader(key: str, kind: type, table: Mapping[str, Field]) -> Callable[[Any], _Read]:
+    def reader(node: Any) -> _Read:
         values, problems = read(key, node, table)
-        return None if problems else kind(**values), problems
+        leaves = {f"{key}_{leaf}": value for leaf, value in values.items()}
+        return _Read(None if problems else kind(**values), problems, leaves)
 
     return reader
 
@@ -193,7 +231,7 @@ _SECTION_TYPES = {
     "checkpoints": (Checkpoints, CHECKPOINTS),
     "failures": (Failures, FAILURES),
 }
-_READERS: dict[str, Callable[[Any], tuple[Any, list[str]]]] = {
+_READERS: dict[str, Callable[[Any], _Read]] = {
     "metric": _read_metrics,
     "parameters": _read_parameters,
     "early_terminate": _read_early_terminate,
