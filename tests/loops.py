@@ -195,3 +195,27 @@ def on_gpu(trial: Trial) -> None:
     at_start = torch.cuda.memory_allocated()
     block = trial.prepare(torch.ones(1 << 20))
     trial.report(1, {"loss": block.mean(), "at_start": at_start, "allocated": torch.cuda.memory_allocated()})
+
+
+def descent_away(trial: Trial) -> None:
+    """`descent`, which also tells whether it does not see what the driver sees."""
+    report, away = trial.report, not Path(trial.params["seen"]).exists()
+    trial.report = lambda step, metrics, state: report(step, {**metrics, "away": away}, state)  # type: ignore
+    descent(trial)
+
+
+def travels(trial: Trial) -> None:
+    """Where it does not see what the driver sees it dies once at step 3; keeps notes in `trial.dir`."""
+    away = not Path(trial.params["seen"]).exists()
+    mark = Path(trial.params["marks"]) / f"{trial.number}"
+    state = trial.restore()
+    weight = state["weight"] if state else torch.zeros(trial.params["size"])
+    for step in range(state.step + 1 if state else 1, 6):
+        if step == 3 and away and not mark.exists():
+            mark.touch()
+            os._exit(9)
+        weight = weight + trial.number
+        with (trial.dir / "notes.txt").open("a") as file:
+            file.write(f"{step}\n")
+        time.sleep(trial.params["step_s"])
+        trial.report(step, {"loss": abs(trial.number - 3) + 1 / step, "away": away}, state={"weight": weight})

@@ -16,6 +16,8 @@ from tuner.trial import Report
 PARAMS_FILE = "params.json"
 METRICS_FILE = "metrics.jsonl"
 ERROR_FILE = "error.txt"
+# Of the files in a trial's folder, those that the driver writes.
+DRIVERS_FILES = (PARAMS_FILE, METRICS_FILE, ERROR_FILE)
 
 _NOT_FINITE = {"nan": "NaN", "inf": "Infinity", "-inf": "-Infinity"}
 
@@ -91,7 +93,7 @@ class TrialFiles:
 
     def tidy(self) -> None:
         """Remove what a process that was killed while it saved has left half written."""
-        for scratch in self.folder.glob("checkpoints/.step-*.tmp"):
+        for scratch in (*self.folder.glob("checkpoints/.step-*.tmp"), *self.folder.glob(".files-*.tmp")):
             shutil.rmtree(scratch, ignore_errors=True)
 
     def drop_checkpoint(self, step: int) -> None:

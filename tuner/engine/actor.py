@@ -8,12 +8,12 @@ from typing import Any
 from ray.train._internal.session import _TrainingResult
 from ray.tune import Checkpoint, Trainable
 
-from tuner.context import checkpoint_path, checkpoint_steps
+from tuner.engine.driver_node import open_folder
+from tuner.engine.folder import RunFolder
 from tuner.engine.group import GroupSession, WorkerGroup
 from tuner.engine.process import Job, Task, TrialProcess, task_of
 from tuner.engine.reports import Batch
 from tuner.engine.session import Session
-from tuner.files import trial_dir
 
 # How long a trial that was ended may take to its next report, before its process is ended or replaced instead.
 STOP_TIMEOUT_S = 5.0
@@ -38,7 +38,8 @@ class WarmTrial(Trainable):  # type: ignore[misc]  # Ray's classes are untyped
     _job: Job
 
     def setup(self, config: dict[str, Any]) -> None:
-        self._host = WorkerGroup(self._job) if self._job.workers > 1 else LocalHost(self._job)
+        self._folder = open_folder(Path(self._job.folder), self._job.token)
+        self._host = WorkerGroup(self._job) if self._job.workers > 1 else LocalHost(self._job, self._folder)
         self._session: Session | GroupSession | None = None
         self._task = task_of(self._job, config)
 
@@ -61,14 +62,13 @@ class WarmTrial(Trainable):  # type: ignore[misc]  # Ray's classes are untyped
 
     def save(self, checkpoint_dir: str | None = None) -> _TrainingResult:
         """Point to the trial's newest checkpoint, which its last report has written."""
-        folder = trial_dir(Path(self._job.folder), self._task.number)
-        steps = checkpoint_steps(folder)
-        if not steps:
+        newest = self._folder.newest_checkpoint(self._task.number)
+        if newest is None:
             raise RuntimeError(
                 "the early stopping rule pauses trials, so trial.report needs `state=` to go on from; none was saved"
             )
-        path = checkpoint_path(folder, steps[-1])
-        return _TrainingResult(Checkpoint.from_directory(str(path)), {"training_iteration": steps[-1]})
+        step, path = newest
+        return _TrainingResult(Checkpoint.from_directory(str(path)), {"training_iteration": step})
 
     def restore(self, checkpoint_path: _TrainingResult) -> None:
         self._task = replace(self._task, restore_from=Path(checkpoint_path.checkpoint.path))
@@ -97,9 +97,9 @@ class WarmTrial(Trainable):  # type: ignore[misc]  # Ray's classes are untyped
 class LocalHost:
     """Trains in this process."""
 
-    def __init__(self, job: Job) -> None:
+    def __init__(self, job: Job, folder: RunFolder) -> None:
         self._job = job
-        self._process = TrialProcess(job)
+        self._process = TrialProcess(job, folder)
 
     def start(self, task: Task) -> Session:
         self._process.before_trial()

@@ -14,6 +14,7 @@ from typing import Any
 import torch
 
 from tuner.context import Deliver, Group, Metric, Trial, checkpoint_path, seed_everything
+from tuner.engine.folder import RunFolder
 from tuner.engine.hygiene import Hygiene, set_threads
 from tuner.files import trial_dir
 from tuner.methods.table import derive_seed
@@ -27,7 +28,8 @@ class Job:
     Attributes:
         train: the trainable, pickled; unpickled only once `sys_path` is in place.
         cwd: that the sweep was started in.
-        folder: the run folder, absolute.
+        folder: the run folder on the driver's machine, absolute.
+        token: what the driver has marked it with.
         cpus, gpus: of each worker.
     """
 
@@ -35,6 +37,7 @@ class Job:
     sys_path: tuple[str, ...]
     cwd: str
     folder: str
+    token: str
     metrics: tuple[Metric, ...]
     asking: Asking
     seed: int
@@ -49,7 +52,7 @@ class Job:
 
 @dataclass(frozen=True)
 class Task:
-    """One trial to be trained. `restore_from` is a checkpoint's folder, None to start afresh."""
+    """One trial to be trained. `restore_from` is a checkpoint on the driver's machine, None to start afresh."""
 
     number: int
     params: Mapping[str, Any]
@@ -59,13 +62,19 @@ class Task:
 class TrialProcess:
     """This process, made ready for the trials of `job`. Changes its working directory and its path of modules."""
 
-    def __init__(self, job: Job) -> None:
+    def __init__(self, job: Job, folder: RunFolder) -> None:
         self._job = job
+        self._folder = folder
         self._enter_cwd()
         for path in reversed([path for path in job.sys_path if path not in sys.path]):
             sys.path.insert(0, path)
-        self.train: Callable[[Trial], None] = pickle.loads(job.train)
+        self._train: Callable[[Trial], None] = pickle.loads(job.train)
         self._hygiene = Hygiene()
+
+    def train(self, trial: Trial) -> None:
+        """Call the trainable."""
+        with self._folder.closing(trial.number):
+            self._train(trial)
 
     def before_trial(self) -> None:
         self._enter_cwd()
@@ -78,14 +87,15 @@ class TrialProcess:
         seed = derive_seed(self._job.seed, task.number)
         set_threads(self._job.cpus)
         seed_everything(seed)
+        folder, checkpoint = self._folder.open(task.number, task.restore_from)
         return Trial(
             task.params,
             number=task.number,
             seed=seed,
-            dir=trial_dir(Path(self._job.folder), task.number),
+            dir=folder,
             metrics=self._job.metrics,
-            deliver=deliver,
-            restore_from=task.restore_from,
+            deliver=self._folder.delivering(task.number, deliver),
+            restore_from=checkpoint,
             # Ray shows a process the GPUs that its trial was given; without a share of one it must not touch any.
             device=device or torch.device("cuda" if self._job.gpus and torch.cuda.is_available() else "cpu"),
             group=group,

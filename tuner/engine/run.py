@@ -22,6 +22,7 @@ from tuner.context import Trial
 from tuner.engine.actor import make_trainable
 from tuner.engine.cluster import connected, node_resources
 from tuner.engine.controller import Controller
+from tuner.engine.driver_node import DriverNode
 from tuner.engine.plan import plan_slots
 from tuner.engine.process import Job
 from tuner.engine.ray_trial import NoStorage, RayTrial
@@ -67,11 +68,13 @@ def run(
     console.event(f"connecting to {address}" if address else "starting a cluster on this machine")
     with connected(address, verbose=verbose):
         slots = plan_slots(spec.resources, node_resources(), spec.parallel)
+        driver_node = DriverNode(recorder.folder.resolve())
         job = Job(
             train=pickled(train),
             sys_path=tuple(sys.path),
             cwd=str(Path.cwd()),
             folder=str(recorder.folder.resolve()),
+            token=driver_node.token,
             metrics=spec.metrics,
             asking=stopping.asking,
             seed=seed,
@@ -83,9 +86,10 @@ def run(
         controller = Controller(recorder, stopping, search, slots, storage=NoStorage())
         replay(stopping.scheduler, recorder.study.records(), spec.metrics[0], stopping.asking)
         try:
-            verdict = _Loop(controller, search, recorder, console, slots, run_cap).run()
+            verdict = _Loop(controller, search, recorder, console, slots, run_cap, driver_node).run()
         finally:
             controller.cleanup()
+            driver_node.close()
     return Ended(verdict, slots)
 
 
@@ -124,7 +128,9 @@ class _Loop:
         console: Console,
         slots: int,
         run_cap: int | None,
+        driver_node: DriverNode,
     ) -> None:
+        self._driver_node = driver_node
         self._controller = controller
         self._search = search
         self._recorder = recorder
@@ -173,6 +179,7 @@ class _Loop:
         if now - self._checked_at >= _STALL_CHECK_EVERY_S:
             self._checked_at = now
             self._controller.kill_stalled()
+            self._driver_node.poll()
             self._tell_waiting(now)
         if now - self._shown_at >= _VIEW_EVERY_S:
             self._shown_at = now

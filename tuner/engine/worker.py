@@ -4,6 +4,7 @@ import os
 import socket
 from collections.abc import Mapping
 from multiprocessing.connection import Client, Connection
+from pathlib import Path
 from typing import Any, TypeVar, cast
 
 import ray.train
@@ -12,6 +13,7 @@ import torch
 from torch.nn.parallel import DistributedDataParallel
 
 from tuner.context import Trial
+from tuner.engine.driver_node import open_folder
 from tuner.engine.messages import Ended, Hello, Mean, Ready, Reply, Reported
 from tuner.engine.process import Task, TrialProcess
 from tuner.engine.reports import Ending, Stopped
@@ -30,10 +32,11 @@ def serve(config: Mapping[str, Any]) -> None:
     Args:
         config: `address` and `token` of the slot's process, and the `job`.
     """
-    process = TrialProcess(config["job"])
+    job = config["job"]
+    process = TrialProcess(job, open_folder(Path(job.folder), job.token))
     context = ray.train.get_context()
     rank, world_size = context.get_world_rank(), context.get_world_size()
-    device = ray.train.torch.get_device() if config["job"].gpus else torch.device("cpu")
+    device = ray.train.torch.get_device() if job.gpus else torch.device("cpu")
     with Client(config["address"], authkey=config["token"]) as link:
         link.send(Hello(rank, f"process {os.getpid()} on {socket.gethostname()}"))
         try:

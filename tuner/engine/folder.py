@@ -1,0 +1,229 @@
+"""The run folder as a trial's process sees it: the driver's own, or a place on this machine whose files travel.
+
+Knows nothing of ray.
+"""
+
+import os
+import secrets
+import shutil
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Protocol
+
+from tuner.context import Deliver, checkpoint_path, checkpoint_steps
+from tuner.engine.scratch import Scratch
+from tuner.engine.transfer import MESSAGE_BYTES, Message, Part, Upload, list_files, plan, read, send, write
+from tuner.errors import StopTrial
+from tuner.files import DRIVERS_FILES, trial_dir
+from tuner.trial import Report
+
+MARKER = ".driver-token"
+# What a trial may leave in its folder beside its checkpoints, where the folder is not shared.
+MAX_FILES_BYTES = 1 << 30
+LEFT_OUT_FILE = "left-out.txt"
+RESTORED = "restored"
+
+
+class RunFolder(Protocol):
+    """Where the files of trials are."""
+
+    def open(self, number: int, checkpoint: Path | None) -> tuple[Path, Path | None]:
+        """Of a trial that begins: its folder with its own files in it, and where its checkpoint is to be read.
+
+        The checkpoint is given by its path on the driver's machine.
+        """
+
+    def delivering(self, number: int, deliver: Deliver) -> Deliver:
+        """Has a report's checkpoint with the driver before the report is."""
+
+    def closing(self, number: int) -> Any:
+        """A context manager for the trial's loop: at its end the other files are with the driver as well."""
+
+    def newest_checkpoint(self, number: int) -> tuple[int, Path] | None:
+        """The step and the path on the driver's machine."""
+
+
+def put_marker(folder: Path) -> str:
+    """Mark a run folder as this driver's; the token that tells it from any other of the same name."""
+    token = secrets.token_hex(16)
+    (folder / "trials").mkdir(exist_ok=True)
+    (folder / MARKER).write_text(token)
+    return token
+
+
+def is_shared(folder: Path, token: str) -> bool:
+    """Whether this is the very folder that the driver has marked, and this process can write to it."""
+    try:
+        return (folder / MARKER).read_text() == token and os.access(folder / "trials", os.W_OK)
+    except (OSError, UnicodeDecodeError):
+        return False
+
+
+class SharedFolder:
+    """The driver's own."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def open(self, number: int, checkpoint: Path | None) -> tuple[Path, Path | None]:
+        return trial_dir(self._folder, number), checkpoint
+
+    def delivering(self, number: int, deliver: Deliver) -> Deliver:
+        return deliver
+
+    @contextmanager
+    def closing(self, number: int) -> Iterator[None]:
+        yield
+
+    def newest_checkpoint(self, number: int) -> tuple[int, Path] | None:
+        folder = trial_dir(self._folder, number)
+        steps = checkpoint_steps(folder)
+        return (steps[-1], checkpoint_path(folder, steps[-1])) if steps else None
+
+
+class FileKeeper:
+    """Hands the run folder's files in and out, on the driver's machine. Paths are within the run folder."""
+
+    def __init__(self, folder: str, token: str) -> None:
+        self._folder = Path(folder)
+        if not is_shared(self._folder, token):
+            raise RuntimeError(
+                f"Ray's processes on the driver's own machine can't write to {folder}: "
+                "run Ray and the driver as one user and in one container."
+            )
+
+    def list_files(self, path: str) -> dict[str, int]:
+        return list_files(self._folder / path)
+
+    def read(self, path: str, parts: Sequence[Part]) -> Message:
+        return read(self._folder / path, parts)
+
+    def write(self, path: str, key: str, is_whole: bool, message: Message, is_first: bool, is_last: bool) -> None:
+        """Take a message of the upload that has this key."""
+        target = self._folder / path
+        # Names that `TrialFiles.tidy` knows.
+        scratch = target.with_name(f".{target.name}.{key}.tmp") if is_whole else target / f".files-{key}.tmp"
+        write(Upload(target, scratch, is_whole), message, is_first=is_first, is_last=is_last)
+
+    def newest_checkpoint(self, number: int) -> tuple[int, Path] | None:
+        return SharedFolder(self._folder).newest_checkpoint(number)
+
+
+class RemoteFolder:
+    """A place on this machine; what is put there travels to the driver's machine, and is removed here.
+
+    Args:
+        folder: the run folder, on the driver's machine.
+        call: calls a method of the driver's `FileKeeper` and gives what it returns.
+    """
+
+    def __init__(self, folder: Path, call: Callable[..., Any]) -> None:
+        self._folder = folder
+        self._call = call
+        self._scratch = Scratch(f"files-{os.getpid()}-{secrets.token_hex(4)}")
+        # The trial's own files as the driver has them, by path: what has not changed is not sent.
+        self._sent: dict[str, tuple[int, int]] = {}
+
+    def open(self, number: int, checkpoint: Path | None) -> tuple[Path, Path | None]:
+        local = trial_dir(self._scratch.path, number)
+        shutil.rmtree(local, ignore_errors=True)
+        local.mkdir(parents=True)
+        path = self._path(trial_dir(self._folder, number))
+        sizes: dict[str, int] = self._call("list_files", path)
+        own = {name: size for name, size in sizes.items() if _is_own(name)}
+        if own:
+            self._bring(path, own, local)
+        self._sent = _stamps(local)
+        return local, self._fetch(checkpoint) if checkpoint else None
+
+    def delivering(self, number: int, deliver: Deliver) -> Deliver:
+        def send_and_deliver(report: Report, stop: StopTrial | None) -> None:
+            local = checkpoint_path(trial_dir(self._scratch.path, number), report.step)
+            # Only the first worker of a trial has saved one.
+            if report.has_checkpoint and local.exists():
+                target = checkpoint_path(trial_dir(self._folder, number), report.step)
+                self._send(local, list_files(local), self._path(target), is_whole=True)
+                shutil.rmtree(local)
+            deliver(report, stop)
+
+        return send_and_deliver
+
+    @contextmanager
+    def closing(self, number: int) -> Iterator[None]:
+        try:
+            yield
+        except BaseException:
+            try:
+                self._send_own(number)
+            except Exception as error:
+                print(f"tuner: the files of trial {number:04d} could not be sent: {error!r}", file=sys.stderr)
+            raise
+        else:
+            self._send_own(number)
+        finally:
+            for path in (trial_dir(self._scratch.path, number), self._scratch.path / RESTORED):
+                shutil.rmtree(path, ignore_errors=True)
+
+    def newest_checkpoint(self, number: int) -> tuple[int, Path] | None:
+        found: tuple[int, Path] | None = self._call("newest_checkpoint", number)
+        return found
+
+    def _fetch(self, checkpoint: Path) -> Path:
+        path, local = self._path(checkpoint), self._scratch.path / RESTORED
+        shutil.rmtree(local, ignore_errors=True)
+        local.mkdir()
+        sizes = self._call("list_files", path)
+        if not sizes:
+            raise FileNotFoundError(f"{checkpoint} is not there any more")
+        self._bring(path, sizes, local)
+        return local
+
+    def _send_own(self, number: int) -> None:
+        local = trial_dir(self._scratch.path, number)
+        changed = {
+            name: size
+            for name, (size, changed_at) in _stamps(local).items()
+            if self._sent.get(name) != (size, changed_at)
+        }
+        total, left_out = 0, []
+        for name in sorted(changed, key=lambda name: changed[name]):
+            total += changed[name]
+            if total > MAX_FILES_BYTES:
+                left_out.append(f"{name} ({changed.pop(name)} bytes)\n")
+        if left_out:
+            text = f"Not brought to the run folder, since a trial's files are more than {MAX_FILES_BYTES} bytes:\n"
+            (local / LEFT_OUT_FILE).write_text(text + "".join(left_out))
+            changed[LEFT_OUT_FILE] = (local / LEFT_OUT_FILE).stat().st_size
+        if changed:
+            self._send(local, changed, self._path(trial_dir(self._folder, number)), is_whole=False)
+
+    def _send(self, local: Path, sizes: dict[str, int], path: str, *, is_whole: bool) -> None:
+        key = secrets.token_hex(4)
+        for message, is_first, is_last in send(local, sizes):
+            self._call("write", path, key, is_whole, message, is_first, is_last)
+
+    def _bring(self, path: str, sizes: dict[str, int], local: Path) -> None:
+        upload = Upload(local, self._scratch.path / "coming", is_whole=False)
+        shutil.rmtree(upload.scratch, ignore_errors=True)
+        messages = plan(sizes, MESSAGE_BYTES)
+        for index, parts in enumerate(messages):
+            message = self._call("read", path, parts)
+            write(upload, message, is_first=index == 0, is_last=index == len(messages) - 1)
+
+    def _path(self, path: Path) -> str:
+        return str(path.relative_to(self._folder))
+
+
+def _is_own(name: str) -> bool:
+    """Whether a file in a trial's folder is one that the trainable has put there."""
+    first = Path(name).parts[0]
+    return first != "checkpoints" and not first.endswith(".tmp") and name not in DRIVERS_FILES
+
+
+def _stamps(folder: Path) -> dict[str, tuple[int, int]]:
+    """Size and time of the last change of a trial's own files."""
+    return {
+        name: (size, (folder / name).stat().st_mtime_ns) for name, size in list_files(folder).items() if _is_own(name)
+    }

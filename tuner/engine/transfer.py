@@ -1,0 +1,107 @@
+"""Files on their way from one machine to another: in messages of bounded size, put in place whole or not at all.
+
+Knows nothing of ray.
+"""
+
+import os
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+# Of one message: a large file on its way fills nobody's memory.
+MESSAGE_BYTES = 32 << 20
+
+
+@dataclass(frozen=True)
+class Part:
+    """A part of a file. `name` is its path within the folder that is sent."""
+
+    name: str
+    offset: int
+    size: int
+
+
+Message = Sequence[tuple[Part, npt.NDArray[np.uint8]]]
+
+
+@dataclass(frozen=True)
+class Upload:
+    """A folder on its way.
+
+    Attributes:
+        target: where its files belong.
+        scratch: where they are put together; on the same file system as the target.
+        is_whole: the target is replaced by it; otherwise its files are put among those that are there.
+    """
+
+    target: Path
+    scratch: Path
+    is_whole: bool
+
+
+def list_files(folder: Path) -> dict[str, int]:
+    """The plain files below a folder, by path within it, with their sizes; empty where there is no folder."""
+    found = sorted(Path(root) / name for root, _, names in os.walk(folder) for name in names)
+    return {str(p.relative_to(folder)): p.stat().st_size for p in found if p.is_file() and not p.is_symlink()}
+
+
+def plan(sizes: Mapping[str, int], limit: int) -> list[list[Part]]:
+    """What goes into each message: files of these sizes, empty ones included, in messages of at most `limit` bytes."""
+    messages: list[list[Part]] = [[]]
+    room = limit
+    for name, size in sizes.items():
+        offset = 0
+        while True:
+            part = Part(name, offset, min(size - offset, room))
+            messages[-1].append(part)
+            offset, room = offset + part.size, room - part.size
+            if not room:
+                messages.append([])
+                room = limit
+            if offset == size:
+                break
+    return messages if messages[-1] or len(messages) == 1 else messages[:-1]
+
+
+def read(folder: Path, parts: Sequence[Part]) -> Message:
+    """Read what belongs into a message."""
+    return [
+        (part, np.fromfile(folder / part.name, dtype=np.uint8, count=part.size, offset=part.offset)) for part in parts
+    ]
+
+
+def write(upload: Upload, message: Message, *, is_first: bool, is_last: bool) -> None:
+    """Write a message; the last one puts the files in their place."""
+    if is_first:
+        upload.scratch.mkdir(parents=True)
+    for part, data in message:
+        path = upload.scratch / part.name
+        if part.offset == 0:
+            path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("r+b" if part.offset else "wb") as file:
+            file.seek(part.offset)
+            data.tofile(file)
+    if is_last:
+        _put_in_place(upload)
+
+
+def send(folder: Path, sizes: Mapping[str, int]) -> Iterator[tuple[Message, bool, bool]]:
+    """The messages that carry files of these sizes, each with whether it is the first and the last."""
+    messages = plan(sizes, MESSAGE_BYTES)
+    for index, parts in enumerate(messages):
+        yield read(folder, parts), index == 0, index == len(messages) - 1
+
+
+def _put_in_place(upload: Upload) -> None:
+    if upload.is_whole:
+        shutil.rmtree(upload.target, ignore_errors=True)
+        upload.scratch.replace(upload.target)
+        return
+    for name in list_files(upload.scratch):
+        (upload.target / name).parent.mkdir(parents=True, exist_ok=True)
+        (upload.scratch / name).replace(upload.target / name)
+    shutil.rmtree(upload.scratch)
