@@ -136,6 +136,7 @@ def data_parallel(trial: Trial) -> None:
     for step in range(state.step + 1 if state else 1, trial.params.get("epochs", 5) + 1):
         if step == 3:
             misbehave(how, trial)
+        time.sleep(trial.params.get("step_s", 0.0))
         order = []
         for batch, wanted in loader:
             optimizer.zero_grad()

@@ -1,5 +1,8 @@
 """Sweeps whose trials have several workers, through the real Ray Train, all on one cluster."""
 
+import signal
+import subprocess
+import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -10,7 +13,8 @@ import ray
 import torch
 
 from tests import loops, ray_loops
-from tests.sweeps import LR, Told, sweep
+from tests.sweeps import LR, Told, check_whole, sweep
+from tuner import Results
 from tuner.context import load_checkpoint
 from tuner.trial import FailureReason, TrialState
 
@@ -31,6 +35,10 @@ def cluster() -> Iterator[None]:
 def _all_is_free_again() -> Iterator[None]:
     """Whatever became of a sweep, what its workers held is free soon after it."""
     yield
+    wait_until_free()
+
+
+def wait_until_free() -> None:
     ended = time.monotonic()
     while ray.available_resources().get("CPU") != 2.0:
         assert time.monotonic() - ended < FREE_WITHIN_S, ray.available_resources()
@@ -155,3 +163,56 @@ def test_a_ray_train_loop_gets_processes_of_its_own_where_it_asks(tmp_path: Path
     )
     pids = [results.curve(number)[-1].metrics["pid"] for number in range(2)]
     assert len(set(pids)) == 2
+
+
+SWEEP = """
+name: killed
+trainable: tests.loops:data_parallel
+metric: {name: loss}
+parameters: {lr: {min: 0.01, max: 0.6}, epochs: 9, step_s: 0.2}
+resources: {workers: 2, cpu: 0.5}
+run_cap: 6
+seed: 1
+"""
+
+
+def test_a_driver_that_is_killed_or_interrupted_leaves_nothing_reserved_and_loses_nothing(tmp_path: Path) -> None:
+    (tmp_path / "killed.yaml").write_text(SWEEP)
+    address = ("--address", ray.get_runtime_context().gcs_address)
+
+    def tuner(*args: str) -> subprocess.Popen[str]:
+        command = [sys.executable, "-c", "from tuner.cli import main; main()", *args, *address]
+        return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+
+    def wait_for_steps(process: subprocess.Popen[str], more: int) -> Path:
+        """Until that many more reports are recorded than there were at first; the run folder."""
+        reports = tmp_path / "runs"
+        before = None
+        while process.poll() is None:
+            count = sum(path.read_bytes().count(b"\n") for path in reports.glob("*/trials/*/metrics.jsonl"))
+            before = count if before is None else before
+            if count >= before + more:
+                break
+            time.sleep(0.05)
+        return next(reports.iterdir())
+
+    process = tuner("run", str(tmp_path / "killed.yaml"), "--output", str(tmp_path / "runs"))
+    folder = wait_for_steps(process, 12)
+    process.kill()
+    process.wait()
+    wait_until_free()
+
+    process = tuner("resume", str(folder))
+    wait_for_steps(process, 12)
+    process.send_signal(signal.SIGINT)
+    output = process.communicate(timeout=60)[0]
+    assert process.returncode == 130, output
+    wait_until_free()
+
+    process = tuner("resume", str(folder))
+    output = process.communicate(timeout=120)[0]
+    assert process.returncode == 0, output
+    results = Results(folder)
+    check_whole(results)
+    assert results.counts() == {"completed": 6}
+    assert all(max(trial.curve) == 9 for trial in results.trials)

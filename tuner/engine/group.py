@@ -7,7 +7,6 @@ of a worker that has died.
 
 import queue
 import secrets
-import tempfile
 import threading
 from multiprocessing.connection import Connection, Listener
 from typing import Any
@@ -91,7 +90,7 @@ class WorkerGroup:
             num_workers=self.size,
             cpus=self._job.cpus,
             gpus=self._job.gpus,
-            storage=tempfile.mkdtemp(prefix="tuner-workers-"),
+            storage=f"{ray._private.worker.global_worker.node.get_session_dir_path()}/artifacts/tuner",
         )
         try:
             trainer.fit()
