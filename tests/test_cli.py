@@ -90,6 +90,12 @@ def test_a_trainable_that_is_not_there_is_refused(spec: Path) -> None:
     assert "descent" in done.stderr
 
 
+def test_a_trainable_that_is_no_name_is_told_once(spec: Path) -> None:
+    spec.write_text(SWEEP.replace("tests.loops:descent", "tests.loops").replace("run_cap: 4", "run_cap: 0"))
+    lines = run("check", str(spec)).stderr.splitlines()
+    assert [line.split()[1] for line in lines] == ["trainable", "run_cap"]
+
+
 def test_a_good_file_is_told(spec: Path) -> None:
     done = run("check", str(spec))
     assert (done.returncode, done.stderr) == (0, "")

@@ -123,6 +123,8 @@ def test_domains_are_checked_when_built(build, sentence):
         ({"min": 1.0, "max": 1e3, "distribution": "int_uniform"}, Int(1, 1000)),
         ({"min": 1, "max": 512, "distribution": "int_log_uniform"}, Int(1, 512, log=True)),
         ({"min": 16, "max": 64, "distribution": "q_uniform", "q": 16}, Int(16, 64, step=16)),
+        ({"min": 1, "max": 5, "distribution": "q_uniform"}, Int(1, 5)),
+        ({"min": 0.5, "max": 5, "distribution": "q_uniform"}, Float(0.5, 5, step=1)),
         ({"min": 0, "max": 1, "distribution": "q_uniform", "q": 0.1}, Float(0, 1, step=0.1)),
         ({"min": 1, "max": 9, "distribution": "q_log_uniform_values", "q": 2}, Int(1, 9, log=True, step=2)),
         ({"min": 0.5, "max": 9, "distribution": "q_log_uniform_values"}, Float(0.5, 9, log=True, step=1)),

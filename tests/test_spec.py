@@ -113,6 +113,8 @@ def test_all_mistakes_are_told_at_once():
         {"budget": {"hour": 2}},
         {"budget": 2},
         {"run_cpa": 3},
+        {"num_samples": 3},
+        {"time_budget_s": 60},
         {"run_cap": "4"},
         {"metric": {"name": "loss", "target": "0.1"}},
         {"metric": {"name": "loss", "traget": 0.1}},
@@ -324,9 +326,7 @@ def test_a_file_that_is_no_text(tmp_path):
 
 
 def test_the_shipped_schema_is_the_one_of_the_tables():
-    assert json.loads(SCHEMA_FILE.read_text()) == json_schema(), (
-        "write it anew: tuner check --schema > tuner/sweep.schema.json"
-    )
+    assert json.loads(SCHEMA_FILE.read_text()) == json_schema(), "write it anew: tuner schema > tuner/sweep.schema.json"
     jsonschema.Draft202012Validator.check_schema(json_schema())
 
 

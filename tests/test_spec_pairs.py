@@ -14,7 +14,8 @@ SECTIONS = ("budget", "resources", "checkpoints", "failures")
 # Mistakes that hang on keys which they do not change themselves, or on all parameters.
 ALL = "all parameters"
 HANGS_ON = {
-    "endless": {"run_cpa", "budget.hour", "budget.hours", "budget.gpu_hours", "method=grid", ALL},
+    "no trainable": {"program"},
+    "endless": {"run_cpa", "num_samples", "budget.hour", "budget.hours", "budget.gpu_hours", "method=grid", ALL},
     "gpu_hours, no gpu": {"budget.hours", "resources.gpu"},
     "grid of a range": {"method=grid", ALL},
     "grid under sampled": {"method=grid"},

@@ -47,11 +47,12 @@ def test_a_trainable_is_imported_from_the_search_path(module, tmp_path, function
         ("{m}:test.<locals>.train", "is inside a function: move it to the top of its module."),
         ("{m}_broken:train", "_broken can't be imported: RuntimeError: no data."),
         ("{m}_absent:train", "_absent can't be imported: ModuleNotFoundError: No module named"),
+        ("{m}_absent.sub:train", "; the working directory, {p}, is searched first."),
     ],
 )
 def test_trainables_that_can_not_be_used(module, tmp_path, given, sentence):
     with pytest.raises(SpecError) as caught:
         import_trainable(given.format(m=module), tmp_path)
     (problem,) = caught.value.problems
-    assert sentence in problem
+    assert sentence.replace("{p}", str(tmp_path)) in problem
     assert "\n" not in problem

@@ -52,7 +52,7 @@ PARAMETER = {
     "min": Field("number", "the lowest value of a range"),
     "max": Field("number", "the highest value of a range"),
     "distribution": Field("string", "how the values of a range are spread", choices=DISTRIBUTIONS),
-    "q": Field("number", "the step of a q_ distribution: min, min + q, min + 2q, ...", above=0),
+    "q": Field("number", "the step of a q_ distribution, 1 if left out: min, min + q, min + 2q, ...", above=0),
     "when": Field("object", "other parameters' values with which this one exists; a value or a list for each"),
 }
 _WHOLE = Field("integer", "a whole number")
@@ -329,9 +329,12 @@ def _build_range(node: Mapping[str, Any]) -> Float | Int:
         found = [bound.problem(key, node[key]) for key in ("min", "max") if key in node]
         raise SpecError(problems + [problem for problem in found if problem])
     step = node.get("q", 1) if shape.quantised else None
+    low, high = node["min"], node["max"]
+    if "q" not in node and step and is_number(low) and is_number(high) and low < high < low + step:
+        raise SpecError([f"q is 1 where it is left out, more than from {_number(low)} to {_number(high)}: give a q."])
     if whole:
-        return Int(node["min"], node["max"], shape.log, 1 if step is None else step)
-    return Float(node["min"], node["max"], shape.log, step)
+        return Int(low, high, shape.log, 1 if step is None else step)
+    return Float(low, high, shape.log, step)
 
 
 def _check_range(bound: Field, low: Any, high: Any, log: bool, step: Any) -> None:
@@ -340,7 +343,8 @@ def _check_range(bound: Field, low: Any, high: Any, log: bool, step: Any) -> Non
         found.append(PARAMETER["q"].problem("q", step) or bound.problem("q", step))
     problems = [problem for problem in found if problem]
     if is_number(low) and is_number(high):
-        problems += _order_problems(low, high, step)
+        # A step is compared with bounds that are right: it may be one that nobody gave.
+        problems += _order_problems(low, high, None if problems else step)
     if log and is_number(low) and low <= 0:
         problems.append(f"min must be above 0 for a logarithmic range; got {_number(low)}: raise it, such as 1e-6.")
     if problems:

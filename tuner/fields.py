@@ -11,6 +11,8 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from tuner.aliases import ours
+
 _KINDS = {
     "string": "a text",
     "integer": "a whole number",
@@ -103,7 +105,7 @@ class Field:
         if isinstance(value, str) and self.kind in ("number", "integer") and _reads_as_number(value):
             return ": write the number without quotes"
         if isinstance(value, str) and self.choices:
-            return did_you_mean(value, self.choices)
+            return _advice_on_choice(value, self.choices)
         too_low = self.minimum is not None and is_number(value) and value < self.minimum
         return f": {self.hint}" if self.hint and (self.kind == "string" or too_low) else ""
 
@@ -137,7 +139,11 @@ def read(where: str, node: Any, table: Mapping[str, Field]) -> tuple[dict[str, A
 
 
 def unknown_keys(where: str, node: Mapping[Any, Any], known: Collection[str]) -> list[str]:
-    return [unknown(joined(where, key), key, known, "key") for key in node if key not in known]
+    return [
+        f"{joined(where, key)} is not a known key{_advice_on_key(key, known)}; known here: {listed(known)}."
+        for key in node
+        if key not in known
+    ]
 
 
 def unknown(path: str, name: Any, known: Collection[Any], noun: str) -> str:
@@ -150,8 +156,8 @@ def present(values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def meant(node: Mapping[Any, Any], known: Collection[str]) -> set[str]:
-    """The known keys that the unknown ones of a mapping are likely to stand for."""
-    return {nearest(key, known) for key in node if key not in known} - {""}
+    """The keys that the unknown ones of a mapping are likely to stand for; a path where one belongs elsewhere."""
+    return {_meant_key(key, known) for key in node if key not in known} - {""}
 
 
 def did_you_mean(name: Any, known: Collection[Any]) -> str:
@@ -162,8 +168,36 @@ def did_you_mean(name: Any, known: Collection[Any]) -> str:
 
 def nearest(name: Any, known: Collection[Any]) -> str:
     """The known name that is nearest to an unknown one; empty where none is near."""
-    near = difflib.get_close_matches(str(name), [str(one) for one in known], n=1)
+    near = difflib.get_close_matches(str(name).lower(), [str(one) for one in known], n=1)
     return near[0] if near else ""
+
+
+def nearest_choice(name: Any, known: Collection[str]) -> str:
+    """The same for values of the file, of which some have other names elsewhere."""
+    own = ours(str(name))
+    return own if own is not None and own in ("", *known) else nearest(name, known)
+
+
+def _meant_key(key: Any, known: Collection[str]) -> str:
+    own = ours(str(key))
+    if own is None:
+        return nearest(key, known)
+    last = own.rpartition(".")[2]
+    return last if last in known else own if "." in own or not own else nearest(key, known)
+
+
+def _advice_on_key(key: Any, known: Collection[str]) -> str:
+    near = _meant_key(key, known)
+    if near:
+        return f", did you mean {near}"
+    return ", and there is no such thing here" if ours(str(key)) == "" else ""
+
+
+def _advice_on_choice(value: str, choices: Collection[str]) -> str:
+    near = nearest_choice(value, choices)
+    if near:
+        return f", did you mean {near}"
+    return ", and there is no such thing here" if ours(value) == "" else ""
 
 
 def is_number(value: Any) -> bool:

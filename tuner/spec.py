@@ -14,7 +14,7 @@ from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
 from tuner.context import Metric, Patience
 from tuner.errors import SpecError
-from tuner.fields import Field, meant, nearest, present, read, shown
+from tuner.fields import Field, meant, nearest_choice, present, read, shown
 from tuner.keys import (
     BUDGET,
     CHECKPOINTS,
@@ -98,7 +98,8 @@ class SweepSpec:
         if not isinstance(data, Mapping):
             raise SpecError(problems)
         leaves = _leaves_of_scalars(values, data)
-        if "metric" not in {*data, *meant(data, SWEEP)}:
+        misplaced = meant(data, SWEEP)
+        if "metric" not in {*data, *misplaced}:
             leaves["metric_target"] = []
         for key, reader in _READERS.items():
             if key in values:
@@ -106,6 +107,8 @@ class SweepSpec:
                 problems += found.problems
                 leaves |= found.leaves
                 values[_ATTRIBUTES.get(key, key)] = found.value
+        for path in misplaced:
+            leaves.pop(path.replace(".", "_"), None)
         if values.get("name", "") is None:
             values["name"] = re.sub(r"[^A-Za-z0-9._-]+", "-", name_default) or "sweep"
         problems += cross_problems(leaves)
@@ -145,7 +148,7 @@ def _leaves_of_scalars(values: Mapping[str, Any], given: Mapping[str, Any]) -> d
     if "method" in values:
         return {**leaves, "is_grid": values["method"] == "grid"}
     # Of a misspelt method at least this may be told.
-    is_other = nearest(given.get("method", ""), METHODS) not in ("", "grid")
+    is_other = nearest_choice(given.get("method", ""), METHODS) not in ("", "grid")
     return {**leaves, "is_grid": False} if is_other else leaves
 
 

@@ -253,7 +253,8 @@ def load_and_import(path: Path) -> tuple[SweepSpec, Trainable]:
     try:
         spec = load_file(path)
     except SpecError as error:
-        raise SpecError([*error.problems, *_trainable_problems(path)]) from None
+        is_told = any(problem.startswith("trainable ") for problem in error.problems)
+        raise SpecError([*error.problems, *(() if is_told else _trainable_problems(path))]) from None
     return spec, import_trainable(spec.trainable, Path.cwd())
 
 

@@ -31,20 +31,22 @@ def import_trainable(spec_string: str, search_path: Path) -> Callable[..., Any]:
         )
     if str(search_path) not in sys.path:
         sys.path.insert(0, str(search_path))
-    function = _attribute(_module(module_name), path, spec_string)
+    function = _attribute(_module(module_name, search_path), path, spec_string)
     if not callable(function):
         raise SpecError([f"trainable {spec_string} must be a function; it is a {type(function).__name__}."])
     _check_signature(function, spec_string)
     return function
 
 
-def _module(name: str) -> ModuleType:
+def _module(name: str, search_path: Path) -> ModuleType:
     try:
         return importlib.import_module(name)
     except (Exception, SystemExit) as error:
         message = " ".join(str(error).split())
+        is_absent = isinstance(error, ModuleNotFoundError) and f"{name}.".startswith(f"{error.name}.")
+        where = f"; the working directory, {search_path}, is searched first" if is_absent else ""
         raise SpecError(
-            [f"trainable: the module {name} can't be imported: {type(error).__name__}: {message}."]
+            [f"trainable: the module {name} can't be imported: {type(error).__name__}: {message}{where}."]
         ) from error
 
 
