@@ -198,6 +198,10 @@ BAD = [
     ("empty values", param({"values": []}), "parameters.lr.values is empty: give at least one value.", True),
     ("empty grid", param({"grid": []}), "parameters.lr.grid is empty: give at least one value.", True),
     ("duplicate", param({"values": [1, 2, 1]}), "parameters.lr.values holds 1 more than once", True),
+    ("1 and true", param({"values": [2, 1, True]}), "values holds 1 and true, which a study can't tell apart:", False),
+    ("false and 0.0", param({"grid": [False, 0.0]}), "grid holds false and 0.0, which a study can't tell", False),
+    ("a list and its text", param({"values": [[1], "[1]"]}), "holds [1] and the text '[1]', which a study", False),
+    ("1 and 1.0", param({"values": [1, 1.0]}), "values holds 1.0 more than once: remove the duplicate.", True),
     (
         "number in quotes",
         param({"min": "1e-4", "max": 1.0}),

@@ -21,7 +21,7 @@ DOMAINS = [
     Int(16, 250, log=True, step=16),
     Int(0, 10**30),
     Choice(("sgd", "adam")),
-    Choice((1, 2.5, True, None, "x", [64, 64], {"a": 1})),
+    Choice((1, 2.5, False, None, "x", [64, 64], {"a": 1})),
     Choice((16, 32), grid=True),
     Constant(128),
     Constant([1, {"a": None}]),

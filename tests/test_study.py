@@ -145,6 +145,17 @@ def test_a_grid_is_asked_whole_and_once(tmp_path: Path) -> None:
     assert sorted(asked) == [(a, b) for a in (1, 2, 3) for b in ("x", "y")]
 
 
+@pytest.mark.parametrize("values", [[True, False, "true", None, "null"], [0, 1, "1", 2.5], [[1], "1", {"a": True}]])
+def test_values_are_of_their_own_type_when_they_come_back(tmp_path: Path, url: str | None, values: list[Any]) -> None:
+    space = SearchSpace.from_dict({"a": {"grid": values}})
+    study = open_study(tmp_path, url=url, space=space)
+    asked = [study.ask("random", seed=0) for _ in values]
+    assert [repr(a.params["a"]) for a in asked if a] == [repr(value) for value in values]
+    study.close()
+    records = open_study(tmp_path, url=url, space=space).records()
+    assert [repr(record.params["a"]) for record in records] == [repr(value) for value in values]
+
+
 def test_a_grid_is_crossed_with_the_sampled_rest(tmp_path: Path) -> None:
     space = SearchSpace.from_dict({"a": {"grid": [1, 2]}, "x": {"min": 0.0, "max": 1.0}})
     study = open_study(tmp_path, space=space)

@@ -4,15 +4,16 @@ Each is checked when built and raises `SpecError`, whose sentences start with th
 reader of a file only puts the parameter's path before them. Knows nothing of other parameters.
 """
 
+import json
 import math
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any, NamedTuple
 
 from tuner.errors import SpecError
-from tuner.fields import Field, is_number, listed, shown, unknown_keys
+from tuner.fields import Field, is_number, listed, shown
 
 # A range with more values is not enumerated for a grid.
 MAX_GRID_VALUES = 10_000
@@ -55,7 +56,7 @@ PARAMETER = {
     "q": Field("number", "the step of a q_ distribution, 1 if left out: min, min + q, min + 2q, ...", above=0),
     "when": Field("object", "other parameters' values with which this one exists; a value or a list for each"),
 }
-_WHOLE = Field("integer", "a whole number")
+WHOLE = Field("integer", "a whole number")
 
 
 @dataclass(frozen=True)
@@ -98,7 +99,7 @@ class Float:
         return [self._at(index) for index in range(self._count())]
 
     def describe(self) -> str:
-        return f"a number from {_number(self.low)} to {_number(self.high)}{_in_steps(self.step)}"
+        return f"a number from {number(self.low)} to {number(self.high)}{_in_steps(self.step)}"
 
     def to_dict(self) -> dict[str, Any]:
         return _range_to_dict(self.low, self.high, Shape(self.log, quantised=self.step is not None), self.step)
@@ -125,7 +126,7 @@ class Int:
     step: int = 1
 
     def __post_init__(self) -> None:
-        _check_range(_WHOLE, self.low, self.high, self.log, self.step)
+        _check_range(WHOLE, self.low, self.high, self.log, self.step)
         for key in ("low", "high", "step"):
             object.__setattr__(self, key, int(getattr(self, key)))
 
@@ -179,8 +180,7 @@ class Choice:
         if not self.values:
             raise SpecError([f"{key} is empty: give at least one value."])
         problems = [_not_plain(key, value) for value in self.values if not is_plain(value)]
-        twice = _twice([value for value in self.values if is_plain(value)])
-        problems += [f"{key} holds {shown(value)} more than once: remove the duplicate." for value in twice]
+        problems += _twice(key, [value for value in self.values if is_plain(value)])
         if problems:
             raise SpecError(problems)
 
@@ -232,6 +232,13 @@ def same(a: Any, b: Any) -> bool:
     return bool(a == b) and isinstance(a, bool) == isinstance(b, bool)
 
 
+def as_primitive(value: Any) -> str | int | float | bool | None:
+    """A plain value as a study stores it, which knows neither lists nor mappings and takes true for 1."""
+    if isinstance(value, str | int | float | bool | None):
+        return value
+    return json.dumps(value, sort_keys=True)
+
+
 def is_plain(value: Any) -> bool:
     """Whether a file gives it back as it is: null, true, text, finite numbers, lists and mappings of them."""
     if type(value) is list:
@@ -239,102 +246,6 @@ def is_plain(value: Any) -> bool:
     if type(value) is dict:
         return all(type(key) is str and is_plain(item) for key, item in value.items())
     return value is None or type(value) in (bool, str) or (type(value) in (int, float) and is_number(value))
-
-
-def parse_domain(where: str, node: Any) -> tuple[Domain | None, list[str]]:
-    """A parameter of the file (its `when` aside), None with problems; `where` is its path in the file."""
-    if not isinstance(node, Mapping):
-        return _parse_bare(where, node)
-    problems = unknown_keys(where, node, PARAMETER)
-    forms = _forms(node)
-    if len(forms) != 1:
-        problems.append(_form_problem(where, forms))
-        return None, problems
-    problems += _distribution_problems(where, node, forms[0])
-    try:
-        domain = _build(node, forms[0])
-    except SpecError as error:
-        return None, problems + [f"{where}.{problem}" for problem in error.problems]
-    return (None if problems else domain), problems
-
-
-def looks_sampled(node: Any) -> bool | None:
-    """Whether a parameter of the file, which may be wrong, is one that is sampled; None where that can't be told."""
-    forms = set(_forms(node)) if isinstance(node, Mapping) else set()
-    if forms == {"min"} and node.get("min") == node.get("max"):
-        return None  # it may be meant as a constant
-    if forms and forms <= {"min", "values"}:
-        return True
-    return False if forms and forms <= {"value", "grid"} else None
-
-
-def _parse_bare(where: str, value: Any) -> tuple[Domain | None, list[str]]:
-    if value is None or not is_plain(value) or isinstance(value, list):
-        advice = "write {values: [...]} to choose among several"
-        return None, [f"{where} must be a mapping or one value; got {shown(value)}: {advice}."]
-    return Constant(value), []
-
-
-def _forms(node: Mapping[str, Any]) -> list[str]:
-    forms = [form for form in ("value", "values", "grid") if form in node]
-    return forms + ["min"] * any(key in node for key in ("min", "max", "q"))
-
-
-def _form_problem(where: str, forms: list[str]) -> str:
-    wanted = "value, values, grid, or min with max"
-    if not forms:
-        return f"{where} gives no values: give one of {wanted}."
-    return f"{where} gives {' and '.join(forms)} at once: give only one of {wanted}."
-
-
-def _distribution_problems(where: str, node: Mapping[str, Any], form: str) -> list[str]:
-    given = node.get("distribution")
-    if "distribution" not in node or given in FORMS[form]:
-        return []
-    path = f"{where}.distribution"
-    if given in ("log_uniform", "q_log_uniform"):
-        return [
-            f"{path} is {given}, whose min and max are exponents in W&B: "
-            f"write {given}_values, with the values themselves as min and max."
-        ]
-    if given in DISTRIBUTIONS:
-        form = "min and max" if form == "min" else form
-        return [f"{path} {given} does not go with {form}: remove the distribution, or change the values."]
-    problem = PARAMETER["distribution"].problem(path, given)
-    return [problem] if problem else []
-
-
-def _build(node: Mapping[str, Any], form: str) -> Domain:
-    if form == "value":
-        return Constant(node["value"])
-    if form == "min":
-        return _build_range(node)
-    if problem := PARAMETER[form].problem(form, node[form]):
-        raise SpecError([problem])
-    return Choice(tuple(node[form]), grid=form == "grid")
-
-
-def _build_range(node: Mapping[str, Any]) -> Float | Int:
-    bounds = [node[key] for key in ("min", "max", "q") if key in node]
-    all_whole = all(type(bound) is int for bound in bounds)
-    given = node.get("distribution")
-    inferred = RANGES["int_uniform" if all_whole else "uniform"]
-    shape = RANGES.get(given, inferred) if isinstance(given, str) else inferred
-    whole = shape.whole or (shape.quantised and all_whole)
-    problems = [f"{key} is missing: a range needs both min and max." for key in ("min", "max") if key not in node]
-    if "q" in node and not shape.quantised:
-        problems.append("q needs `distribution: q_uniform` or `q_log_uniform_values`: add it, or remove q.")
-    if problems:
-        bound = _WHOLE if whole else PARAMETER["min"]
-        found = [bound.problem(key, node[key]) for key in ("min", "max") if key in node]
-        raise SpecError(problems + [problem for problem in found if problem])
-    step = node.get("q", 1) if shape.quantised else None
-    low, high = node["min"], node["max"]
-    if "q" not in node and step and is_number(low) and is_number(high) and low < high < low + step:
-        raise SpecError([f"q is 1 where it is left out, more than from {_number(low)} to {_number(high)}: give a q."])
-    if whole:
-        return Int(low, high, shape.log, 1 if step is None else step)
-    return Float(low, high, shape.log, step)
 
 
 def _check_range(bound: Field, low: Any, high: Any, log: bool, step: Any) -> None:
@@ -346,18 +257,18 @@ def _check_range(bound: Field, low: Any, high: Any, log: bool, step: Any) -> Non
         # A step is compared with bounds that are right: it may be one that nobody gave.
         problems += _order_problems(low, high, None if problems else step)
     if log and is_number(low) and low <= 0:
-        problems.append(f"min must be above 0 for a logarithmic range; got {_number(low)}: raise it, such as 1e-6.")
+        problems.append(f"min must be above 0 for a logarithmic range; got {number(low)}: raise it, such as 1e-6.")
     if problems:
         raise SpecError(problems)
 
 
 def _order_problems(low: float, high: float, step: Any) -> list[str]:
     if low > high:
-        return [f"min {_number(low)} is above max {_number(high)}: swap them."]
+        return [f"min {number(low)} is above max {number(high)}: swap them."]
     if low == high:
-        return [f"min and max are both {_number(low)}: write {{value: {_number(low)}}}, or widen the range."]
+        return [f"min and max are both {number(low)}: write {{value: {number(low)}}}, or widen the range."]
     if is_number(step) and step > high - low:
-        return [f"q {_number(step)} is larger than the range {_number(low)} to {_number(high)}: give a smaller q."]
+        return [f"q {number(step)} is larger than the range {number(low)} to {number(high)}: give a smaller q."]
     return []
 
 
@@ -371,21 +282,27 @@ def _not_plain(key: str, value: Any) -> str:
     return f"{key} must be text, finite numbers, true, null, or lists and mappings of them; got {shown(value)}."
 
 
-def _twice(values: Sequence[Any]) -> list[Any]:
-    """The values that are the `same` as one before them; linear, since a grid may hold thousands."""
-    seen: set[Any] = set()
-    found: list[Any] = []
+def _twice(key: str, values: Sequence[Any]) -> list[str]:
+    """The problems of values that a study can't tell from one before them; linear, since a grid may hold thousands."""
+    seen: dict[Any, Any] = {}
+    problems: list[str] = []
     for value in values:
-        key = (isinstance(value, bool), repr(value) if isinstance(value, list | dict) else value)
-        if key in seen:
-            found.append(value)
-        seen.add(key)
-    return found
+        stored = as_primitive(value)
+        if stored not in seen:
+            seen[stored] = value
+        elif same(value, other := seen[stored]):
+            problems.append(f"{key} holds {shown(value)} more than once: remove the duplicate.")
+        else:
+            problems.append(
+                f"{key} holds {shown(other)} and {shown(value)}, which a study can't tell apart: "
+                "remove one, or write another text for it."
+            )
+    return problems
 
 
-def _number(value: float) -> str:
+def number(value: float) -> str:
     return f"{value:.12g}"
 
 
 def _in_steps(step: float | None) -> str:
-    return "" if step is None else f" in steps of {_number(step)}"
+    return "" if step is None else f" in steps of {number(step)}"

@@ -18,9 +18,10 @@ from tuner.conditions import (
     sound_conditions,
     told,
 )
-from tuner.domains import MAX_GRID_VALUES, Choice, Constant, Domain, Float, Int, looks_sampled, parse_domain, same
+from tuner.domains import MAX_GRID_VALUES, Choice, Constant, Domain, Float, Int, same
 from tuner.errors import SpecError
 from tuner.fields import listed, shown, unknown
+from tuner.syntax import looks_sampled, parse_domain
 
 __all__ = ["Choice", "Constant", "Domain", "Float", "Int", "Parameter", "SearchSpace", "SpaceDraft"]
 

@@ -1,6 +1,5 @@
 """A search space asked from Optuna, define-by-run: a parameter is asked once those it depends on are known."""
 
-import json
 import warnings
 from typing import Any
 
@@ -13,6 +12,7 @@ from optuna.distributions import (
     IntDistribution,
 )
 
+from tuner.domains import as_primitive
 from tuner.parameters import Choice, Constant, Float, Int, SearchSpace
 
 
@@ -46,11 +46,7 @@ def distribution(domain: Float | Int | Choice) -> BaseDistribution:
 
 def to_optuna(domain: Float | Int | Choice, value: Any) -> CategoricalChoiceType:
     """A value as Optuna stores it: lists and mappings as their JSON."""
-    if isinstance(domain, Choice) and not isinstance(value, str | int | float | bool | None):
-        return json.dumps(value, sort_keys=True)
-    if isinstance(domain, Float):
-        return float(value)
-    return value  # type: ignore[no-any-return]  # a primitive, by the test above
+    return float(value) if isinstance(domain, Float) else as_primitive(value)
 
 
 def from_optuna(domain: Float | Int | Choice, value: Any) -> Any:
