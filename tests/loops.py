@@ -99,7 +99,8 @@ def dirty(trial: Trial) -> None:
 
 
 def wrong_metric(trial: Trial) -> None:
-    trial.report(1, {"accuracy": 1.0})
+    """Reports the metric that its parameter `name` names."""
+    trial.report(1, {trial.params.get("name", "lost"): 1.0, "size": 2})
 
 
 def two_metrics(trial: Trial) -> None:

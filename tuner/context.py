@@ -20,6 +20,7 @@ from torch.utils.data import DataLoader
 from torch.utils.data.distributed import DistributedSampler
 
 from tuner.errors import CheckpointError, MetricError, MissingMetricError, StepError, StopTrial
+from tuner.fields import did_you_mean
 from tuner.trial import Goal, Report
 
 T = TypeVar("T")
@@ -342,9 +343,11 @@ def _as_floats(metrics: Mapping[str, Any], wanted: tuple[Metric, ...]) -> dict[s
             ) from None
     missing = [metric.name for metric in wanted if metric.name not in values]
     if missing:
+        near = did_you_mean(missing[0], values)
+        told = ", ".join(map(repr, values)) or "nothing"
         raise MissingMetricError(
-            f"trial.report: the sweep's metric {', '.join(map(repr, missing))} is not among the reported ones "
-            f"({', '.join(map(repr, values)) or 'none'}). Report it at each step, or change `metric` in the sweep file."
+            f"trial.report: the sweep's metric {', '.join(map(repr, missing))} is not among the reported ones{near}. "
+            f"Report it at each step, or change `metric` in the sweep file. What was reported: {told}."
         )
     return values
 

@@ -46,6 +46,7 @@ class Recorder:
     Attributes:
         running: trials that were asked for and have not ended, by number.
         counts: of the finished trials, by state.
+        has_reports: whether any trial of the sweep has ever reported its metric.
         on_end: called with the record of each trial that ends.
     """
 
@@ -56,6 +57,7 @@ class Recorder:
         self.running: dict[int, Running] = {}
         self.counts: Counter[TrialState] = Counter()
         self.best: Best | None = None
+        self.has_reports = False
         self.on_end: Callable[[TrialRecord], None] = lambda record: None
         self._method, self._seed = method, seed
         self._goal = spec.metrics[0].goal
@@ -136,6 +138,7 @@ class Recorder:
             # It took over another trial's state and goes on from there: its own later steps are undone.
             self._cut(running, reports[0].step - 1)
         self.study.report(number, reports)
+        self.has_reports = True
         running.files.append(reports)
         running.log.add(reports)
         now = time.monotonic()
@@ -354,6 +357,7 @@ class Recorder:
 
     def _remember(self, record: TrialRecord) -> None:
         """Take up what an earlier run of this sweep recorded."""
+        self.has_reports = self.has_reports or bool(record.curve)
         for step, value in record.curve.items():
             self._offer(record.number, step, value)
         if not record.state.is_final:

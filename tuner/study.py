@@ -249,6 +249,14 @@ class Study:
             self._journal.sync()
 
 
+def delete_study(url: str, name: str) -> None:
+    """Remove a study from a database, if it is there."""
+    with contextlib.suppress(KeyError, SpecError):
+        storage = _database(url)
+        optuna.delete_study(study_name=name, storage=storage)
+        storage.remove_session()
+
+
 def _database(url: str) -> RDBStorage:
     try:
         return RDBStorage(url)

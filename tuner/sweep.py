@@ -3,6 +3,7 @@
 Brings the study, the recorder and the engine together; the engine, and with it ray, is imported when it is run.
 """
 
+import contextlib
 import inspect
 import json
 import platform
@@ -29,12 +30,12 @@ from tuner.budget import Verdict
 from tuner.console import Console, make_console
 from tuner.context import Trial, load_checkpoint
 from tuner.errors import ResourceError, SpecError, StudyNotFoundError
-from tuner.files import finite, read_json, write_atomic
+from tuner.files import METRICS_FILE, finite, read_json, write_atomic
 from tuner.lock import RunLock
 from tuner.recorder import Recorder
 from tuner.results import PROVENANCE, SPEC_FILE, Results, read_spec
 from tuner.spec import SweepSpec, import_trainable
-from tuner.study import Study
+from tuner.study import Study, delete_study
 from tuner.tensorboard import write_experiment
 
 if TYPE_CHECKING:
@@ -93,19 +94,24 @@ class Sweep:
         return sweep
 
     def run(self, *, address: str | None = None, console: Console | None = None, verbose: bool = False) -> Results:
-        """Run it to its end and give its results; blocks. Raises `ResourceError` where the cluster can't hold a trial.
+        """Run it to its end and give its results; blocks.
+
+        Raises `ResourceError` where the cluster can't hold a trial, `SpecError` where the first report of all lacks the
+        metric; nothing is left of the sweep then.
 
         Args:
             address: of a Ray cluster; without one a cluster is started on this machine.
             console: where progress is told; the terminal if left out.
             verbose: show Ray's own messages as well.
         """
+        is_new_output = not self.output.exists()
         folder, seed = self._create()
         try:
             return self._continue(folder, seed, address, console, verbose)
         except (ResourceError, SpecError):
-            # Refused before the first trial: as if it had not been asked for.
-            shutil.rmtree(folder)
+            # Refused before the first report: as if it had not been asked for.
+            if not any(folder.glob(f"trials/*/{METRICS_FILE}")):
+                self._remove(folder, is_new_output)
             raise
 
     def resume(
@@ -128,6 +134,14 @@ class Sweep:
         if run_cap is not None:
             self.spec = replace(self.spec, run_cap=_new_run_cap(folder, run_cap))
         return self._continue(folder, provenance["seed"], address, console, verbose)
+
+    def _remove(self, folder: Path, is_new_output: bool) -> None:
+        shutil.rmtree(folder)
+        if self.storage is not None:
+            delete_study(self.storage, folder.name)
+        if is_new_output:
+            with contextlib.suppress(OSError):
+                self.output.rmdir()
 
     def _evaluate(self, folder: Path, console: Console) -> None:
         """A mistake in the user's evaluation must not hide what a whole sweep has found."""

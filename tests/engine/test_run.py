@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import optuna
 import pytest
 import ray
 import torch
@@ -167,7 +168,6 @@ def test_budgets_end_the_sweep_and_stop_what_runs(
     ("train", "keys", "ended_by", "trials"),
     [
         (loops.always_fails, {}, "alike", 4),
-        (loops.wrong_metric, {}, "metric", 2),
         (loops.always_fails, {"budget": {"failed": 2}}, "failed", 3),
     ],
 )
@@ -285,6 +285,41 @@ def test_what_the_cluster_cannot_hold_is_refused(tmp_path: Path, keys: dict[str,
     with pytest.raises(ResourceError, match=sentence):
         sweep(loops.descent, tmp_path, parameters={"lr": LR}, run_cap=1, **keys)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_metric_that_no_trial_reports_is_refused_and_nothing_is_left(tmp_path: Path) -> None:
+    database = tmp_path / "study.db"
+    for storage in (None, f"sqlite:///{database}"):
+        keys: dict[str, Any] = {"parameters": {"lr": LR}, "metric": LOSS, "output": tmp_path / "runs", "run_cap": 64}
+        with pytest.raises(SpecError) as caught:
+            Sweep(loops.wrong_metric, **keys, storage=storage).run(console=Told())
+        assert caught.value.problems == (
+            "trial.report: the sweep's metric 'loss' is not among the reported ones, did you mean lost. Report it at "
+            "each step, or change `metric` in the sweep file. What was reported: 'lost', 'size'.",
+        )
+        assert not (tmp_path / "runs").exists()
+    assert optuna.get_all_study_names(f"sqlite:///{database}") == []
+    with pytest.raises(ResourceError):
+        Sweep(loops.descent, **keys, resources={"gpu": 1}, storage=f"sqlite:///{database}").run(console=Told())
+    assert optuna.get_all_study_names(f"sqlite:///{database}") == []
+
+
+def test_a_trial_without_the_metric_is_an_ordinary_failure_once_another_had_it(tmp_path: Path) -> None:
+    parameters = {"name": {"grid": ["loss", "lost"]}, "x": LR}
+    results = sweep(loops.wrong_metric, tmp_path, parameters=parameters, run_cap=6, parallel=1)
+    assert results.counts() == {"completed": 3, "failed": 3}
+    assert all("did you mean lost" in trial.message for trial in results.trials if trial.reason)
+
+
+def test_a_resumed_sweep_that_is_refused_loses_nothing(tmp_path: Path) -> None:
+    keys: dict[str, Any] = {"parameters": {"lr": LR}, "metric": LOSS, "output": tmp_path, "run_cap": 4}
+    made = Sweep(loops.wrong_metric, **keys)
+    folder, _ = made._create()
+    with pytest.raises(SpecError, match="What was reported"):
+        made.resume(folder, console=Told())
+    assert (folder / "sweep.yaml").exists()
+    results = Sweep(loops.descent, **keys).resume(folder, console=Told())
+    assert results.counts() == {"completed": 4}
 
 
 @pytest.mark.parametrize("keep", ["last", "all", 2])

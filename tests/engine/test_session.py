@@ -155,7 +155,7 @@ def test_nan_does_not_wait_for_an_answer(tmp_path: Path) -> None:
 def test_a_metric_that_is_never_reported_ends_the_sweep(tmp_path: Path) -> None:
     _, batches = drain(start(lambda trial: trial.report(1, {"acc": 1.0}), tmp_path))
     assert batches[-1].ending is not None
-    assert batches[-1].ending.is_fatal
+    assert batches[-1].ending.lacks_metric
 
 
 def test_an_ending_counts_even_if_the_loop_swallows_it(tmp_path: Path) -> None:

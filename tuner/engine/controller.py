@@ -13,6 +13,7 @@ from ray.tune.result import DONE
 from tuner.engine.ray_trial import RayTrial
 from tuner.engine.reports import Batch, Ending, failure
 from tuner.engine.search import StudySearch
+from tuner.errors import SpecError
 from tuner.recorder import Recorder
 from tuner.running import Running
 from tuner.stopping.table import STEP, TIME, Stopping
@@ -184,6 +185,11 @@ class Controller(TuneController):  # type: ignore[misc]  # Ray's classes are unt
     def _fail(self, trial: RayTrial, ending: Ending) -> None:
         trial.ending = ending
         running = self._recorder.running[trial.number]
+        if ending.lacks_metric and not self._recorder.has_reports:
+            # No trial ever had the sweep's metric: the sweep is refused, and this trial stays to be gone on with.
+            self._search.error = SpecError([ending.message.partition(": ")[2]])
+            self._has_cut_short = True
+            return
         if self._may_retry(running, ending):
             self._retry(trial, ending)
             return
@@ -193,13 +199,10 @@ class Controller(TuneController):  # type: ignore[misc]  # Ray's classes are unt
         self._search.on_trial_complete(trial.trial_id, error=True)
         self._schedule_trial_stop(trial, exception=RuntimeError(ending.message))
         self._forget(trial)
-        if ending.is_fatal:
-            self._search.ended_by = "metric"
-            self._search.set_finished()
 
     def _may_retry(self, running: Running, ending: Ending) -> bool:
         """Whether a failed trial is tried again; counts it."""
-        if self._is_winding_down or ending.is_fatal or ending.reason is FailureReason.NAN:
+        if self._is_winding_down or ending.reason is FailureReason.NAN:
             return False
         has_begun = running.last_step > running.restore_step
         if ending.reason is FailureReason.LOST and not has_begun and running.losses < MAX_LOSSES:

@@ -25,13 +25,16 @@ MAX_QUEUED = 10_000
 
 @dataclass(frozen=True)
 class Ending:
-    """How a training loop ended by itself: in a final state, with the traceback of an exception."""
+    """How a training loop ended by itself: in a final state, with the traceback of an exception.
+
+    `lacks_metric` tells that it reported something else than the sweep's metric.
+    """
 
     state: TrialState
     reason: FailureReason | None = None
     message: str = ""
     error: str = ""
-    is_fatal: bool = False
+    lacks_metric: bool = False
 
 
 @dataclass(frozen=True)
@@ -138,5 +141,5 @@ def failure(error: BaseException) -> Ending:
         # File names that are no text come as lone surrogates, which nothing can print or store.
         lines[0][:300].encode("utf-8", "backslashreplace").decode(),
         "".join(traceback.format_exception(error)),
-        is_fatal=isinstance(error, MissingMetricError),
+        lacks_metric=isinstance(error, MissingMetricError),
     )

@@ -61,8 +61,9 @@ def run(
 ) -> Ended:
     """Run the sweep's trials; blocks until it is over.
 
-    Raises `ResourceError` before the first trial where the cluster can't hold one, KeyboardInterrupt at the second
-    Ctrl-C. What was recorded stays recorded in either case.
+    Raises `ResourceError` before the first trial where the cluster can't hold one, `SpecError` where the first report
+    of all lacks the sweep's metric, KeyboardInterrupt at the second Ctrl-C. What was recorded stays recorded in each
+    case.
     """
     spec = recorder.spec
     console.event(f"connecting to {address}" if address else "starting a cluster on this machine")
@@ -168,9 +169,6 @@ class _Loop:
             return
         spec = self._recorder.spec
         self._verdict = judge(self._recorder.progress(), spec.budget, spec.metrics[0])
-        if self._verdict is None and self._search.ended_by == "metric":
-            message = "the trainable does not report the sweep's metric"
-            self._verdict = Verdict("metric", message, is_failure=True)
         if self._verdict is not None:
             self._console.event(f"the sweep ends: {self._verdict.message}")
             self._controller.end_all(self._verdict.ended_by)
