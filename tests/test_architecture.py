@@ -15,7 +15,7 @@ MAX_LINES = 400
 # From low to high: an import points strictly downward. `tuner` is the package's own front, for its users alone.
 LAYERS = (
     *("errors", "aliases", "fields", "trial", "domains", "syntax", "conditions"),
-    *("parameters", "keys", "context", "sections", "rules", "schema"),
+    *("parameters", "keys", "checkpoint", "context", "sections", "rules", "schema"),
     *("trainable", "spec", "journal", "lock", "methods", "study", "files", "retention", "budget", "tensorboard"),
     *("console", "stopping", "running", "recorder", "results", "engine", "tryout", "sweep", "cli", "tuner"),
 )

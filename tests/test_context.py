@@ -8,16 +8,8 @@ import pytest
 import torch
 
 from tests.conftest import ACCURACY, LOSS, folder_of
-from tuner.context import (
-    Metric,
-    NotFinite,
-    Patience,
-    Plateau,
-    Trial,
-    checkpoint_path,
-    checkpoint_steps,
-    load_checkpoint,
-)
+from tuner.checkpoint import checkpoint_path, checkpoint_steps, load_checkpoint
+from tuner.context import Metric, NotFinite, Patience, Plateau, Trial
 from tuner.errors import CheckpointError, MetricError, StepError
 from tuner.trial import Goal, Report
 

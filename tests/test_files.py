@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import report
-from tuner.context import checkpoint_path, save_checkpoint
+from tuner.checkpoint import checkpoint_path, save_checkpoint
 from tuner.files import TrialFiles, read_reports
 from tuner.trial import Report
 

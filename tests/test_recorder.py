@@ -8,7 +8,7 @@ import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from tests.conftest import ACCURACY, report
-from tuner.context import checkpoint_steps, load_checkpoint, save_checkpoint
+from tuner.checkpoint import checkpoint_steps, load_checkpoint, save_checkpoint
 from tuner.files import read_reports, trial_dir
 from tuner.recorder import Recorder
 from tuner.spec import SweepSpec

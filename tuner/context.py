@@ -7,7 +7,6 @@ in the `deliver` callable that takes the reports, and in the group.
 import math
 import numbers
 import random
-import shutil
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -19,7 +18,8 @@ import torch
 from torch.utils.data import DataLoader
 from torch.utils.data.distributed import DistributedSampler
 
-from tuner.errors import CheckpointError, MetricError, MissingMetricError, StepError, StopTrial
+from tuner.checkpoint import State, load_checkpoint, save_checkpoint, set_rng_state
+from tuner.errors import MetricError, MissingMetricError, StepError, StopTrial
 from tuner.fields import did_you_mean
 from tuner.trial import Goal, Report
 
@@ -27,10 +27,6 @@ T = TypeVar("T")
 
 # Takes a report, and what ends the trial after it, if anything does; raises `StopTrial` to end it.
 Deliver = Callable[[Report, StopTrial | None], None]
-
-STATE_FILE = "state.pt"
-RNG_FILE = "rng.pt"
-FILES = "files"
 
 # Data that outlives trials, by key; one dictionary a process.
 _CACHE: dict[str, Any] = {}
@@ -52,19 +48,6 @@ class Metric:
     goal: Goal = Goal.MINIMIZE
     target: float | None = None
     patience: Patience | None = None
-
-
-class State(dict[str, Any]):
-    """What `Trial.restore` gives back: the dict last saved, the step it was saved at, the folder of files given."""
-
-    def __init__(self, step: int, values: Mapping[str, Any], files: Path | None = None) -> None:
-        super().__init__(values)
-        self.step = step
-        self.files = files
-
-    def __bool__(self) -> bool:
-        """Where there is a checkpoint there is a step to go on from, whatever was saved with it."""
-        return True
 
 
 class Group(Protocol):
@@ -182,7 +165,7 @@ class Trial:
         if self._restore_from is None:
             return None
         state, rng = load_checkpoint(self._restore_from)
-        _set_rng_state(rng)
+        set_rng_state(rng)
         self._last_step = max(self._last_step, state.step)
         self._time_s, self._best, self._best_step = rng["time_s"], rng["best"], rng["best_step"]
         self._resumed_at = time.monotonic()
@@ -265,53 +248,6 @@ def seed_everything(seed: int) -> None:
     torch.manual_seed(seed)
 
 
-def checkpoint_path(trial_dir: Path, step: int) -> Path:
-    return trial_dir / "checkpoints" / f"step-{step:04d}"
-
-
-def checkpoint_steps(trial_dir: Path) -> list[int]:
-    """The steps of the whole checkpoints in a trial's folder, ascending."""
-    return sorted(int(path.name.removeprefix("step-")) for path in trial_dir.glob("checkpoints/step-*"))
-
-
-def save_checkpoint(
-    trial_dir: Path, step: int, state: Mapping[str, Any], progress: Mapping[str, float], files: Path | None = None
-) -> Path:
-    """Write a checkpoint under a temporary name and move it into place; blocks until it is there.
-
-    `progress` is what a `Trial` needs to go on: `time_s`, `best` and `best_step`.
-    """
-    target = checkpoint_path(trial_dir, step)
-    scratch = target.with_name(f".{target.name}.tmp")
-    shutil.rmtree(scratch, ignore_errors=True)
-    scratch.mkdir(parents=True)
-    torch.save(dict(state), scratch / STATE_FILE)
-    if files is not None:
-        shutil.copytree(files, scratch / FILES)
-    torch.save({"step": step, **progress, **_rng_state()}, scratch / RNG_FILE)
-    try:
-        # What a reader can't load is refused while the run that made it is still there to be mended.
-        torch.load(scratch / STATE_FILE, weights_only=True, mmap=True, map_location="cpu")
-    except Exception as error:
-        shutil.rmtree(scratch, ignore_errors=True)
-        raise CheckpointError(
-            f"trial.report: state at step {step} can't be read back with weights_only=True ({error}). "
-            "Give tensors, numbers, strings and lists, tuples and dicts of them, such as state_dict()."
-        ) from None
-    if target.exists():
-        shutil.rmtree(target)
-    scratch.replace(target)
-    return target
-
-
-def load_checkpoint(path: Path) -> tuple[State, dict[str, Any]]:
-    """A checkpoint's state (on the CPU) and its random generators' state."""
-    rng = torch.load(path / RNG_FILE, weights_only=True)
-    values = torch.load(path / STATE_FILE, weights_only=True, map_location="cpu")
-    files = path / FILES
-    return State(rng["step"], values, files if files.is_dir() else None), rng
-
-
 def clear_cache() -> None:
     """Forget all that `Trial.cached` holds in this process."""
     _CACHE.clear()
@@ -360,29 +296,3 @@ def _to_device(thing: Any, device: torch.device) -> Any:
     if isinstance(thing, list | tuple) and not hasattr(thing, "_fields"):
         return type(thing)(_to_device(value, device) for value in thing)
     return thing
-
-
-def _rng_state() -> dict[str, Any]:
-    version, internal, gauss = random.getstate()
-    _, keys, position, has_gauss, cached = np.random.get_state()
-    return {
-        "python": [version, torch.tensor(internal, dtype=torch.int64), gauss],
-        "numpy": [
-            torch.from_numpy(np.asarray(keys).astype(np.int64)),
-            int(position),
-            int(has_gauss),
-            float(cached),
-        ],
-        "torch": torch.get_rng_state(),
-        "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
-    }
-
-
-def _set_rng_state(rng: Mapping[str, Any]) -> None:
-    version, internal, gauss = rng["python"]
-    random.setstate((version, tuple(internal.tolist()), gauss))
-    keys, position, has_gauss, cached = rng["numpy"]
-    np.random.set_state(("MT19937", keys.numpy().astype(np.uint32), position, has_gauss, cached))
-    torch.set_rng_state(rng["torch"])
-    if rng["cuda"] and torch.cuda.device_count() == len(rng["cuda"]):
-        torch.cuda.set_rng_state_all(rng["cuda"])

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from tuner.context import checkpoint_path, checkpoint_steps
+from tuner.checkpoint import checkpoint_path, checkpoint_steps
 from tuner.trial import Report
 
 PARAMS_FILE = "params.json"

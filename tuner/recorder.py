@@ -16,7 +16,7 @@ from typing import Any
 from optuna.samplers import BaseSampler
 
 from tuner.budget import Progress
-from tuner.context import checkpoint_path, checkpoint_steps
+from tuner.checkpoint import checkpoint_path, checkpoint_steps
 from tuner.files import TrialFiles, finite, read_json, read_reports, trial_dir, write_atomic
 from tuner.methods.table import derive_seed
 from tuner.retention import Candidate, needless_after, needless_while_running

@@ -9,7 +9,7 @@ from typing import Any, Self
 import pandas as pd
 from ruamel.yaml import YAML
 
-from tuner.context import checkpoint_path
+from tuner.checkpoint import checkpoint_path
 from tuner.errors import StudyNotFoundError
 from tuner.files import ERROR_FILE, finite, read_json, read_reports, trial_dir
 from tuner.lock import is_locked

@@ -27,8 +27,9 @@ from optuna.samplers import BaseSampler
 from ruamel.yaml import YAML
 
 from tuner.budget import Verdict
+from tuner.checkpoint import load_checkpoint
 from tuner.console import Console, make_console
-from tuner.context import Trial, load_checkpoint
+from tuner.context import Trial
 from tuner.errors import ResourceError, SpecError, StudyNotFoundError
 from tuner.files import METRICS_FILE, finite, read_json, write_atomic
 from tuner.lock import RunLock

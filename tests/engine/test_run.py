@@ -16,7 +16,7 @@ from ray.tune.schedulers import HyperBandScheduler
 from tests import loops
 from tests.sweeps import LOSS, LR, Told, check_whole, sweep
 from tuner import Results, Sweep, resume
-from tuner.context import load_checkpoint
+from tuner.checkpoint import load_checkpoint
 from tuner.errors import ResourceError, SpecError
 from tuner.trial import FailureReason, TrialState
 

@@ -17,7 +17,7 @@ from ray.tune.schedulers import HyperBandScheduler
 from benchmarks.common import Silent
 from tests import loops
 from tuner import Results, Sweep
-from tuner.context import load_checkpoint
+from tuner.checkpoint import load_checkpoint
 from tuner.files import trial_dir
 
 pytestmark = pytest.mark.slow

@@ -15,7 +15,7 @@ import torch
 from tests import loops, ray_loops
 from tests.sweeps import LR, Told, check_whole, sweep
 from tuner import Results
-from tuner.context import load_checkpoint
+from tuner.checkpoint import load_checkpoint
 from tuner.trial import FailureReason, TrialState
 
 pytestmark = pytest.mark.slow

@@ -10,7 +10,8 @@ from trainables import data
 from trainables.data import Dataset, Labelled
 from trainables.image_classification import AUGMENTATIONS, Settings, evaluate, train
 from trainables.optim import OPTIMIZERS, SCHEDULES
-from tuner.context import Metric, NotFinite, Trial, checkpoint_path, load_checkpoint, seed_everything
+from tuner.checkpoint import checkpoint_path, load_checkpoint
+from tuner.context import Metric, NotFinite, Trial, seed_everything
 from tuner.errors import StopTrial
 from tuner.trial import Goal, Report
 

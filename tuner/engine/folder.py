@@ -12,7 +12,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol
 
-from tuner.context import Deliver, checkpoint_path, checkpoint_steps
+from tuner.checkpoint import checkpoint_path, checkpoint_steps
+from tuner.context import Deliver
 from tuner.engine.scratch import Scratch
 from tuner.engine.transfer import MESSAGE_BYTES, Message, Part, Upload, list_files, plan, read, send, write
 from tuner.errors import StopTrial

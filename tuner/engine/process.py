@@ -13,7 +13,8 @@ from typing import Any
 
 import torch
 
-from tuner.context import Deliver, Group, Metric, Trial, checkpoint_path, seed_everything
+from tuner.checkpoint import checkpoint_path
+from tuner.context import Deliver, Group, Metric, Trial, seed_everything
 from tuner.engine.folder import RunFolder
 from tuner.engine.hygiene import Hygiene, set_threads
 from tuner.files import trial_dir

@@ -1,0 +1,105 @@
+"""Checkpoints of a trial: a folder for each step, written under a temporary name and moved into place.
+
+Knows nothing of what is trained.
+"""
+
+import random
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from tuner.errors import CheckpointError
+
+STATE_FILE = "state.pt"
+RNG_FILE = "rng.pt"
+FILES = "files"
+
+
+class State(dict[str, Any]):
+    """What `Trial.restore` gives back: the dict last saved, the step it was saved at, the folder of files given."""
+
+    def __init__(self, step: int, values: Mapping[str, Any], files: Path | None = None) -> None:
+        super().__init__(values)
+        self.step = step
+        self.files = files
+
+    def __bool__(self) -> bool:
+        """Where there is a checkpoint there is a step to go on from, whatever was saved with it."""
+        return True
+
+
+def checkpoint_path(trial_dir: Path, step: int) -> Path:
+    return trial_dir / "checkpoints" / f"step-{step:04d}"
+
+
+def checkpoint_steps(trial_dir: Path) -> list[int]:
+    """The steps of the whole checkpoints in a trial's folder, ascending."""
+    return sorted(int(path.name.removeprefix("step-")) for path in trial_dir.glob("checkpoints/step-*"))
+
+
+def save_checkpoint(
+    trial_dir: Path, step: int, state: Mapping[str, Any], progress: Mapping[str, float], files: Path | None = None
+) -> Path:
+    """Write a checkpoint under a temporary name and move it into place; blocks until it is there.
+
+    `progress` is what a `Trial` needs to go on: `time_s`, `best` and `best_step`.
+    """
+    target = checkpoint_path(trial_dir, step)
+    scratch = target.with_name(f".{target.name}.tmp")
+    shutil.rmtree(scratch, ignore_errors=True)
+    scratch.mkdir(parents=True)
+    torch.save(dict(state), scratch / STATE_FILE)
+    if files is not None:
+        shutil.copytree(files, scratch / FILES)
+    torch.save({"step": step, **progress, **_rng_state()}, scratch / RNG_FILE)
+    try:
+        # What a reader can't load is refused while the run that made it is still there to be mended.
+        torch.load(scratch / STATE_FILE, weights_only=True, mmap=True, map_location="cpu")
+    except Exception as error:
+        shutil.rmtree(scratch, ignore_errors=True)
+        raise CheckpointError(
+            f"trial.report: state at step {step} can't be read back with weights_only=True ({error}). "
+            "Give tensors, numbers, strings and lists, tuples and dicts of them, such as state_dict()."
+        ) from None
+    if target.exists():
+        shutil.rmtree(target)
+    scratch.replace(target)
+    return target
+
+
+def load_checkpoint(path: Path) -> tuple[State, dict[str, Any]]:
+    """A checkpoint's state (on the CPU) and its random generators' state."""
+    rng = torch.load(path / RNG_FILE, weights_only=True)
+    values = torch.load(path / STATE_FILE, weights_only=True, map_location="cpu")
+    files = path / FILES
+    return State(rng["step"], values, files if files.is_dir() else None), rng
+
+
+def _rng_state() -> dict[str, Any]:
+    version, internal, gauss = random.getstate()
+    _, keys, position, has_gauss, cached = np.random.get_state()
+    return {
+        "python": [version, torch.tensor(internal, dtype=torch.int64), gauss],
+        "numpy": [
+            torch.from_numpy(np.asarray(keys).astype(np.int64)),
+            int(position),
+            int(has_gauss),
+            float(cached),
+        ],
+        "torch": torch.get_rng_state(),
+        "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+    }
+
+
+def set_rng_state(rng: Mapping[str, Any]) -> None:
+    version, internal, gauss = rng["python"]
+    random.setstate((version, tuple(internal.tolist()), gauss))
+    keys, position, has_gauss, cached = rng["numpy"]
+    np.random.set_state(("MT19937", keys.numpy().astype(np.uint32), position, has_gauss, cached))
+    torch.set_rng_state(rng["torch"])
+    if rng["cuda"] and torch.cuda.device_count() == len(rng["cuda"]):
+        torch.cuda.set_rng_state_all(rng["cuda"])
