@@ -14,7 +14,7 @@ MAX_LINES = 400
 
 # From low to high: an import points strictly downward. `tuner` is the package's own front, for its users alone.
 LAYERS = (
-    *("errors", "aliases", "fields", "trial", "domains", "syntax", "conditions"),
+    *("errors", "devices", "aliases", "fields", "trial", "domains", "syntax", "conditions"),
     *("parameters", "keys", "checkpoint", "context", "sections", "rules", "schema"),
     *("trainable", "spec", "journal", "lock", "methods", "study", "files", "retention", "budget", "tensorboard"),
     *("console", "stopping", "running", "recorder", "results", "engine", "tryout", "sweep", "cli", "tuner"),
@@ -101,6 +101,10 @@ def test_ray_is_the_engines_and_its_schedulers_are_the_stopping_rules() -> None:
     allowed = [i for i in of_ray if is_in(i.source, "tuner.stopping") and is_in(i.target, "ray.tune.schedulers")]
     assert allowed
     assert told([i for i in of_ray if i not in allowed]) == []
+
+
+def test_gpus_are_touched_in_one_module() -> None:
+    assert [name for name, path in MODULES.items() if "torch.cuda" in path.read_text()] == ["tuner.devices"]
 
 
 def test_only_a_sweep_that_is_run_imports_what_imports_ray() -> None:

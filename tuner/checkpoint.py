@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from tuner.devices import rng_states, set_rng_states
 from tuner.errors import CheckpointError
 
 STATE_FILE = "state.pt"
@@ -91,7 +92,7 @@ def _rng_state() -> dict[str, Any]:
             float(cached),
         ],
         "torch": torch.get_rng_state(),
-        "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+        "cuda": rng_states(),
     }
 
 
@@ -101,5 +102,4 @@ def set_rng_state(rng: Mapping[str, Any]) -> None:
     keys, position, has_gauss, cached = rng["numpy"]
     np.random.set_state(("MT19937", keys.numpy().astype(np.uint32), position, has_gauss, cached))
     torch.set_rng_state(rng["torch"])
-    if rng["cuda"] and torch.cuda.device_count() == len(rng["cuda"]):
-        torch.cuda.set_rng_state_all(rng["cuda"])
+    set_rng_states(rng["cuda"])

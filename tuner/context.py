@@ -19,6 +19,7 @@ from torch.utils.data import DataLoader
 from torch.utils.data.distributed import DistributedSampler
 
 from tuner.checkpoint import State, load_checkpoint, save_checkpoint, set_rng_state
+from tuner.devices import best_device
 from tuner.errors import MetricError, MissingMetricError, StepError, StopTrial
 from tuner.fields import did_you_mean
 from tuner.trial import Goal, Report
@@ -92,7 +93,7 @@ class Trial:
         self.number = number
         self.seed = seed
         self.dir = dir
-        self.device = device or torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        self.device = device or best_device()
         self.rank = group.rank if group else 0
         self.world_size = group.world_size if group else 1
         self._group = group

@@ -22,7 +22,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 import optuna
-import torch
 from optuna.samplers import BaseSampler
 from ruamel.yaml import YAML
 
@@ -30,6 +29,7 @@ from tuner.budget import Verdict
 from tuner.checkpoint import load_checkpoint
 from tuner.console import Console, make_console
 from tuner.context import Trial
+from tuner.devices import best_device
 from tuner.errors import ResourceError, SpecError, StudyNotFoundError
 from tuner.files import METRICS_FILE, finite, read_json, write_atomic
 from tuner.lock import RunLock
@@ -330,8 +330,7 @@ def evaluate_best(folder: Path, train: Trainable) -> dict[str, float | None] | N
     if (done.get("trial"), done.get("step")) == (best.trial.number, best.step):
         return None
     state, _ = load_checkpoint(best.checkpoint)
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    scores = {name: finite(value) for name, value in evaluate(best.params, state, device).items()}
+    scores = {name: finite(value) for name, value in evaluate(best.params, state, best_device()).items()}
     write_atomic(target, json.dumps({"trial": best.trial.number, "step": best.step, **scores}, indent=2) + "\n")
     return scores
 

@@ -3,6 +3,7 @@ import threading
 import pytest
 import torch
 
+from tests.fake_gpu import GB, Block, FakeGpu
 from tuner.context import Metric, Trial
 from tuner.engine.hygiene import MEMORY_FACTOR, MEMORY_SLACK_BYTES, MEMORY_STRIKES, Hygiene
 
@@ -68,3 +69,30 @@ def test_memory_that_stays_above_its_baseline_is_told(factors: list[float], repl
     assert fit == ([] if replaced_after is None else [replaced_after])
     if replaced_after is not None:
         assert "memory stays at 9.00 GB, 9.0 times its 1.00 GB" in told[replaced_after]
+
+
+def test_gpu_memory_that_nothing_refers_to_is_given_back_and_the_rest_is_told() -> None:
+    gpu = FakeGpu()
+    hygiene, left = Hygiene(gpu), [gpu.allocate(1 * GB)]  # as a cached data set would
+
+    def trial(leave: bool) -> str:
+        hygiene.before_trial()
+        blocks = [gpu.allocate(2 * GB)]
+        if leave:
+            left.extend(blocks)
+        blocks.append(_circle(gpu))
+        del blocks
+        return hygiene.after_trial()
+
+    assert [trial(leave=False) for _ in range(3)] == ["", "", ""]
+    assert gpu.reserved == gpu.used == 1 * GB
+    assert trial(leave=True) == ""
+    assert gpu.used == 3 * GB
+    assert trial(leave=False) == "GPU memory stays at 3.00 GB, 3.0 times its 1.00 GB at first"
+
+
+def _circle(gpu: FakeGpu) -> Block:
+    """Memory that only the garbage collector frees."""
+    block = gpu.allocate(1 * GB)
+    vars(block)["self"] = block
+    return block

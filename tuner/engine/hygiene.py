@@ -12,6 +12,7 @@ import torch
 from torch.nn.modules import module as torch_module
 
 from tuner.context import cached_values
+from tuner.devices import Cpu, Device
 
 # A process whose memory stays above this many times its baseline is replaced. The baseline is measured after its
 # first trial, when its data is cached; small processes get some slack.
@@ -29,7 +30,12 @@ _GLOBAL_HOOKS = [
 class Hygiene:
     """Keeps a process fit for the next trial."""
 
-    def __init__(self, rss_bytes: Callable[[], int] = lambda: int(psutil.Process().memory_info().rss)) -> None:
+    def __init__(
+        self,
+        device: Device | None = None,
+        rss_bytes: Callable[[], int] = lambda: int(psutil.Process().memory_info().rss),
+    ) -> None:
+        self._device = device or Cpu()
         self._rss_bytes = rss_bytes
         self._baseline: tuple[int, int] | None = None
         self._strikes = 0
@@ -51,8 +57,7 @@ class Hygiene:
         torch.set_default_dtype(self._dtype)
         torch.set_default_device(None)
         gc.collect()
-        if torch.cuda.is_available():
-            torch.cuda.empty_cache()
+        self._device.clear()
         return self._leftover_threads() or self._too_much_memory()
 
     def _leftover_threads(self) -> str:
@@ -66,7 +71,7 @@ class Hygiene:
         return f"the trial left threads running: {', '.join(left)}" if left else ""
 
     def _too_much_memory(self) -> str:
-        used = (self._rss_bytes(), torch.cuda.memory_allocated() if torch.cuda.is_available() else 0)
+        used = (self._rss_bytes(), self._device.memory().used)
         if self._baseline is None:
             self._baseline = used
             # What is alive now stays: a collection after each trial then takes milliseconds instead of a tenth of a
@@ -74,16 +79,16 @@ class Hygiene:
             gc.freeze()
             return ""
         above = [
-            (now, base)
-            for now, base in zip(used, self._baseline, strict=True)
+            (what, now, base)
+            for what, now, base in zip(("memory", "GPU memory"), used, self._baseline, strict=True)
             if now > MEMORY_FACTOR * base + MEMORY_SLACK_BYTES
         ]
         self._strikes = self._strikes + 1 if above else 0
         if self._strikes < MEMORY_STRIKES:
             return ""
-        now, base = above[0]
+        what, now, base = above[0]
         return (
-            f"memory stays at {now / 2**30:.2f} GB, {now / max(base, 1):.1f} times its {base / 2**30:.2f} GB at first"
+            f"{what} stays at {now / 2**30:.2f} GB, {now / max(base, 1):.1f} times its {base / 2**30:.2f} GB at first"
         )
 
 

@@ -15,6 +15,7 @@ import torch
 
 from tuner.checkpoint import checkpoint_path
 from tuner.context import Deliver, Group, Metric, Trial, seed_everything
+from tuner.devices import Device, device_of
 from tuner.engine.folder import RunFolder
 from tuner.engine.hygiene import Hygiene, set_threads
 from tuner.files import trial_dir
@@ -32,6 +33,7 @@ class Job:
         folder: the run folder on the driver's machine, absolute.
         token: what the driver has marked it with.
         cpus, gpus: of each worker.
+        device: gives a worker its device: called in its process with `gpus`, and the index of the first one.
     """
 
     train: bytes
@@ -45,6 +47,7 @@ class Job:
     cpus: float
     gpus: float
     workers: int = 1
+    device: Callable[[float, int], Device] = device_of
 
     @property
     def metric_names(self) -> list[str]:
@@ -63,14 +66,15 @@ class Task:
 class TrialProcess:
     """This process, made ready for the trials of `job`. Changes its working directory and its path of modules."""
 
-    def __init__(self, job: Job, folder: RunFolder) -> None:
+    def __init__(self, job: Job, folder: RunFolder, gpu_index: int = 0) -> None:
         self._job = job
+        self._device = job.device(job.gpus, gpu_index)
         self._folder = folder
         self._enter_cwd()
         for path in reversed([path for path in job.sys_path if path not in sys.path]):
             sys.path.insert(0, path)
         self._train: Callable[[Trial], None] = pickle.loads(job.train)
-        self._hygiene = Hygiene()
+        self._hygiene = Hygiene(self._device)
 
     def train(self, trial: Trial) -> None:
         """Call the trainable."""
@@ -81,12 +85,11 @@ class TrialProcess:
         self._enter_cwd()
         self._hygiene.before_trial()
 
-    def make_trial(
-        self, task: Task, deliver: Deliver, device: torch.device | None = None, group: Group | None = None
-    ) -> Trial:
+    def make_trial(self, task: Task, deliver: Deliver, group: Group | None = None) -> Trial:
         """The trial, everything seeded; all workers of a trial are seeded alike."""
         seed = derive_seed(self._job.seed, task.number)
         set_threads(self._job.cpus)
+        self._device.enter()
         seed_everything(seed)
         folder, checkpoint = self._folder.open(task.number, task.restore_from)
         return Trial(
@@ -97,8 +100,7 @@ class TrialProcess:
             metrics=self._job.metrics,
             deliver=self._folder.delivering(task.number, deliver),
             restore_from=checkpoint,
-            # Ray shows a process the GPUs that its trial was given; without a share of one it must not touch any.
-            device=device or torch.device("cuda" if self._job.gpus and torch.cuda.is_available() else "cpu"),
+            device=self._device.torch_device,
             group=group,
         )
 

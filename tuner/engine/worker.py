@@ -33,15 +33,16 @@ def serve(config: Mapping[str, Any]) -> None:
         config: `address` and `token` of the slot's process, and the `job`.
     """
     job = config["job"]
-    process = TrialProcess(job, open_folder(Path(job.folder), job.token))
     context = ray.train.get_context()
     rank, world_size = context.get_world_rank(), context.get_world_size()
-    device = ray.train.torch.get_device() if job.gpus else torch.device("cpu")
+    # Ray Train shows each worker the GPUs of all workers on its node.
+    gpu_index = (ray.train.torch.get_device().index or 0) if job.gpus else 0
+    process = TrialProcess(job, open_folder(Path(job.folder), job.token), gpu_index)
     with Client(config["address"], authkey=config["token"]) as link:
         link.send(Hello(rank, f"process {os.getpid()} on {socket.gethostname()}"))
         try:
             while (task := link.recv()) is not None:
-                _train(process, task, Worker(link, rank, world_size), device)
+                _train(process, task, Worker(link, rank, world_size))
                 unfit = process.after_trial()
                 is_alone = not torch.distributed.is_initialized()
                 link.send(Ready("its trial has ended the process group" if is_alone else unfit))
@@ -49,13 +50,11 @@ def serve(config: Mapping[str, Any]) -> None:
             pass  # the slot has ended, and this worker with it
 
 
-def _train(process: TrialProcess, task: Task, worker: "Worker", device: torch.device) -> None:
+def _train(process: TrialProcess, task: Task, worker: "Worker") -> None:
     endings: list[Ending] = []
 
     def make_trial() -> Trial:
-        if device.type == "cuda":
-            torch.cuda.set_device(device)  # it is a thread's own
-        return process.make_trial(task, worker.deliver, device, worker)
+        return process.make_trial(task, worker.deliver, worker)
 
     process.before_trial()
     run_in_thread(process.train, make_trial, endings.append).join()

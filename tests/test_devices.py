@@ -1,0 +1,59 @@
+"""What can be seen of devices without a GPU; tests/test_gpu.py sees the rest."""
+
+import pytest
+import torch
+
+from tests.fake_gpu import GB, FakeGpu
+from tuner.devices import Cpu, Cuda, Memory, best_device, device_of, rng_states, set_rng_states
+from tuner.errors import ResourceError
+
+without_gpu = pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+
+
+def test_without_a_share_of_a_gpu_none_is_touched(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    device = device_of(0)
+    assert device.torch_device == torch.device("cpu")
+    device.enter()
+    device.clear()
+    assert device.memory() == Memory(used=0, peak=0, total=0)
+
+
+def test_each_worker_gets_its_own_of_the_gpus_that_it_sees(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert device_of(0.25).torch_device == torch.device("cuda", 0)
+    assert device_of(1, 3).torch_device == torch.device("cuda", 3)
+
+
+@without_gpu
+def test_a_gpu_that_torch_cannot_use_is_refused_rather_than_replaced_by_the_processor() -> None:
+    with pytest.raises(ResourceError, match=r"can't use here .* set resources.gpu to 0"):
+        device_of(0.5)
+    assert best_device() == torch.device("cpu")
+
+
+def test_random_generators_of_gpus_that_are_not_in_use_are_left_alone() -> None:
+    assert torch.cuda.is_initialized() or rng_states() == []
+    set_rng_states([])
+    set_rng_states([torch.get_rng_state()] * 99)
+    assert torch.cuda.is_initialized() or rng_states() == []
+
+
+@without_gpu
+def test_nothing_is_counted_where_nothing_was_used() -> None:
+    cuda = Cuda(torch.device("cuda", 0))
+    cuda.clear()
+    assert isinstance(Cpu().memory(), Memory)
+
+
+def test_the_fake_counts_as_pytorch_does() -> None:
+    gpu = FakeGpu(total=4 * GB)
+    first, second = gpu.allocate(1 * GB), gpu.allocate(2 * GB)
+    del first
+    assert gpu.memory() == Memory(used=2 * GB, peak=3 * GB, total=4 * GB)
+    gpu.clear()
+    assert gpu.memory() == Memory(used=2 * GB, peak=2 * GB, total=4 * GB)
+    with pytest.raises(torch.OutOfMemoryError):
+        gpu.allocate(3 * GB)
+    del second
+    assert gpu.memory().used == 0
