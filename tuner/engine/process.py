@@ -108,7 +108,7 @@ class TrialProcess:
         """Clean up; why this process has to be replaced, or nothing where it is fit for another trial."""
         torch.set_grad_enabled(True)
         unfit = self._hygiene.after_trial()
-        return unfit if getattr(self.train, "is_warm", True) else "its trainable asks for a new one each time"
+        return unfit if getattr(self._train, "is_warm", True) else "its trainable asks for a new one each time"
 
     def _enter_cwd(self) -> None:
         """Relative paths mean the same in every trial, whatever the one before has done."""
