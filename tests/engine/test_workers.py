@@ -90,7 +90,7 @@ def test_a_worker_that_fails_ends_its_trial_and_not_the_sweep(tmp_path: Path) ->
         parameters={"lr": 0.1, "how": {"values": hows}},
         method="grid",
         resources=TWO,
-        stall_timeout=5.0,
+        stall_timeout=10.0,
     )
     ended = {trial.params["how"]: trial for trial in results.trials}
     assert {how: (trial.state, trial.reason) for how, trial in ended.items()} == {
@@ -171,6 +171,7 @@ trainable: tests.loops:data_parallel
 metric: {name: loss}
 parameters: {lr: {min: 0.01, max: 0.6}, epochs: 9, step_s: 0.2}
 resources: {workers: 2, cpu: 0.5}
+parallel: 1
 run_cap: 6
 seed: 1
 """

@@ -3,17 +3,19 @@
 import sys
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ray.train._internal.session import _TrainingResult
 from ray.tune import Checkpoint, Trainable
 
 from tuner.engine.driver_node import open_folder
 from tuner.engine.folder import RunFolder
-from tuner.engine.group import GroupSession, WorkerGroup
 from tuner.engine.process import Job, Task, TrialProcess, task_of
 from tuner.engine.reports import Batch
 from tuner.engine.session import Session
+
+if TYPE_CHECKING:
+    from tuner.engine.group import GroupSession, WorkerGroup
 
 # How long a trial that was ended may take to its next report, before its process is ended or replaced instead.
 STOP_TIMEOUT_S = 5.0
@@ -39,7 +41,7 @@ class WarmTrial(Trainable):  # type: ignore[misc]  # Ray's classes are untyped
 
     def setup(self, config: dict[str, Any]) -> None:
         self._folder = open_folder(Path(self._job.folder), self._job.token)
-        self._host = WorkerGroup(self._job) if self._job.workers > 1 else LocalHost(self._job, self._folder)
+        self._host = _start_group(self._job) if self._job.workers > 1 else LocalHost(self._job, self._folder)
         self._session: Session | GroupSession | None = None
         self._task = task_of(self._job, config)
 
@@ -92,6 +94,13 @@ class WarmTrial(Trainable):  # type: ignore[misc]  # Ray's classes are untyped
             return "its trial did not stop"
         del session
         return self._host.after_trial()
+
+
+def _start_group(job: Job) -> "WorkerGroup":
+    # Imports Ray Train, which a trial of one worker has no use for and would wait for.
+    from tuner.engine.group import WorkerGroup
+
+    return WorkerGroup(job)
 
 
 class LocalHost:

@@ -5,18 +5,19 @@ others wait for would stand still for ever, and a trainer that is killed would l
 workers are placed in the group that Ray Tune has reserved with the slot, which ends with the slot, whatever ends it.
 """
 
+import asyncio
+import os
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import ray
 from ray.train import FailureConfig, RunConfig, ScalingConfig
 from ray.train.torch import TorchConfig, TorchTrainer
 from ray.train.v2._internal.callbacks.placement_group_callback import PlacementGroupCleanerCallback
+from ray.train.v2._internal.constants import ENABLE_PREEMPTION_WATCHER_ENV_VAR
 from ray.train.v2._internal.execution.controller.controller import TrainController
 from ray.train.v2._internal.execution.worker_group import WorkerGroup
 from ray.train.v2._internal.execution.worker_group.placement_group_handle import DefaultPlacementGroupHandle
 from ray.util.placement_group import PlacementGroup
-from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 # Of a collective: a worker that waits longer for the others gives up, where nothing else has ended the trial.
 COLLECTIVE_TIMEOUT_S = 1800
@@ -60,6 +61,11 @@ class SlotTrainer(TorchTrainer):  # type: ignore[misc]
             run_config=RunConfig(name="workers", storage_path=storage, failure_config=FailureConfig(max_failures=0)),
         )
 
+    def fit(self) -> Any:
+        # It asks a process of its own, beside each group, whether the node is about to go; we hear of it when it goes.
+        os.environ[ENABLE_PREEMPTION_WATCHER_ENV_VAR] = "0"
+        return super().fit()
+
     def _create_default_callbacks(self) -> list[Any]:
         # Its detached process watches over reservations that outlive their trainer, which ours can't.
         callbacks = super()._create_default_callbacks()
@@ -75,11 +81,7 @@ class SlotTrainer(TorchTrainer):  # type: ignore[misc]
         class SlotController(TrainController):  # type: ignore[misc]
             worker_group_cls = SlotGroup
 
-        node = ray.get_runtime_context().get_node_id()
-        controller = (
-            ray.remote(SlotController)
-            .options(num_cpus=0, scheduling_strategy=NodeAffinitySchedulingStrategy(node, soft=False))
-            .remote(**kwargs)
-        )
-        ray.get(controller.run.remote())
-        return ray.get(controller.get_result.remote())
+        # In this process, which has nothing else to do: one of its own would take seconds to start.
+        controller = SlotController(**kwargs)
+        asyncio.run(controller.run())
+        return controller.get_result()

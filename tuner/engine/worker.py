@@ -10,6 +10,7 @@ from typing import Any, TypeVar, cast
 import ray.train
 import ray.train.torch
 import torch
+import torch._dynamo  # the first optimizer imports it, which would take seconds of the first trial
 from torch.nn.parallel import DistributedDataParallel
 
 from tuner.context import Trial
