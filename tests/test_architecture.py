@@ -15,9 +15,9 @@ MAX_LINES = 400
 # From low to high: an import points strictly downward. `tuner` is the package's own front, for its users alone.
 LAYERS = (
     *("errors", "devices", "aliases", "fields", "trial", "domains", "syntax", "conditions"),
-    *("parameters", "keys", "checkpoint", "context", "sections", "rules", "schema"),
+    *("parameters", "keys", "unsavable", "checkpoint", "context", "sections", "rules", "schema"),
     *("trainable", "spec", "journal", "lock", "methods", "study", "files", "retention", "budget", "tensorboard"),
-    *("console", "stopping", "running", "recorder", "results", "engine", "tryout", "sweep", "cli", "tuner"),
+    *("console", "stopping", "running", "recorder", "results", "engine", "tryout", "sweep", "printing", "cli", "tuner"),
 )
 RANK = {name: rank for rank, name in enumerate(LAYERS)}
 

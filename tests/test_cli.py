@@ -1,6 +1,7 @@
 """The command line without Ray: what is refused, what `try`, `check`, `show`, `best` and `list` print."""
 
 import json
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -9,12 +10,12 @@ import pytest
 from click.testing import CliRunner
 
 from tests.conftest import ACCURACY, report
-from tuner.cli import cli
+from tuner.cli import _conclude, cli
 from tuner.files import TrialFiles, trial_dir
 from tuner.results import Results
 from tuner.study import Study
 from tuner.sweep import Sweep
-from tuner.trial import FailureReason, TrialState
+from tuner.trial import FailureReason, Report, TrialState
 
 SWEEP = """
 name: small
@@ -125,6 +126,84 @@ def test_try_refuses_a_parameter_that_is_not_there(spec: Path) -> None:
     assert done.returncode == 2
     assert "lrr" in done.stderr
     assert "lr" in done.stderr
+
+
+def test_each_parameter_is_told_with_where_it_came_from(spec: Path, tmp_path: Path) -> None:
+    (tmp_path / "params.json").write_text('{"lrr": 1, "lr": 0.1}')
+    done = run("try", str(spec), "--params", str(tmp_path / "params.json"), "--set", "lr=9", "--set", "x=1")
+    assert done.returncode == 2
+    lines = done.stderr.splitlines()
+    assert [line.split(": ")[1] for line in lines] == [f"--params {tmp_path / 'params.json'}", "--set", "--set"]
+    assert [line.split(": ")[2].split()[0] for line in lines] == ["lrr", "x", "lr"]
+
+
+@pytest.mark.parametrize("name", ["empty", "absent"])
+def test_a_folder_without_runs_is_told(tmp_path: Path, name: str) -> None:
+    (tmp_path / "empty").mkdir()
+    result = CliRunner().invoke(cli, ["list", "--output", str(tmp_path / name)])
+    assert (result.exit_code, result.output.count("\n")) == (0, 1)
+    assert f"no folder {tmp_path / name}" in result.output if name == "absent" else "no runs in" in result.output
+    assert CliRunner().invoke(cli, ["list", "--output", str(tmp_path / name), "--json"]).output == "[]\n"
+
+
+def test_a_board_that_finds_its_port_in_use_is_refused(folder: Path) -> None:
+    with socket.create_server(("", 0)) as taken:
+        done = run("board", str(folder), "--port", str(taken.getsockname()[1]))
+    assert done.returncode == 2
+    assert "already in use" in done.stderr
+
+
+@pytest.fixture
+def front(tmp_path: Path) -> Path:
+    """A run folder of a sweep with two metrics."""
+    sweep = Sweep(
+        "tests.loops:two_metrics",
+        parameters={"x": {"min": -1.0, "max": 2.0}},
+        metric=[{"name": "loss"}, {"name": "cost"}],
+        run_cap=3,
+        output=tmp_path / "fronts",
+    )
+    path, seed = sweep._create()
+    study = Study(path, path.name, None, sweep.spec.metrics, sweep.spec.parameters, write=True)
+    for loss, cost in ((0.25, 4.5), (0.75, 2.5), (0.875, 5.5)):
+        asked = study.ask("random", seed)
+        assert asked is not None
+        reports = [Report(step, {"loss": loss / step, "cost": cost, "size": 7.0}, 1.0, 1e9, False) for step in (1, 2)]
+        TrialFiles(trial_dir(path, asked.number)).append(reports)
+        study.report(asked.number, reports)
+    study.tell(0, TrialState.COMPLETED, values=[0.125, 4.5], last_step=2)
+    study.tell(1, TrialState.COMPLETED, values=[0.375, 2.5], last_step=2)
+    study.close()
+    return path
+
+
+def test_all_of_several_metrics_are_shown(front: Path) -> None:
+    shown = CliRunner().invoke(cli, ["show", str(front)]).output.splitlines()
+    assert shown[0].split()[:5] == ["trial", "state", "steps", "loss", "cost"]
+    assert [line.split()[3:5] for line in shown[1:4]] == [["0.125", "4.5"], ["0.375", "2.5"], ["0.4375", "5.5"]]
+    best = CliRunner().invoke(cli, ["best", str(front)]).output
+    assert "best: loss=0.125 cost=4.5 (trial 0000, step 2)" in best
+    assert "pareto front: 2 trials\n  0000  loss=0.125 cost=4.5  x=" in best
+    assert "  0001  loss=0.375 cost=2.5  x=" in best
+    table = Results.read(front).table()
+    assert list(table["cost"]) == [4.5, 2.5, 5.5]
+    assert list(table["size"]) == [7.0] * 3
+
+
+def test_an_interrupted_sweep_is_summed_up_with_its_best(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    results = Results(folder)
+    results.summary["ended_by"] = "interrupted"
+    with pytest.raises(SystemExit) as caught:
+        _conclude(results)
+    assert caught.value.code == 130
+    told = capsys.readouterr().out
+    assert "best: accuracy=0.9 (trial 0000, step 2)" in told
+    assert told.endswith(f"interrupted; go on with: tuner resume {folder}\n")
+
+
+def test_results_tell_what_they_are(folder: Path) -> None:
+    counts = "1 completed, 1 pruned, 1 failed"
+    assert repr(Results(folder)) == f"<Results {str(folder)!r}: {counts}; best accuracy=0.9 of trial 0>"
 
 
 def test_show_and_best_and_list_read_a_run(folder: Path) -> None:

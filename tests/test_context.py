@@ -47,7 +47,7 @@ def test_the_same_step_twice_is_refused(tmp_path: Path) -> None:
 
 def test_a_metric_that_is_missing_names_those_that_are_there(tmp_path: Path) -> None:
     trial, _ = make_trial(tmp_path)
-    with pytest.raises(MetricError, match=r"'accuracy' is not among the reported ones.*What was reported: 'acc'"):
+    with pytest.raises(MetricError, match=r"'accuracy' is not among the reported ones.* What was reported: 'acc'\."):
         trial.report(1, {"acc": 1.0})
 
 
@@ -131,10 +131,23 @@ def test_a_fresh_trial_restores_nothing(tmp_path: Path) -> None:
     assert make_trial(tmp_path)[0].restore() is None
 
 
-def test_a_state_that_cannot_be_read_back_is_refused_and_leaves_nothing(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("state", "culprit"),
+    [
+        ({"model": torch.zeros(2), "path": Path("x")}, "state['path'] is a pathlib.PosixPath"),
+        ({"ok": [1, {"goal": (1, Goal.MAXIMIZE)}]}, "state['ok'][1]['goal'][1] is a tuner.trial.Goal"),
+        ({"loss": np.float64(1.0)}, "state['loss'] is a numpy.float64"),
+        ({"rule": lambda step: 1.0}, "state['rule'] is a function"),
+        ({Goal.MAXIMIZE: 1}, "state's key <Goal.MAXIMIZE: 'maximize'> is a tuner.trial.Goal"),
+    ],
+)
+def test_a_state_that_cannot_be_read_back_is_refused_and_leaves_nothing(
+    tmp_path: Path, state: Any, culprit: str
+) -> None:
     trial, reports = make_trial(tmp_path)
-    with pytest.raises(CheckpointError, match="weights_only=True"):
-        trial.report(1, {"accuracy": 1.0}, state={"model": Goal.MAXIMIZE, "path": Path("x")})
+    with pytest.raises(CheckpointError, match="weights_only=True") as caught:
+        trial.report(1, {"accuracy": 1.0}, state=state)
+    assert str(caught.value).startswith(f"trial.report: {culprit}, which can't be saved so that weights_only=True")
     assert reports == []
     assert checkpoint_steps(tmp_path) == []
     assert list((tmp_path / "checkpoints").iterdir()) == []

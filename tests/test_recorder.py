@@ -129,7 +129,10 @@ def test_a_driver_that_comes_back_goes_on_from_the_last_checkpoint_recorded(tmp_
 def test_a_failed_attempt_is_taken_back_to_its_last_checkpoint(recorder: Recorder) -> None:
     number = train(recorder, [0.1, 0.2])
     recorder.report(number, [report(3, 0.9)])
+    told: list[tuple[int, str]] = []
+    recorder.on_retry = lambda running, message: told.append((running.restore_step, message))
     running = recorder.retry(number, "its process died", "")
+    assert told == [(2, "its process died")]
     assert (running.restore_step, running.last_step) == (2, 2)
     recorder.report(number, [report(3, 0.3), report(4, 0.4)])
     recorder.finish(number, TrialState.COMPLETED)

@@ -14,6 +14,7 @@ import torch
 
 from tuner.devices import rng_states, set_rng_states
 from tuner.errors import CheckpointError
+from tuner.unsavable import unsavable
 
 STATE_FILE = "state.pt"
 RNG_FILE = "rng.pt"
@@ -53,19 +54,21 @@ def save_checkpoint(
     scratch = target.with_name(f".{target.name}.tmp")
     shutil.rmtree(scratch, ignore_errors=True)
     scratch.mkdir(parents=True)
-    torch.save(dict(state), scratch / STATE_FILE)
-    if files is not None:
-        shutil.copytree(files, scratch / FILES)
-    torch.save({"step": step, **progress, **_rng_state()}, scratch / RNG_FILE)
     try:
+        torch.save(dict(state), scratch / STATE_FILE)
         # What a reader can't load is refused while the run that made it is still there to be mended.
         torch.load(scratch / STATE_FILE, weights_only=True, mmap=True, map_location="cpu")
     except Exception as error:
         shutil.rmtree(scratch, ignore_errors=True)
+        if isinstance(error, OSError | MemoryError) or not (culprit := unsavable(state)):
+            raise
         raise CheckpointError(
-            f"trial.report: state at step {step} can't be read back with weights_only=True ({error}). "
-            "Give tensors, numbers, strings and lists, tuples and dicts of them, such as state_dict()."
+            f"trial.report: {culprit}, which can't be saved so that weights_only=True reads it back (step {step}). "
+            "Give tensors, numbers, strings and lists, tuples and dicts of them, such as its state_dict()."
         ) from None
+    if files is not None:
+        shutil.copytree(files, scratch / FILES)
+    torch.save({"step": step, **progress, **_rng_state()}, scratch / RNG_FILE)
     if target.exists():
         shutil.rmtree(target)
     scratch.replace(target)

@@ -7,19 +7,15 @@ from pathlib import Path
 from typing import Any
 
 import click
-from rich.console import Console as RichConsole
-from rich.table import Table
 from ruamel.yaml import YAML
 
-from tuner.console import format_params, format_seconds
 from tuner.errors import ResourceError, SpecError, StudyLockedError, StudyNotFoundError
-from tuner.files import ERROR_FILE, trial_dir
+from tuner.printing import print_best, print_counts, print_runs, print_trials
 from tuner.results import Results, list_runs
 from tuner.spec import json_schema
 from tuner.sweep import Sweep, load_and_import
 from tuner.sweep import resume as resume_sweep
-from tuner.trial import TrialState
-from tuner.tryout import try_once
+from tuner.tryout import problems_of_chosen, try_once
 
 _REFUSED = (SpecError, ResourceError, StudyLockedError, StudyNotFoundError)
 _json = click.option("--json", "as_json", is_flag=True, help="Print JSON; docs/json.md describes it.")
@@ -85,9 +81,15 @@ def schema() -> None:
 @click.option("--seed", type=int, default=0, help="The trial's seed.")
 def try_(spec: Path, settings: tuple[str, ...], params: Path | None, seed: int) -> None:
     """Run one trial of SPEC in this process, without Ray: a debugger works."""
-    chosen = _read_params(params) if params else {}
-    chosen |= dict(_setting(text) for text in settings)
+    given = dict(_setting(text) for text in settings)
+    chosen = {**(_read_params(params) if params else {}), **given}
     described, train = load_and_import(spec)
+    problems = problems_of_chosen(described, chosen)
+    if problems:
+        # Each starts with the parameter's name.
+        is_set = [any(problem.startswith(f"{name} ") for name in given) for problem in problems]
+        sources = ["--set" if one else f"--params {params}" for one in is_set]
+        raise SpecError([f"{source}: {problem}" for source, problem in zip(sources, problems, strict=True)])
     if not try_once(described, train, chosen, seed, click.echo):
         sys.exit(1)
 
@@ -105,13 +107,7 @@ def list_(output: Path, as_json: bool) -> None:
         rows = [{**results.to_json(), "trials": len(results.trials)} for results in runs]
         click.echo(json.dumps(rows, indent=2))
         return
-    table = Table("run", "state", "trials", "best", box=None)
-    for results in runs:
-        best = results.best
-        state = "running" if results.is_running else results.summary.get("ended_by", "cut off: resume it")
-        told = f"{results.spec.metrics[0].name}={best.value:.6g}" if best else ""
-        table.add_row(str(results.folder), state, str(len(results.trials)), told)
-    RichConsole().print(table)
+    print_runs(output, runs)
 
 
 @cli.command()
@@ -123,31 +119,8 @@ def show(folder: Path, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps(results.to_json(), indent=2))
         return
-    name = results.spec.metrics[0].name
-    table = Table(box=None, expand=True)
-    for heading in ("trial", "state", "steps", name, "best step", "time"):
-        table.add_column(heading, no_wrap=True)
-    table.add_column("parameters", ratio=1, no_wrap=True, overflow="ellipsis")
-    for trial in results.trials:
-        step = trial.best_step(results.spec.metrics[0].goal)
-        value = f"{trial.curve[step]:.6g}" if step is not None else "-"
-        state = f"{trial.state.value} ({trial.reason.value})" if trial.reason else trial.state.value
-        table.add_row(
-            f"{trial.number:04d}",
-            state,
-            str(max(trial.curve, default=0)),
-            value,
-            str(step or "-"),
-            format_seconds(trial.duration_s),
-            format_params(results.spec.parameters.varied(trial.params), 200),
-        )
-    # A pipe gets whole lines, to be searched and cut by others.
-    RichConsole(width=None if sys.stdout.isatty() else 200).print(table)
-    for trial in results.trials:
-        if trial.state is TrialState.FAILED:
-            error = trial_dir(folder, trial.number) / ERROR_FILE
-            click.echo(f"trial {trial.number:04d}: {trial.message}" + (f"  ({error})" if error.exists() else ""))
-    _tell_counts(results)
+    print_trials(results)
+    print_counts(results)
 
 
 @cli.command()
@@ -159,21 +132,23 @@ def best(folder: Path, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps(results.best_json(), indent=2))
     else:
-        _tell_best(results)
+        print_best(results)
 
 
 @cli.command()
 @_folder
-@click.option("--port", type=int, default=6006)
-def board(folder: Path, port: int) -> None:
+@click.option("--port", type=int, help="6006, or the next one that is free, if left out.")
+def board(folder: Path, port: int | None) -> None:
     """Start TensorBoard on FOLDER; ends with Ctrl-C."""
     from tensorboard import program
 
     if not (folder / "tensorboard").is_dir():
         raise StudyNotFoundError(f"{folder} holds no tensorboard/ folder.")
     server = program.TensorBoard()
-    server.configure(argv=[None, "--logdir", str(folder / "tensorboard"), "--port", str(port)])
-    server.main()
+    options = [] if port is None else ["--port", str(port)]
+    server.configure(argv=[None, "--logdir", str(folder / "tensorboard"), *options])
+    if server.main():
+        sys.exit(2)  # it has said why
 
 
 def main() -> None:
@@ -211,46 +186,12 @@ def _setting(text: str) -> tuple[str, Any]:
 def _conclude(results: Results) -> None:
     """Tell how a sweep has ended, and exit with its code."""
     ended_by = results.summary["ended_by"]
-    _tell_counts(results)
+    print_counts(results)
     if ended_by == "interrupted":
-        click.echo(f"interrupted; go on with: tuner resume {results.folder}")
+        print_best(results)
+        click.echo(f"\ninterrupted; go on with: tuner resume {results.folder}")
         sys.exit(130)
-    _tell_best(results)
+    print_best(results)
     click.echo(f"\nlook further:\n  tuner show {results.folder}\n  tuner board {results.folder}")
     if results.summary["is_failure"] or results.best is None:
         sys.exit(1)
-
-
-def _tell_counts(results: Results) -> None:
-    counts = ", ".join(f"{number} {state}" for state, number in results.counts().items())
-    click.echo(f"\n{len(results.trials)} trials: {counts or 'none'}")
-    summary = results.summary
-    if summary.get("message"):
-        click.echo(f"ended: {summary['message']}")
-    if summary.get("elapsed_s"):
-        inside = sum(trial.duration_s for trial in results.trials)
-        room = summary["elapsed_s"] * summary["slots"]
-        click.echo(
-            f"time: {format_seconds(summary['elapsed_s'])} on {summary['slots']} slots; "
-            f"{format_seconds(inside)} of {format_seconds(room)} slot time spent in trials"
-        )
-
-
-def _tell_best(results: Results) -> None:
-    found = results.best
-    if found is None:
-        click.echo("no trial has reported a finite metric yet")
-        return
-    name = results.spec.metrics[0].name
-    click.echo(f"\nbest: {name}={found.value:.6g} (trial {found.trial.number:04d}, step {found.step})")
-    for key, value in found.params.items():
-        click.echo(f"  {key}: {value:.6g}" if isinstance(value, float) else f"  {key}: {value}")
-    told = found.checkpoint or "none: no state was passed to trial.report at that step"
-    click.echo(f"checkpoint: {told}")
-    shown = results.best_json() or {}
-    for key, value in (shown.get("test") or {}).items():
-        if key not in ("trial", "step"):
-            click.echo(f"{key}: {value:.4f}" if isinstance(value, float) else f"{key}: {value}")
-    if len(results.spec.metrics) > 1:
-        front = ", ".join(f"{trial.number:04d}" for trial in results.pareto_front)
-        click.echo(f"pareto front: {front}")

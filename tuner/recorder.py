@@ -48,6 +48,7 @@ class Recorder:
         counts: of the finished trials, by state.
         has_reports: whether any trial of the sweep has ever reported its metric.
         on_end: called with the record of each trial that ends.
+        on_retry: called with each trial that is tried again, and why.
     """
 
     def __init__(self, folder: Path, spec: SweepSpec, study: Study, method: str | BaseSampler, seed: int) -> None:
@@ -59,6 +60,7 @@ class Recorder:
         self.best: Best | None = None
         self.has_reports = False
         self.on_end: Callable[[TrialRecord], None] = lambda record: None
+        self.on_retry: Callable[[Running, str], None] = lambda running, message: None
         self._method, self._seed = method, seed
         self._goal = spec.metrics[0].goal
         self._failures: list[str] = []
@@ -203,6 +205,7 @@ class Recorder:
         running = self.running[number]
         running.files.write_error(error or message)
         self._rewind(running, dict(running.curve))
+        self.on_retry(running, message)
         return running
 
     def pin(self, number: int, step: int) -> None:

@@ -63,6 +63,14 @@ class Results:
     def read(cls, folder: Path | str) -> Self:
         return cls(Path(folder))
 
+    def __repr__(self) -> str:
+        counts = ", ".join(f"{number} {state}" for state, number in self.counts().items())
+        best = self.best
+        told = (
+            f"best {self.spec.metrics[0].name}={best.value:.6g} of trial {best.trial.number}" if best else "no best yet"
+        )
+        return f"<Results {str(self.folder)!r}: {counts or 'no trials'}; {told}>"
+
     @property
     def best(self) -> Best | None:
         """None until a trial has reported a finite value."""
@@ -116,23 +124,38 @@ class Results:
         path = trial_dir(self.folder, number) / ERROR_FILE
         return path.read_text(encoding="utf-8") if path.exists() else ""
 
+    def counted_metrics(self, trial: TrialRecord) -> dict[str, float]:
+        """All metrics of the report that a trial counts with: its best step, or its last where there are several."""
+        first = self.spec.metrics[0]
+        step = trial.best_step(first.goal) if len(self.spec.metrics) == 1 else max(trial.curve, default=None)
+        if step is None:
+            return {}
+        report = next((r for r in self.curve(trial.number) if r.step == step), None)
+        return {first.name: trial.curve[step], **(report.metrics if report else {})}
+
     def table(self) -> pd.DataFrame:
-        """One row a trial: number, state, steps, best value and its step, then the parameters."""
+        """One row a trial: number, state, steps, best step, what it had reported at that step, then the parameters.
+
+        With several metrics the values are those of the last step, which a trial counts with.
+        """
         goal = self.spec.metrics[0].goal
-        name = self.spec.metrics[0].name
+        names = [metric.name for metric in self.spec.metrics]
         rows = []
         for trial in self.trials:
-            step = trial.best_step(goal)
-            row = {
+            counted = self.counted_metrics(trial)
+            row: dict[str, Any] = {
                 "trial": trial.number,
                 "state": trial.state.value,
                 "reason": trial.reason.value if trial.reason else None,
                 "steps": max(trial.curve, default=0),
-                name: trial.curve[step] if step is not None else None,
-                "best_step": step,
+                **{name: counted.get(name) for name in names},
+                "best_step": trial.best_step(goal),
                 "duration_s": trial.duration_s,
             }
-            # A parameter may bear the name of one of these columns.
+            # A metric or a parameter may bear the name of another column.
+            row |= {
+                f"metrics.{key}" if key in row else key: value for key, value in counted.items() if key not in names
+            }
             rows.append(row | {f"params.{key}" if key in row else key: value for key, value in trial.params.items()})
         return pd.DataFrame(rows)
 
@@ -144,6 +167,7 @@ class Results:
             "running": self.is_running,
             "metric": self.spec.metrics[0].name,
             "goal": self.spec.metrics[0].goal.value,
+            "metrics": [{"name": metric.name, "goal": metric.goal.value} for metric in self.spec.metrics],
             "method": self.spec.method,
             "counts": self.counts(),
             "summary": self.summary,

@@ -29,15 +29,11 @@ def try_once(
 
     Raises `SpecError` for parameters that the sweep does not have; errors of the training loop pass through.
     """
-    space = spec.parameters
-    constants = {parameter.name for parameter in space.parameters if isinstance(parameter.domain, Constant)}
-    # A constant may be set as well: a few epochs are enough to try a loop.
-    overrides = {name: value for name, value in chosen.items() if name in constants}
-    chosen = {name: value for name, value in chosen.items() if name not in constants}
-    problems = space.problems_of(chosen)
+    problems = problems_of_chosen(spec, chosen)
     if problems:
-        raise SpecError([f"--set: {problem}" for problem in problems])
-    params = space.complete(chosen, random.Random(seed)) | overrides
+        raise SpecError(problems)
+    overrides = {name: value for name, value in chosen.items() if name in _constants(spec)}
+    params = spec.parameters.complete(chosen, random.Random(seed)) | overrides
     say(", ".join(f"{name}={value}" for name, value in params.items()))
 
     num_reports = 0
@@ -66,3 +62,16 @@ def try_once(
         else:
             say(f"ended after {num_reports} reports" if num_reports else "ended without a single trial.report")
         return num_reports > 0 and not isinstance(trial.stop, NotFinite)
+
+
+def problems_of_chosen(spec: SweepSpec, chosen: Mapping[str, Any]) -> list[str]:
+    """What is wrong with the parameters for one trial; each sentence starts with a parameter's name.
+
+    A constant may be set as well: a few epochs are enough to try a loop.
+    """
+    constants = _constants(spec)
+    return spec.parameters.problems_of({name: value for name, value in chosen.items() if name not in constants})
+
+
+def _constants(spec: SweepSpec) -> set[str]:
+    return {parameter.name for parameter in spec.parameters.parameters if isinstance(parameter.domain, Constant)}

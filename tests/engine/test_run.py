@@ -114,7 +114,10 @@ def test_every_way_a_trial_can_end(tmp_path: Path) -> None:
 
 def test_a_trial_that_is_tried_again_goes_on_from_its_checkpoint(tmp_path: Path) -> None:
     retries = {"failures": {"retries": 1}}
-    results = sweep(loops.fails_once, tmp_path, parameters={"lr": LR}, run_cap=2, **retries)
+    told = Told()
+    results = sweep(loops.fails_once, tmp_path, told, parameters={"lr": LR}, run_cap=2, **retries)
+    again = [event for event in told.events if "is tried again, from its checkpoint of step 2: its process" in event]
+    assert len(again) == 2
     assert results.counts() == {"completed": 2}
     assert all(list(trial.curve) == [1, 2, 3, 4, 5] for trial in results.trials)
     assert "died" in results.error(0)

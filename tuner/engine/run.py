@@ -144,6 +144,7 @@ class _Loop:
         self._shown_at = self._checked_at = self._waiting_since = -math.inf
         self._told_best = recorder.best
         recorder.on_end = self._tell_end
+        recorder.on_retry = self._tell_retry
 
     def run(self) -> Verdict:
         with self._handling_interrupts():
@@ -205,6 +206,10 @@ class _Loop:
         message = f": {record.message}" if record.message and record.state is not TrialState.PRUNED else ""
         text = f"trial {record.number:04d} {record.state.value}{reason}{_told(record, self._recorder)}{message}"
         self._console.event(text, is_detail=record.state is not TrialState.FAILED)
+
+    def _tell_retry(self, running: Running, message: str) -> None:
+        at = f"from its checkpoint of step {running.restore_step}" if running.restore_step else "from its start"
+        self._console.event(f"trial {running.number:04d} is tried again, {at}: {message}")
 
     def _view(self) -> SweepView:
         recorder = self._recorder

@@ -1,0 +1,108 @@
+"""Results as people read them: the tables and summaries that the command line prints."""
+
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.table import Table
+
+from tuner.console import format_params, format_seconds
+from tuner.files import ERROR_FILE, trial_dir
+from tuner.results import Results
+from tuner.trial import TrialState
+
+
+def print_runs(output: Path, runs: Sequence[Results]) -> None:
+    if not runs:
+        what = f"no runs in {output}" if output.is_dir() else f"there is no folder {output}, so there are no runs"
+        click.echo(f"{what}; `tuner run SPEC` makes one, --output names another folder")
+        return
+    table = Table("run", "state", "trials", "best", box=None)
+    for results in runs:
+        best = results.best
+        state = "running" if results.is_running else results.summary.get("ended_by", "cut off: resume it")
+        told = f"{results.spec.metrics[0].name}={best.value:.6g}" if best else ""
+        table.add_row(str(results.folder), state, str(len(results.trials)), told)
+    Console().print(table)
+
+
+def print_trials(results: Results) -> None:
+    """A row a trial: with one metric its best value, with several those of its last step, which it counts with."""
+    names = [metric.name for metric in results.spec.metrics]
+    goal = results.spec.metrics[0].goal
+    is_single = len(names) == 1
+    table = Table(box=None, expand=True)
+    for heading in ("trial", "state", "steps", *names, *(["best step"] if is_single else []), "time"):
+        table.add_column(heading, no_wrap=True)
+    table.add_column("parameters", ratio=1, no_wrap=True, overflow="ellipsis")
+    for trial in results.trials:
+        step = trial.best_step(goal)
+        if is_single:
+            cells = [f"{trial.curve[step]:.6g}" if step is not None else "-", str(step or "-")]
+        else:
+            counted = results.counted_metrics(trial)
+            cells = [f"{counted[name]:.6g}" if name in counted else "-" for name in names]
+        table.add_row(
+            f"{trial.number:04d}",
+            f"{trial.state.value} ({trial.reason.value})" if trial.reason else trial.state.value,
+            str(max(trial.curve, default=0)),
+            *cells,
+            format_seconds(trial.duration_s),
+            format_params(results.spec.parameters.varied(trial.params), 200),
+        )
+    # A pipe gets whole lines, to be searched and cut by others.
+    Console(width=None if sys.stdout.isatty() else 200).print(table)
+    for trial in results.trials:
+        if trial.state is TrialState.FAILED:
+            error = trial_dir(results.folder, trial.number) / ERROR_FILE
+            click.echo(f"trial {trial.number:04d}: {trial.message}" + (f"  ({error})" if error.exists() else ""))
+
+
+def print_counts(results: Results) -> None:
+    counts = ", ".join(f"{number} {state}" for state, number in results.counts().items())
+    click.echo(f"\n{len(results.trials)} trials: {counts or 'none'}")
+    summary = results.summary
+    if summary.get("message"):
+        click.echo(f"ended: {summary['message']}")
+    if summary.get("elapsed_s"):
+        inside = sum(trial.duration_s for trial in results.trials)
+        room = summary["elapsed_s"] * summary["slots"]
+        click.echo(
+            f"time: {format_seconds(summary['elapsed_s'])} on {summary['slots']} slots; "
+            f"{format_seconds(inside)} of {format_seconds(room)} slot time spent in trials"
+        )
+
+
+def print_best(results: Results) -> None:
+    found = results.best
+    if found is None:
+        click.echo("no trial has reported a finite metric yet")
+        return
+    first, *others = [metric.name for metric in results.spec.metrics]
+    told = "".join(f" {name}={found.metrics[name]:.6g}" for name in others if name in found.metrics)
+    click.echo(f"\nbest: {first}={found.value:.6g}{told} (trial {found.trial.number:04d}, step {found.step})")
+    for key, value in found.params.items():
+        click.echo(f"  {key}: {value:.6g}" if isinstance(value, float) else f"  {key}: {value}")
+    click.echo(f"checkpoint: {found.checkpoint or 'none: no state was passed to trial.report at that step'}")
+    shown = results.best_json() or {}
+    for key, value in (shown.get("test") or {}).items():
+        if key not in ("trial", "step"):
+            click.echo(f"{key}: {value:.4f}" if isinstance(value, float) else f"{key}: {value}")
+    if others:
+        _print_front(results)
+
+
+def _print_front(results: Results) -> None:
+    front = results.pareto_front
+    names = [metric.name for metric in results.spec.metrics]
+    click.echo(f"pareto front: {len(front)} trials{'' if front else ', since none has completed'}")
+    for trial in front:
+        values = " ".join(f"{name}={value:.6g}" for name, value in zip(names, trial.values, strict=True))
+        click.echo(f"  {trial.number:04d}  {values}  {_params(results, trial.params)}")
+
+
+def _params(results: Results, params: Mapping[str, Any]) -> str:
+    return format_params(results.spec.parameters.varied(params), 120)
