@@ -16,8 +16,9 @@ MAX_LINES = 400
 LAYERS = (
     *("errors", "devices", "aliases", "fields", "trial", "domains", "syntax", "conditions"),
     *("parameters", "keys", "unsavable", "checkpoint", "context", "sections", "rules", "schema"),
-    *("trainable", "spec", "journal", "lock", "methods", "study", "files", "retention", "budget", "tensorboard"),
-    *("console", "stopping", "running", "recorder", "results", "engine", "tryout", "sweep", "printing", "cli", "tuner"),
+    *("trainable", "spec", "journal", "lock", "archive", "provenance", "methods", "study", "files", "retention"),
+    *("budget", "tensorboard", "control", "console", "runlog", "stopping", "running", "recorder", "results", "engine"),
+    *("tryout", "sweep", "printing", "verbs", "cli", "__main__", "tuner"),
 )
 RANK = {name: rank for rank, name in enumerate(LAYERS)}
 
@@ -114,6 +115,7 @@ def test_only_a_sweep_that_is_run_imports_what_imports_ray() -> None:
     assert {(i.source, i.target) for i in found} == {
         ("tuner.sweep", "tuner.engine.run"),
         ("tuner.sweep", "tuner.stopping.table"),
+        ("tuner.verbs", "tuner.engine.jobs"),
     }
 
 

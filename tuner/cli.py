@@ -9,15 +9,16 @@ from typing import Any
 import click
 from ruamel.yaml import YAML
 
-from tuner.errors import ResourceError, SpecError, StudyLockedError, StudyNotFoundError
+from tuner.errors import ClusterError, ControlError, ResourceError, SpecError, StudyLockedError, StudyNotFoundError
 from tuner.printing import print_best, print_counts, print_runs, print_trials
 from tuner.results import Results, list_runs
 from tuner.spec import json_schema
 from tuner.sweep import Sweep, load_and_import
 from tuner.sweep import resume as resume_sweep
 from tuner.tryout import problems_of_chosen, try_once
+from tuner.verbs import COMMANDS, resume_paused, resume_there
 
-_REFUSED = (SpecError, ResourceError, StudyLockedError, StudyNotFoundError)
+_REFUSED = (SpecError, ResourceError, StudyLockedError, StudyNotFoundError, ControlError, ClusterError)
 _json = click.option("--json", "as_json", is_flag=True, help="Print JSON; docs/json.md describes it.")
 _output = click.option(
     "--output", type=click.Path(path_type=Path), default=Path("runs"), help="Where run folders are made."
@@ -34,25 +35,39 @@ def cli() -> None:
     """Tune hyperparameters of PyTorch networks."""
 
 
+for command in COMMANDS:
+    cli.add_command(command)
+
+
 @cli.command()
 @_spec
 @_output
+@click.option("--id", help="The run folder's name. Where it is there already, its sweep is gone on with.")
 @click.option("--storage", help="An Optuna RDB URL for the study, such as sqlite:///study.db.")
 @_address
 @_verbose
-def run(spec: Path, output: Path, storage: str | None, address: str | None, verbose: bool) -> None:
+def run(spec: Path, output: Path, id: str | None, storage: str | None, address: str | None, verbose: bool) -> None:
     """Run the sweep that SPEC describes."""
     sweep = Sweep.from_file(spec, output=output, storage=storage)
-    _conclude(sweep.run(address=address, verbose=verbose))
+    _conclude(sweep.run(id=id, address=address, verbose=verbose))
 
 
 @cli.command()
 @_folder
 @click.option("--run-cap", help="A new number of trials; +50 adds to those there are.")
 @_address
+@click.option("--paused", is_flag=True, hidden=True, help="Only where it is running, and paused.")
 @_verbose
-def resume(folder: Path, run_cap: str | None, address: str | None, verbose: bool) -> None:
-    """Go on with the sweep in FOLDER: what is finished is kept, what was interrupted goes on."""
+def resume(folder: Path, run_cap: str | None, address: str | None, paused: bool, verbose: bool) -> None:
+    """Go on with the sweep in FOLDER, paused or ended: what is finished is kept, what was interrupted goes on.
+
+    With a dashboard's address, http://HEAD:8265, FOLDER is the id of a paused sweep there.
+    """
+    if address is not None and address.startswith(("http://", "https://")):
+        resume_there(str(folder), address)
+        return
+    if run_cap is None and resume_paused(folder, required=paused):
+        return
     _conclude(resume_sweep(folder, run_cap=run_cap, address=address, verbose=verbose))
 
 
@@ -193,5 +208,5 @@ def _conclude(results: Results) -> None:
         sys.exit(130)
     print_best(results)
     click.echo(f"\nlook further:\n  tuner show {results.folder}\n  tuner board {results.folder}")
-    if results.summary["is_failure"] or results.best is None:
-        sys.exit(1)
+    if results.exit_code:
+        sys.exit(results.exit_code)

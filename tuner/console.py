@@ -88,6 +88,29 @@ def make_console(file: TextIO | None = None) -> Console:
     return LineConsole(stream)
 
 
+class Tee:
+    """Several consoles that are told the same."""
+
+    def __init__(self, *consoles: Console) -> None:
+        self._consoles = consoles
+
+    def start(self, title: str, subtitle: str) -> None:
+        for console in self._consoles:
+            console.start(title, subtitle)
+
+    def update(self, view: SweepView) -> None:
+        for console in self._consoles:
+            console.update(view)
+
+    def event(self, text: str, *, is_detail: bool = False) -> None:
+        for console in self._consoles:
+            console.event(text, is_detail=is_detail)
+
+    def stop(self) -> None:
+        for console in self._consoles:
+            console.stop()
+
+
 class LiveConsole:
     """A table at the bottom of a terminal, events above it."""
 

@@ -42,6 +42,14 @@ class StudyNotFoundError(FileNotFoundError):
     """A folder that holds no sweep."""
 
 
+class ControlError(RuntimeError):
+    """A sweep that can't be asked for this now: it is not running, or it is ending already."""
+
+
+class ClusterError(ConnectionError):
+    """A Ray cluster, or a job on it, that can't be reached or used."""
+
+
 class StopTrial(BaseException):
     """Raised by `Trial.report` to unwind a training loop that is to end at this step.
 

@@ -23,7 +23,7 @@ def print_runs(output: Path, runs: Sequence[Results]) -> None:
     table = Table("run", "state", "trials", "best", box=None)
     for results in runs:
         best = results.best
-        state = "running" if results.is_running else results.summary.get("ended_by", "cut off: resume it")
+        state = results.state.value if results.is_running else results.summary.get("ended_by", "cut off: resume it")
         told = f"{results.spec.metrics[0].name}={best.value:.6g}" if best else ""
         table.add_row(str(results.folder), state, str(len(results.trials)), told)
     Console().print(table)
@@ -63,7 +63,8 @@ def print_trials(results: Results) -> None:
 
 def print_counts(results: Results) -> None:
     counts = ", ".join(f"{number} {state}" for state, number in results.counts().items())
-    click.echo(f"\n{len(results.trials)} trials: {counts or 'none'}")
+    state = f"; the sweep is {results.state.value}" if results.is_running else ""
+    click.echo(f"\n{len(results.trials)} trials: {counts or 'none'}{state}")
     summary = results.summary
     if summary.get("message"):
         click.echo(f"ended: {summary['message']}")

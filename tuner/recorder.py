@@ -83,6 +83,10 @@ class Recorder:
     def elapsed_s(self) -> float:
         return self._elapsed_before_s + time.monotonic() - self._started_at
 
+    def hold(self, elapsed_s: float) -> None:
+        """Set the clock back: a sweep that is paused with nothing running spends no time."""
+        self._started_at += self.elapsed_s - elapsed_s
+
     @property
     def num_asked(self) -> int:
         return self.study.num_trials

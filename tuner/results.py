@@ -1,5 +1,6 @@
 """Reads a run folder: its trials, the best of them, their curves. Works while the sweep runs as well."""
 
+import enum
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,6 +11,7 @@ import pandas as pd
 from ruamel.yaml import YAML
 
 from tuner.checkpoint import checkpoint_path
+from tuner.control import Verb, asked
 from tuner.errors import StudyNotFoundError
 from tuner.files import ERROR_FILE, finite, read_json, read_reports, trial_dir
 from tuner.lock import is_locked
@@ -36,6 +38,33 @@ class Best:
     params: Mapping[str, Any]
     metrics: Mapping[str, float]
     checkpoint: Path | None
+
+
+class SweepState(enum.Enum):
+    """Where a sweep stands. CRASHED: its driver is gone and has not said why."""
+
+    RUNNING = "running"
+    PAUSED = "paused"
+    STOPPING = "stopping"
+    FINISHED = "finished"
+    STOPPED = "stopped"
+    CANCELLED = "cancelled"
+    FAILED = "failed"
+    INTERRUPTED = "interrupted"
+    CRASHED = "crashed"
+
+
+_ASKED = {
+    Verb.RESUME: SweepState.RUNNING,
+    Verb.PAUSE: SweepState.PAUSED,
+    Verb.STOP: SweepState.STOPPING,
+    Verb.CANCEL: SweepState.STOPPING,
+}
+_ENDED = {
+    "stopped": SweepState.STOPPED,
+    "cancelled": SweepState.CANCELLED,
+    "interrupted": SweepState.INTERRUPTED,
+}
 
 
 class Results:
@@ -86,6 +115,8 @@ class Results:
         folder = trial_dir(self.folder, trial.number)
         report = next((r for r in read_reports(folder) if r.step == step), None)
         checkpoint = checkpoint_path(folder, step)
+        if not checkpoint.exists() and self._is_in_best(trial.number, step):
+            checkpoint = self.folder / "best"
         return Best(
             trial,
             step,
@@ -94,6 +125,11 @@ class Results:
             dict(report.metrics) if report else {},
             checkpoint if checkpoint.exists() else None,
         )
+
+    def _is_in_best(self, number: int, step: int) -> bool:
+        """Whether `best/` holds that step's checkpoint; a folder may have been fetched without the trials' own."""
+        written = read_json(self.folder / "best" / "best.json")
+        return (written.get("trial"), written.get("step"), written.get("checkpoint")) == (number, step, True)
 
     @property
     def pareto_front(self) -> list[TrialRecord]:
@@ -110,6 +146,24 @@ class Results:
     @property
     def is_running(self) -> bool:
         return is_locked(self.folder)
+
+    @property
+    def state(self) -> SweepState:
+        if self.is_running:
+            return _ASKED[asked(self.folder)]
+        ended_by = self.summary.get("ended_by")
+        if ended_by is None or any(trial.state is TrialState.RUNNING for trial in self.trials):
+            return SweepState.CRASHED
+        return SweepState.FAILED if self.summary.get("is_failure") else _ENDED.get(ended_by, SweepState.FINISHED)
+
+    @property
+    def exit_code(self) -> int:
+        """What a command that ends with the sweep exits with; of a sweep that runs, as if it ended now."""
+        state = self.state
+        if state is SweepState.INTERRUPTED:
+            return 130
+        is_good = state in (SweepState.STOPPED, SweepState.CANCELLED) or self.best is not None
+        return 0 if is_good and state not in (SweepState.FAILED, SweepState.CRASHED) else 1
 
     def counts(self) -> dict[str, int]:
         counts = Counter(trial.state for trial in self.trials)
@@ -165,6 +219,7 @@ class Results:
             "name": self.spec.name,
             "folder": str(self.folder),
             "running": self.is_running,
+            "state": self.state.value,
             "metric": self.spec.metrics[0].name,
             "goal": self.spec.metrics[0].goal.value,
             "metrics": [{"name": metric.name, "goal": metric.goal.value} for metric in self.spec.metrics],
@@ -225,7 +280,7 @@ def read_spec(folder: Path) -> tuple[SweepSpec, dict[str, Any]]:
 def list_runs(output: Path) -> list[Path]:
     """The run folders in a folder, newest first; one may have been made a moment ago and hold no study yet."""
     return sorted(
-        (path.parent for path in output.glob(f"*/{SPEC_FILE}")),
+        (path.parent for path in output.glob(f"*/{SPEC_FILE}") if not path.parent.name.startswith(".")),
         key=lambda path: path.stat().st_mtime,
         reverse=True,
     )

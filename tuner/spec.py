@@ -6,6 +6,7 @@ All mistakes of a description are told at once. Knows nothing of how a sweep is 
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from io import StringIO
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -243,6 +244,16 @@ _READERS: dict[str, Callable[[Any], _Read]] = {
 }
 # Where an attribute has another name than its key.
 _ATTRIBUTES = {"metric": "metrics"}
+
+
+def to_yaml(data: Mapping[str, Any]) -> str:
+    """What `from_yaml` reads back as the same values."""
+    stream = StringIO()
+    yaml = YAML()
+    yaml.default_flow_style = False
+    yaml.width = 1 << 20  # a folded text does not always come back as it was
+    yaml.dump(dict(data), stream)
+    return stream.getvalue()
 
 
 def _load_yaml(path: Path) -> Any:

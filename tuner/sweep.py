@@ -6,18 +6,14 @@ Brings the study, the recorder and the engine together; the engine, and with it 
 import contextlib
 import inspect
 import json
-import platform
 import secrets
-import shlex
 import shutil
-import subprocess
 import sys
 import time
 import traceback
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
 from dataclasses import replace
-from importlib.metadata import version
-from io import StringIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -27,15 +23,18 @@ from ruamel.yaml import YAML
 
 from tuner.budget import Verdict
 from tuner.checkpoint import load_checkpoint
-from tuner.console import Console, make_console
+from tuner.console import Console, Tee, make_console
 from tuner.context import Trial
+from tuner.control import clear
 from tuner.devices import best_device
-from tuner.errors import ResourceError, SpecError, StudyNotFoundError
+from tuner.errors import ClusterError, ResourceError, SpecError, StudyNotFoundError
 from tuner.files import METRICS_FILE, finite, read_json, write_atomic
 from tuner.lock import RunLock
+from tuner.provenance import provenance
 from tuner.recorder import Recorder
 from tuner.results import PROVENANCE, SPEC_FILE, Results, read_spec
-from tuner.spec import SweepSpec, import_trainable
+from tuner.runlog import RunLog
+from tuner.spec import SweepSpec, import_trainable, to_yaml
 from tuner.study import Study, delete_study
 from tuner.tensorboard import write_experiment
 
@@ -94,22 +93,33 @@ class Sweep:
         sweep._set(spec, train, spec.method, spec.early_terminate, Path(output), storage)
         return sweep
 
-    def run(self, *, address: str | None = None, console: Console | None = None, verbose: bool = False) -> Results:
+    def run(
+        self,
+        *,
+        id: str | None = None,
+        address: str | None = None,
+        console: Console | None = None,
+        verbose: bool = False,
+    ) -> Results:
         """Run it to its end and give its results; blocks.
 
         Raises `ResourceError` where the cluster can't hold a trial, `SpecError` where the first report of all lacks the
         metric; nothing is left of the sweep then.
 
         Args:
+            id: the run folder's name; where that is there already, its sweep is gone on with, if it is this one.
             address: of a Ray cluster; without one a cluster is started on this machine.
             console: where progress is told; the terminal if left out.
             verbose: show Ray's own messages as well.
         """
+        if id is not None and (self.output / id / SPEC_FILE).exists():
+            _check_same(self.output / id, self.spec)
+            return self.resume(self.output / id, address=address, console=console, verbose=verbose)
         is_new_output = not self.output.exists()
-        folder, seed = self._create()
+        folder, seed = self._create(id)
         try:
             return self._continue(folder, seed, address, console, verbose)
-        except (ResourceError, SpecError):
+        except (ClusterError, ResourceError, SpecError):
             # Refused before the first report: as if it had not been asked for.
             if not any(folder.glob(f"trials/*/{METRICS_FILE}")):
                 self._remove(folder, is_new_output)
@@ -130,16 +140,17 @@ class Sweep:
             run_cap: a new one in place of the sweep's; "+50" adds to the trials there are.
         """
         folder = Path(folder)
-        _, provenance = read_spec(folder)
-        self.storage = provenance.get("storage")
+        _, origin = read_spec(folder)
+        self.storage = origin.get("storage")
         if run_cap is not None:
             self.spec = replace(self.spec, run_cap=_new_run_cap(folder, run_cap))
-        return self._continue(folder, provenance["seed"], address, console, verbose)
+        return self._continue(folder, origin["seed"], address, console, verbose)
 
     def _remove(self, folder: Path, is_new_output: bool) -> None:
+        study = read_spec(folder)[1]["study"]
         shutil.rmtree(folder)
         if self.storage is not None:
-            delete_study(self.storage, folder.name)
+            delete_study(self.storage, study)
         if is_new_output:
             with contextlib.suppress(OSError):
                 self.output.rmdir()
@@ -176,28 +187,30 @@ class Sweep:
         self.output = output
         self.storage = storage
 
-    def _create(self) -> tuple[Path, int]:
-        """A new run folder, and the sweep's seed."""
-        folder = self.output / f"{self.spec.name}-{secrets.token_hex(2)}"
+    def _create(self, id: str | None = None) -> tuple[Path, int]:
+        """A new run folder, there whole or not at all, and the sweep's seed."""
+        unique = f"{self.spec.name}-{secrets.token_hex(2)}"
+        name = id or unique
+        folder, scratch = self.output / name, self.output / f".{name}-{secrets.token_hex(4)}.tmp"
         try:
-            folder.mkdir(parents=True)
+            scratch.mkdir(parents=True)
         except OSError as error:
             raise SpecError([f"output: {folder} can't be made: {error.strerror}; name a folder to write to."]) from None
         seed = self.spec.seed if self.spec.seed is not None else secrets.randbelow(2**31)
-        provenance = {
-            "study": folder.name,
-            "storage": self.storage,
-            "seed": seed,
-            "created": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
-            "command": shlex.join(sys.argv),
-            # What a file can't say, and `tuner resume` therefore not go on with.
-            "instances": [type(given).__name__ for given in (self.method, self.rule) if _is_instance(given)],
-            "git_commit": _git_commit(),
-            "versions": _versions(),
-        }
-        write_atomic(folder / SPEC_FILE, _yaml({**self.spec.to_dict(), PROVENANCE: provenance}))
+        # A folder of a given name is not alone with it in a database.
+        study = folder.name if self.storage is None else unique
+        given = [instance for instance in (self.method, self.rule) if _is_instance(instance)]
+        origin = provenance(study, self.storage, seed, given)
+        write_atomic(scratch / SPEC_FILE, to_yaml({**self.spec.to_dict(), PROVENANCE: origin}))
         names = [metric.name for metric in self.spec.metrics]
-        write_experiment(folder / "tensorboard", self.spec.parameters, names)
+        write_experiment(scratch / "tensorboard", self.spec.parameters, names)
+        try:
+            scratch.rename(folder)
+        except OSError:
+            shutil.rmtree(scratch)
+            raise SpecError(
+                [f"--id {name}: {folder} is there already and holds no such sweep; take another."]
+            ) from None
         return folder, seed
 
     def _continue(
@@ -215,11 +228,13 @@ class Sweep:
         space = spec.parameters.as_grid() if spec.method == "grid" else spec.parameters
         if not verbose:
             optuna.logging.set_verbosity(optuna.logging.WARNING)
-        with RunLock(folder):
-            written, provenance = read_spec(folder)
+        with RunLock(folder), closing(RunLog(folder)) as log:
+            clear(folder)
+            console = Tee(console, log)
+            written, origin = read_spec(folder)
             if written.run_cap != spec.run_cap:
-                write_atomic(folder / SPEC_FILE, _yaml({**spec.to_dict(), PROVENANCE: provenance}))
-            study = Study(folder, provenance["study"], self.storage, spec.metrics, space, write=True)
+                write_atomic(folder / SPEC_FILE, to_yaml({**spec.to_dict(), PROVENANCE: origin}))
+            study = Study(folder, origin["study"], self.storage, spec.metrics, space, write=True)
             recovered = study.recover()
             recorder = Recorder(folder, spec, study, self.method, seed)
             stopping = make_stopping(self.rule, spec.metrics[0], space)
@@ -249,6 +264,8 @@ class Sweep:
                 raise
             finally:
                 console.stop()
+                clear(folder)
+                log.event(f"ended: {verdict.message}")
                 recorder.close(
                     {
                         "ended_by": verdict.ended_by,
@@ -258,7 +275,7 @@ class Sweep:
                         "last_run_s": round(time.monotonic() - started, 3),
                     }
                 )
-            if verdict.ended_by != "interrupted":
+            if verdict.ended_by not in ("interrupted", "cancelled"):
                 self._evaluate(folder, console)
         return Results(folder)
 
@@ -347,30 +364,21 @@ def _is_instance(given: object) -> bool:
     return given is not None and not isinstance(given, str | Mapping)
 
 
+def _check_same(folder: Path, spec: SweepSpec) -> None:
+    """Whether the run in a folder is of this sweep; its seed may have been picked for it."""
+    written, given = read_spec(folder)[0].to_dict(), spec.to_dict()
+    differs = [key for key in {**written, **given} if written.get(key) != given.get(key)]
+    if differs:
+        raise SpecError(
+            [
+                f"--id {folder.name}: {folder} holds another sweep, which differs in {', '.join(differs)}; choose "
+                f"another id, or go on with that one: tuner resume {folder}"
+            ]
+        )
+
+
 def _new_run_cap(folder: Path, given: int | str) -> int:
     text = str(given)
     if not text.isascii() or not text.removeprefix("+").isdigit() or int(text) < 1:
         raise SpecError([f"--run-cap {text}: give a whole number of trials, or +50 for 50 more than there are."])
     return int(text) + (len(Results(folder).trials) if text.startswith("+") else 0)
-
-
-def _yaml(data: Mapping[str, Any]) -> str:
-    stream = StringIO()
-    yaml = YAML()
-    yaml.default_flow_style = False
-    yaml.width = 1 << 20  # a folded text does not always come back as it was
-    yaml.dump(dict(data), stream)
-    return stream.getvalue()
-
-
-def _git_commit() -> str | None:
-    try:
-        done = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, timeout=5, check=True)
-    except (OSError, subprocess.SubprocessError):
-        return None
-    return done.stdout.strip()
-
-
-def _versions() -> dict[str, str]:
-    names = ("tuner", "ray", "optuna", "torch", "torchvision", "tensorboard", "numpy")
-    return {"python": platform.python_version(), **{name: version(name) for name in names}}

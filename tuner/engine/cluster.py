@@ -3,11 +3,16 @@
 import logging
 import os
 import re
+import socket
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 import ray
 import ray._private.ray_logging as ray_logging
+
+from tuner.errors import ClusterError
+
+CONNECT_TIMEOUT_S = 10.0
 
 
 @contextmanager
@@ -15,16 +20,24 @@ def connected(address: str | None, *, verbose: bool) -> Iterator[None]:
     """Connect to the cluster at `address` (`auto`: the one on this machine), or start one for this process.
 
     A connection that is there already is used and left open. Ray's own messages are shown if `verbose`.
+    Raises `ClusterError` where there is no such cluster, or one of other versions.
     """
     if ray.is_initialized():
         yield
         return
-    ray.init(
-        address=address or os.environ.get("RAY_ADDRESS") or "local",
-        log_to_driver=verbose,
-        logging_level=logging.INFO if verbose else logging.ERROR,
-        **({} if address or os.environ.get("RAY_ADDRESS") else {"include_dashboard": False}),
-    )
+    given = address or os.environ.get("RAY_ADDRESS")
+    try:
+        _knock(given or "")
+        ray.init(
+            address=given or "local",
+            log_to_driver=verbose,
+            logging_level=logging.INFO if verbose else logging.ERROR,
+            **({} if given else {"include_dashboard": False}),
+        )
+    except (OSError, RuntimeError, ValueError) as error:
+        if given is None or isinstance(error, ClusterError):
+            raise
+        raise ClusterError(_why_not(given, error)) from error
     if not verbose:
         # Ray prints what its nodes report of dead workers whatever its log level is; the sweep tells it itself.
         ray_logging.stdout_deduplicator.skip_re = re.compile("")
@@ -34,6 +47,28 @@ def connected(address: str | None, *, verbose: bool) -> Iterator[None]:
         yield
     finally:
         ray.shutdown()
+
+
+def _knock(address: str) -> None:
+    """Refuse an address that nobody listens at; Ray would go on asking there for minutes."""
+    if address.startswith(("http://", "https://")):
+        raise ClusterError(
+            f"--address {address}: that is a dashboard's address. `tuner submit` sends a sweep there; to run the "
+            "driver here, on a node of the cluster, give `auto` or HEAD:6379."
+        )
+    host, colon, port = address.rpartition(":")
+    if colon and "/" not in host and port.isdigit():
+        socket.create_connection((host.strip("[]"), int(port)), timeout=CONNECT_TIMEOUT_S).close()
+
+
+def _why_not(address: str, error: Exception) -> str:
+    text = " ".join(str(error).split())
+    if "Version mismatch" in text:
+        return f"--address {address}: {text} Use the same versions of Ray and Python here and on the cluster."
+    return (
+        f"--address {address}: no Ray cluster could be reached there ({text[:200]}). `ray start --head` starts one; "
+        "`auto` is for a machine that belongs to it."
+    )
 
 
 def node_resources() -> Sequence[Mapping[str, float]]:

@@ -73,6 +73,10 @@ class Controller(TuneController):  # type: ignore[misc]  # Ray's classes are unt
             self._schedule_trial_stop(trial)
             self._forget(trial)
 
+    def rest(self) -> None:
+        """Nothing runs and nothing is to start: end the processes that wait for a trial, which frees what they hold."""
+        self._cleanup_cached_actors(force_all=True)
+
     def kill_stalled(self) -> None:
         """Kill the process of each trial that has not reported for too long; Ray Tune then hears of its end."""
         for trial in self._live():
@@ -84,6 +88,11 @@ class Controller(TuneController):  # type: ignore[misc]  # Ray's classes are unt
                     f"no report for {silent_s:.0f} s after step {running.last_step} (stall_timeout {limit_s:.0f} s)"
                 )
                 ray.kill(trial.temporary_state.ray_actor)
+
+    def _update_trial_queue(self, blocking: bool = False, timeout: int = 600) -> bool:
+        # Never waits for a trial: the loop has others to listen to while a sweep is paused.
+        added: bool = super()._update_trial_queue(blocking=False)
+        return added
 
     def checkpoint(self, force: bool = False, wait: bool = False) -> None:
         """The study is the record."""

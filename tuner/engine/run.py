@@ -19,6 +19,7 @@ from ray.tune import PlacementGroupFactory
 from tuner.budget import Verdict, judge
 from tuner.console import Console, SweepView, TrialView
 from tuner.context import Trial
+from tuner.control import Control, Verb
 from tuner.engine.actor import make_trainable
 from tuner.engine.cluster import connected, node_resources
 from tuner.engine.controller import Controller
@@ -37,6 +38,8 @@ from tuner.trial import TrialRecord, TrialState
 
 _VIEW_EVERY_S = 0.25
 _STALL_CHECK_EVERY_S = 1.0
+_LISTEN_EVERY_S = 1.0
+_IDLE_S = 0.2
 _TELL_WAITING_AFTER_S = 15.0
 
 
@@ -141,7 +144,10 @@ class _Loop:
         self._run_cap = run_cap
         self._verdict: Verdict | None = None
         self._interrupts = 0
-        self._shown_at = self._checked_at = self._waiting_since = -math.inf
+        self._control = Control(recorder.folder)
+        self._verb = Verb.RESUME
+        self._held_at_s: float | None = None
+        self._shown_at = self._checked_at = self._listened_at = self._waiting_since = -math.inf
         self._told_best = recorder.best
         recorder.on_end = self._tell_end
         recorder.on_retry = self._tell_retry
@@ -154,6 +160,7 @@ class _Loop:
                 self._controller.step()
                 if self._search.error is not None:
                     raise self._search.error
+                self._rest_if_idle()
                 self._end_if_due()
                 self._tell_best()
                 self._every(time.monotonic())
@@ -174,7 +181,35 @@ class _Loop:
             self._console.event(f"the sweep ends: {self._verdict.message}")
             self._controller.end_all(self._verdict.ended_by)
 
+    def _rest_if_idle(self) -> None:
+        """A paused sweep with nothing running holds nothing, and its clock stands still."""
+        if not self._search.is_paused or self._search.live:
+            self._held_at_s = None
+            return
+        if self._held_at_s is None:
+            self._held_at_s = self._recorder.elapsed_s
+        self._controller.rest()
+        time.sleep(_IDLE_S)
+        self._recorder.hold(self._held_at_s)
+
+    def _listen(self) -> None:
+        """Take up what a user asks of the running sweep."""
+        verb = self._control.look()
+        if verb is self._verb or self._verdict is not None:
+            return
+        self._verb = verb
+        self._search.is_paused = verb is Verb.PAUSE
+        self._console.event(_ANSWERS[verb])
+        if verb is Verb.STOP:
+            self._search.finish("stopped")
+        elif verb is Verb.CANCEL:
+            self._verdict = Verdict("cancelled", "cancelled by the user")
+            self._controller.end_all("cancelled")
+
     def _every(self, now: float) -> None:
+        if now - self._listened_at >= _LISTEN_EVERY_S:
+            self._listened_at = now
+            self._listen()
         if now - self._checked_at >= _STALL_CHECK_EVERY_S:
             self._checked_at = now
             self._controller.kill_stalled()
@@ -186,7 +221,7 @@ class _Loop:
 
     def _tell_waiting(self, now: float) -> None:
         """Once: a cluster whose resources are all in use by others lets a sweep wait without a word."""
-        if self._controller.num_processes:
+        if self._controller.num_processes or self._search.is_paused:
             self._waiting_since = math.inf
         elif self._waiting_since == -math.inf:
             self._waiting_since = now
@@ -277,8 +312,16 @@ def _told(record: TrialRecord, recorder: Recorder) -> str:
     return told + (f" ({error})" if error.exists() else "")
 
 
+_ANSWERS = {
+    Verb.PAUSE: "paused: running trials go on, no new ones start",
+    Verb.RESUME: "resumed: new trials start again",
+    Verb.STOP: "stopping: running trials finish, no new ones start",
+    Verb.CANCEL: "cancelled: running trials are ended now",
+}
+
 _SENTENCES = {
     "run_cap": "run_cap is reached",
+    "stopped": "stopped by the user",
     "space": "every configuration of the grid has been tried",
 }
 

@@ -28,6 +28,7 @@ class StudySearch(SearchAlgorithm):  # type: ignore[misc]  # Ray's classes are u
         max_iter: int | None,
     ) -> None:
         self.live: dict[str, RayTrial] = {}
+        self.is_paused = False
         self.ended_by = ""
         self.error: Exception | None = None
         self._recorder = recorder
@@ -38,7 +39,7 @@ class StudySearch(SearchAlgorithm):  # type: ignore[misc]  # Ray's classes are u
         self._num_waiting = recorder.study.num_waiting()
 
     def next_trial(self) -> RayTrial | None:
-        if self._finished or self._num_busy() >= self._slots:
+        if self._finished or self.is_paused or self._num_busy() >= self._slots:
             return None
         if not self._num_waiting and self._run_cap is not None and self._recorder.num_asked >= self._run_cap:
             self.finish("run_cap")

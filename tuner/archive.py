@@ -1,0 +1,85 @@
+"""A run folder as one file: packed on one machine, unpacked on another.
+
+`python -m tuner.archive FOLDER` is what a cluster runs for `tuner fetch`: it packs the folder beside its own output,
+says where, and keeps it until it is told to end.
+"""
+
+import hashlib
+import json
+import os
+import shutil
+import signal
+import sys
+import tarfile
+import tempfile
+import time
+from pathlib import Path
+
+from tuner.errors import ControlError
+
+# Of no use elsewhere: who runs the sweep there, and what is asked of it.
+_LEFT_OUT = ("driver.lock", "control.json")
+_KEEP_S = 3600.0
+
+
+def pack(folder: Path, target: Path, *, best_only: bool = False) -> None:
+    """Pack a run folder, also while its sweep runs: what is deleted meanwhile is left out.
+
+    Args:
+        best_only: no checkpoints but the one in `best/`, which holds the best.
+    """
+    with tarfile.open(target, "w:gz", compresslevel=1) as archive:
+        for path in sorted(folder.rglob("*")):
+            name = path.relative_to(folder)
+            if name.name in _LEFT_OUT or any(part.startswith(".") for part in name.parts):
+                continue
+            if best_only and "checkpoints" in name.parts:
+                continue
+            try:
+                archive.add(path, str(name), recursive=False)
+            except FileNotFoundError:
+                continue
+
+
+def unpack(archive: Path, folder: Path) -> None:
+    """Put a packed run folder in the place of `folder`; it is there whole or not at all."""
+    if folder.exists() and not (folder / "sweep.yaml").exists():
+        raise ControlError(f"{folder} is there already and is no run folder; name another --output, or move it away.")
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    scratch = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
+    try:
+        new = scratch / "new"
+        new.mkdir()
+        with tarfile.open(archive) as file:
+            file.extractall(new, filter="data")
+        if folder.exists():
+            folder.replace(scratch / "old")
+        new.replace(folder)
+    finally:
+        shutil.rmtree(scratch)
+
+
+def digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def main(arguments: list[str]) -> None:
+    """Ray writes a job's output into the folder that its dashboard hands out files from."""
+    folder, best_only = Path(arguments[0]), "--best" in arguments
+    logs = Path("/proc/self/fd/1").readlink().parent
+    handle, name = tempfile.mkstemp(prefix="tuner-fetch-", suffix=".tar.gz", dir=logs)
+    os.close(handle)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    try:
+        target = Path(name)
+        pack(folder, target, best_only=best_only)
+        told = {"file": target.name, "bytes": target.stat().st_size, "sha256": digest(target)}
+        print(json.dumps(told), flush=True)
+        time.sleep(_KEEP_S)
+    finally:
+        Path(name).unlink()
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

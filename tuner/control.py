@@ -1,0 +1,87 @@
+"""What a user asks of a sweep while it runs: a small file in its run folder, which the sweep's driver looks at.
+
+Any process that sees the folder may write it, on another node too. It is addressed to the driver that runs now: a
+driver removes it when it starts and when it ends. Knows nothing of Ray.
+"""
+
+import enum
+import json
+import time
+from pathlib import Path
+
+from tuner.errors import ControlError
+from tuner.files import write_atomic
+from tuner.lock import is_locked
+
+CONTROL_FILE = "control.json"
+
+
+class Verb(enum.Enum):
+    """What a running sweep can be asked for, with W&B's meaning."""
+
+    RESUME = "resume"
+    PAUSE = "pause"
+    STOP = "stop"
+    CANCEL = "cancel"
+
+    @property
+    def is_final(self) -> bool:
+        return self in (Verb.STOP, Verb.CANCEL)
+
+
+# What may follow what: a sweep that ends does not come back, but it may be ended faster.
+_REFUSED = {
+    (Verb.STOP, Verb.PAUSE): "is being stopped already",
+    (Verb.STOP, Verb.RESUME): "is being stopped; resume it when it has ended",
+    (Verb.CANCEL, Verb.PAUSE): "is being cancelled already",
+    (Verb.CANCEL, Verb.RESUME): "is being cancelled; resume it when it has ended",
+    (Verb.CANCEL, Verb.STOP): "is being cancelled already",
+}
+
+
+def ask(folder: Path, verb: Verb) -> None:
+    """Ask the driver that runs the sweep in `folder`; it looks once a second.
+
+    Raises `ControlError` where no driver runs, or where the sweep is on its way to its end.
+    """
+    if not is_locked(folder):
+        raise ControlError(f"{folder} is not running, so there is nothing to {verb.value}; `tuner status` tells more.")
+    before = asked(folder)
+    if (before, verb) in _REFUSED:
+        raise ControlError(f"{folder} {_REFUSED[before, verb]}.")
+    entry = {"verb": verb.value, "asked": time.strftime("%Y-%m-%dT%H:%M:%S%z")}
+    write_atomic(folder / CONTROL_FILE, json.dumps(entry) + "\n")
+
+
+def asked(folder: Path) -> Verb:
+    """What was asked last of the driver that runs now; `RESUME` where it is to run as usual."""
+    try:
+        return Verb(json.loads((folder / CONTROL_FILE).read_text(encoding="utf-8"))["verb"])
+    except (OSError, ValueError, KeyError, TypeError):
+        # Not there, or written by hand with a mistake in it: neither must end a sweep.
+        return Verb.RESUME
+
+
+def clear(folder: Path) -> None:
+    """Forget what was asked of an earlier driver; called by the one that holds the lock."""
+    (folder / CONTROL_FILE).unlink(missing_ok=True)
+
+
+class Control:
+    """The driver's side: what it is asked for. A look costs one `stat` unless the file has changed."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._stamp: tuple[int, int, int] | None = None
+        self._verb = Verb.RESUME
+
+    def look(self) -> Verb:
+        try:
+            stat = (self._folder / CONTROL_FILE).stat()
+            stamp = (stat.st_ino, stat.st_mtime_ns, stat.st_size)
+        except OSError:
+            # Storage that is gone for a moment asks for nothing new.
+            return self._verb
+        if stamp != self._stamp:
+            self._stamp, self._verb = stamp, asked(self._folder)
+        return self._verb

@@ -1,0 +1,100 @@
+"""The code that a sweep needs, as one file to be sent to a cluster: the working directory, less what is ignored."""
+
+import sys
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from zipfile import ZIP_DEFLATED, ZipFile
+
+from ray._private.ray_constants import get_runtime_env_default_excludes
+from ray._private.runtime_env.packaging import GCS_STORAGE_MAX_SIZE, _dir_travel, _get_excludes
+
+from tuner.errors import SpecError
+
+# Where the checked sweep file lies in the package.
+SWEEP_FOLDER = ".tuner"
+# Run folders are never part of the code, whether or not git ignores them.
+_EXCLUDED = ("runs",)
+
+
+@dataclass(frozen=True)
+class Package:
+    """A working directory that has been packed.
+
+    Attributes:
+        size: of the file, in bytes.
+        modules: what the trainable is imported from and the working directory does not hold.
+    """
+
+    path: Path
+    num_files: int
+    size: int
+    modules: tuple[Path, ...]
+
+
+def pack(
+    directory: Path,
+    target: Path,
+    *,
+    sweep: tuple[str, str],
+    module: str,
+    excludes: Sequence[str] = (),
+    limit: int = GCS_STORAGE_MAX_SIZE,
+) -> Package:
+    """Pack a working directory into a zip file, less what .gitignore, .rayignore and `excludes` name.
+
+    Args:
+        sweep: name and text of the sweep file, put into `SWEEP_FOLDER`.
+        module: that the trainable is imported from; it has been imported.
+        excludes: patterns as in .gitignore.
+        limit: what Ray takes, in bytes.
+
+    Raises `SpecError` where the package gets larger than the limit, or the trainable's own file is left out.
+    """
+    directory = directory.resolve()
+    sizes: dict[Path, int] = {}
+    with ZipFile(target, "w", ZIP_DEFLATED, strict_timestamps=False) as file:
+        file.writestr(f"{SWEEP_FOLDER}/{sweep[0]}", sweep[1])
+
+        def add(path: Path) -> None:
+            if not path.is_file():
+                return
+            name = path.relative_to(directory)
+            file.write(path, name)
+            sizes[name] = file.getinfo(name.as_posix()).compress_size
+            if target.stat().st_size >= limit:
+                raise SpecError([_too_large(directory, sizes, limit)])
+
+        left_out = [*get_runtime_env_default_excludes(), *_EXCLUDED, *excludes]
+        _dir_travel(directory, [_get_excludes(directory, left_out)], add, include_gitignore=True)
+    modules = _modules(directory, module, sizes)
+    return Package(target, len(sizes), target.stat().st_size, modules)
+
+
+def _modules(directory: Path, module: str, names: Collection[Path]) -> tuple[Path, ...]:
+    """The trainable's top level package or module, where it does not lie in the working directory."""
+    source = Path(str(sys.modules[module].__file__)).resolve()
+    if source.is_relative_to(directory) and "site-packages" not in source.parts:
+        if source.relative_to(directory) not in names:
+            raise SpecError(
+                [
+                    f"trainable: {source} would not be sent, since .gitignore, .rayignore or --exclude leaves it out; "
+                    "change them so that it is."
+                ]
+            )
+        return ()
+    depth = module.count(".") + (source.name == "__init__.py")
+    return (source.parents[depth - 1] if depth else source,)
+
+
+def _too_large(directory: Path, sizes: Mapping[Path, int], limit: int) -> str:
+    tops: dict[str, int] = {}
+    for name, size in sizes.items():
+        tops[name.parts[0]] = tops.get(name.parts[0], 0) + size
+    largest = sorted(tops.items(), key=lambda item: -item[1])[:3]
+    told = ", ".join(f"{name} ({size / 2**20:.1f} MiB)" for name, size in largest)
+    return (
+        f"{directory} is too large to be sent: Ray takes {limit / 2**20:.0f} MiB of packed files, which is reached "
+        f"already; most of it is {told}. Leave data out with .gitignore, .rayignore or --exclude, and put them where "
+        "the cluster's nodes find them."
+    )

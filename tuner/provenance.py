@@ -1,0 +1,42 @@
+"""Where a sweep comes from: what `sweep.yaml` holds beside the description."""
+
+import platform
+import shlex
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from importlib.metadata import version
+from typing import Any
+
+
+def provenance(study: str, storage: str | None, seed: int, instances: Sequence[object]) -> dict[str, Any]:
+    """docs/json.md describes each field.
+
+    Args:
+        instances: the sampler and scheduler instances that were handed over in Python.
+    """
+    return {
+        "study": study,
+        "storage": storage,
+        "seed": seed,
+        "created": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+        "command": shlex.join(sys.argv),
+        # What a file can't say, and `tuner resume` therefore not go on with.
+        "instances": [type(given).__name__ for given in instances],
+        "git_commit": _git_commit(),
+        "versions": _versions(),
+    }
+
+
+def _git_commit() -> str | None:
+    try:
+        done = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, timeout=5, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout.strip()
+
+
+def _versions() -> dict[str, str]:
+    names = ("tuner", "ray", "optuna", "torch", "torchvision", "tensorboard", "numpy")
+    return {"python": platform.python_version(), **{name: version(name) for name in names}}

@@ -1,0 +1,268 @@
+"""What is asked of a sweep from outside: status, logs, pause, resume, stop, cancel, wait; and sweeps on a cluster.
+
+Each takes a run folder, or with `--address` the id of a sweep that was submitted to a cluster.
+"""
+
+import json
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from tuner.console import format_seconds
+from tuner.control import Verb, ask
+from tuner.errors import ControlError, SpecError
+from tuner.lock import is_locked
+from tuner.results import Results, SweepState
+from tuner.runlog import read_log
+from tuner.sweep import load_and_import
+
+if TYPE_CHECKING:
+    from tuner.engine.jobs import Cluster, SweepJob
+
+_WAIT_POLL_S = 1.0
+_target = click.argument("sweep", metavar="DIR|ID")
+_address = click.option(
+    "--address", help="A cluster's dashboard, http://HEAD:8265; SWEEP is then a submitted sweep's id."
+)
+_json = click.option("--json", "as_json", is_flag=True, help="Print JSON; docs/json.md describes it.")
+
+_TOLD = {
+    Verb.PAUSE: "paused: running trials go on, no new ones start; go on with: tuner resume {}",
+    Verb.RESUME: "resumed: {}",
+    Verb.STOP: "stopping: running trials finish, then the sweep ends; tuner wait {} waits for that",
+    Verb.CANCEL: "cancelled: running trials are ended now: {}",
+}
+
+
+@click.command()
+@_target
+@_address
+@_json
+def status(sweep: str, address: str | None, as_json: bool) -> None:
+    """Tell where a sweep stands."""
+    if address is not None:
+        _status_there(sweep, address, as_json)
+        return
+    results = Results(Path(sweep))
+    if as_json:
+        click.echo(json.dumps({**results.to_json(), "trials": len(results.trials)}, indent=2))
+        return
+    cap = results.spec.run_cap
+    counts = ", ".join(f"{number} {state}" for state, number in results.counts().items())
+    click.echo(f"{results.spec.name}  {sweep}")
+    click.echo(f"state: {results.state.value}{_HINTS.get(results.state, '').format(sweep)}")
+    click.echo(f"trials: {len(results.trials)}{'' if cap is None else f' of {cap}'}{f': {counts}' if counts else ''}")
+    best = results.best
+    if best is not None:
+        name = results.spec.metrics[0].name
+        click.echo(f"best: {name}={best.value:.6g} (trial {best.trial.number:04d}, step {best.step})")
+    if not results.is_running and results.summary.get("message"):
+        click.echo(f"ended: {results.summary['message']}, after {format_seconds(results.summary['elapsed_s'])}")
+
+
+_HINTS = {
+    SweepState.PAUSED: " (running trials go on, no new ones start; `tuner resume` goes on)",
+    SweepState.CRASHED: " (its driver is gone; `tuner resume` goes on)",
+    SweepState.INTERRUPTED: " (`tuner resume` goes on)",
+}
+
+
+@click.command()
+@_target
+@_address
+@click.option("-f", "--follow", is_flag=True, help="Go on to its end; Ctrl-C leaves the sweep running.")
+def logs(sweep: str, address: str | None, follow: bool) -> None:
+    """Print what a sweep has told."""
+    if address is None:
+        for text in read_log(Path(sweep), follow=follow):
+            click.echo(text, nl=False)
+        return
+    cluster, job = _find(sweep, address)
+    if follow:
+        cluster.follow(job, lambda text: click.echo(text, nl=False))
+    else:
+        click.echo(cluster.logs(job), nl=False)
+
+
+@click.command()
+@_target
+@_address
+def pause(sweep: str, address: str | None) -> None:
+    """Start no new trials; those that run go on. The driver stays, and frees what it holds."""
+    _ask(sweep, address, Verb.PAUSE)
+
+
+@click.command()
+@_target
+@_address
+def stop(sweep: str, address: str | None) -> None:
+    """Let running trials finish, then end the sweep."""
+    _ask(sweep, address, Verb.STOP)
+
+
+@click.command()
+@_target
+@_address
+def cancel(sweep: str, address: str | None) -> None:
+    """End running trials now, and the sweep with them."""
+    _ask(sweep, address, Verb.CANCEL)
+
+
+@click.command()
+@_target
+@_address
+def wait(sweep: str, address: str | None) -> None:
+    """Wait for the end of a sweep; exits as it does. Ctrl-C leaves the sweep running."""
+    if address is not None:
+        cluster, job = _find(sweep, address)
+        sys.exit(cluster.wait(job))
+    folder = Path(sweep)
+    results = Results(folder)
+    while is_locked(folder):
+        time.sleep(_WAIT_POLL_S)
+    results = Results(folder)
+    click.echo(f"{folder}: {results.state.value}")
+    sys.exit(results.exit_code)
+
+
+@click.command()
+@click.argument("spec", type=click.Path(path_type=Path))
+@click.option("--address", required=True, help="The cluster's dashboard, http://HEAD:8265.")
+@click.option("--id", help="The sweep's name there. Sent again with the same id it runs once, and goes on if it died.")
+@click.option("--output", help="The folder on the cluster that its run folder is made in.", show_default="~/runs")
+@click.option("--exclude", multiple=True, metavar="PATTERN", help="Files not to send, as in .gitignore.")
+@click.option(
+    "--entrypoint-cpus", type=float, default=0.0, help="CPUs for the driver; with some it may leave the head."
+)
+@click.option("--env", multiple=True, metavar="NAME=VALUE", help="An environment variable of the driver and trials.")
+def submit(
+    spec: Path,
+    address: str,
+    id: str | None,
+    output: str | None,
+    exclude: tuple[str, ...],
+    entrypoint_cpus: float,
+    env: tuple[str, ...],
+) -> None:
+    """Send the sweep that SPEC describes to a Ray cluster, with the working directory, and leave it running there."""
+    described, _ = load_and_import(spec)
+    submitted = _cluster(address).submit(
+        described,
+        id=id,
+        output=output,
+        directory=Path.cwd(),
+        excludes=exclude,
+        entrypoint_cpus=entrypoint_cpus,
+        env_vars=dict(_variable(text) for text in env),
+    )
+    job = submitted.job
+    if submitted.sent:
+        click.echo(f"sent {submitted.sent}")
+        told = "runs as" if job.attempt == 1 else "goes on as"
+    else:
+        told = "has finished, as" if job.is_over else "was sent before, and runs as"
+    click.echo(f"{job.id} {told} job {job.job} on {address}, in {job.folder}")
+    click.echo(f"\nlook further:\n  tuner logs -f {job.id} --address {address}")
+    click.echo(f"  tuner status {job.id} --address {address}\n  tuner fetch {job.id} --address {address}")
+
+
+@click.command()
+@click.argument("sweep", metavar="ID")
+@click.option("--address", required=True, help="The cluster's dashboard, http://HEAD:8265.")
+@click.option("--output", type=click.Path(path_type=Path), default=Path("runs"), help="Where it is put, under its id.")
+@click.option("--best", "best_only", is_flag=True, help="No checkpoints but the best step's.")
+def fetch(sweep: str, address: str, output: Path, best_only: bool) -> None:
+    """Bring the run folder of a submitted sweep to this machine, also while it runs."""
+    target = output / sweep
+    if is_locked(target):
+        raise ControlError(f"{target} is being run on this machine; name another --output.")
+    cluster, job = _find(sweep, address)
+    size = cluster.fetch(job, target, best_only=best_only)
+    click.echo(f"{target}: {size / 2**20:.1f} MiB\n\nlook further:\n  tuner show {target}\n  tuner board {target}")
+
+
+COMMANDS = (submit, status, logs, pause, stop, cancel, wait, fetch)
+
+
+def resume_there(sweep: str, address: str) -> None:
+    """Go on with a paused sweep on a cluster."""
+    cluster, job = _find(sweep, address)
+    if job.is_over:
+        raise ControlError(
+            f"{sweep} is not running on {address} (its job: {job.status.value}); send it again to go on with it: "
+            f"tuner submit SPEC --id {sweep} --address {address}"
+        )
+    _pass_on(*cluster.call(job, "resume", "--paused"))
+
+
+def resume_paused(folder: Path, *, required: bool) -> bool:
+    """Go on with a sweep that is paused; False where it is not running, unless it is required to be."""
+    if required or (is_locked(folder) and Results(folder).state is SweepState.PAUSED):
+        ask(folder, Verb.RESUME)
+        click.echo(_TOLD[Verb.RESUME].format(folder))
+        return True
+    return False
+
+
+def _ask(sweep: str, address: str | None, verb: Verb) -> None:
+    if address is None:
+        ask(Path(sweep), verb)
+        click.echo(_TOLD[verb].format(sweep))
+        return
+    cluster, job = _find(sweep, address)
+    if job.is_over:
+        raise ControlError(f"{sweep} is not running on {address}; its job has ended ({job.status.value}).")
+    if job.node is None and verb.is_final:
+        # It waits for its place on the cluster: there is nothing to finish.
+        cluster.end(job)
+        click.echo(f"{sweep} had not begun; its job is ended")
+        return
+    if job.node is None:
+        raise ControlError(f"{sweep} has not begun yet on {address}; ask again when it has.")
+    _pass_on(*cluster.call(job, verb.value))
+
+
+def _status_there(sweep: str, address: str, as_json: bool) -> None:
+    cluster, job = _find(sweep, address)
+    about: dict[str, Any] = {"id": job.id, "job": job.job, "job_status": job.status.value, "attempt": job.attempt}
+    code, text = (1, "") if job.node is None else cluster.call(job, "status", *(["--json"] if as_json else []))
+    if as_json:
+        click.echo(json.dumps({**about, **(json.loads(text) if code == 0 else {"state": None})}, indent=2))
+        return
+    click.echo(
+        f"job: {job.job} on {address}, {job.status.value.lower()}{f', attempt {job.attempt}' * (job.attempt > 1)}"
+    )
+    if code == 0:
+        click.echo(text, nl=False)
+    elif job.is_over:
+        click.echo(f"it ended before its sweep began; see: tuner logs {sweep} --address {address}")
+    else:
+        click.echo("its sweep has not begun yet")
+
+
+def _pass_on(code: int, text: str) -> None:
+    """What a command has told on the cluster, and its exit code, as this one's."""
+    click.echo(text, nl=False, err=code != 0)
+    if code:
+        sys.exit(code)
+
+
+def _cluster(address: str) -> "Cluster":
+    from tuner.engine.jobs import Cluster
+
+    return Cluster(address)
+
+
+def _find(sweep: str, address: str) -> "tuple[Cluster, SweepJob]":
+    cluster = _cluster(address)
+    return cluster, cluster.find(sweep)
+
+
+def _variable(text: str) -> tuple[str, str]:
+    name, equals, value = text.partition("=")
+    if not equals or not name:
+        raise SpecError([f"--env {text}: write it as NAME=VALUE."])
+    return name, value
