@@ -163,6 +163,9 @@ def data_parallel(trial: Trial) -> None:
             {"loss": value, "world": trial.world_size, "pid": os.getpid(), **found, **means},
             state={"model": model.state_dict()},
         )
+    if trial.rank == 1:
+        # The other has cleaned up by then.
+        time.sleep(trial.params.get("lingers_s", 0.0))
 
 
 def misbehave(how: str, trial: Trial) -> None:

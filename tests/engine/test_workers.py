@@ -49,7 +49,7 @@ def test_workers_train_together_and_outlive_their_trials(tmp_path: Path) -> None
     results = sweep(
         loops.data_parallel,
         tmp_path,
-        parameters={"lr": LR, "epochs": 9},
+        parameters={"lr": LR, "epochs": 8, "lingers_s": 0.5},
         early_terminate={"type": "asha", "min_iter": 1, "max_iter": 9, "eta": 3},
         run_cap=12,
         resources=TWO,

@@ -37,6 +37,8 @@ class WorkerGroup:
         self.places: dict[int, str] = {}
         self._job = job
         self._inbox: queue.SimpleQueue[tuple[int, ToSlot]] = queue.SimpleQueue()
+        # Apart from the others: a worker may have cleaned up before the last one has ended its trial.
+        self._cleaned: queue.SimpleQueue[tuple[int, Ready | Lost]] = queue.SimpleQueue()
         self._links: dict[int, Connection] = {}
         self._token = secrets.token_bytes(16)
         self._listener = Listener((ray.util.get_node_ip_address(), 0), backlog=self.size, authkey=self._token)
@@ -54,9 +56,9 @@ class WorkerGroup:
             link.send(task)
         return GroupSession(self, self._job)
 
-    def receive(self, timeout_s: float | None = None) -> tuple[int, ToSlot]:
-        """The next message of a worker, with its rank; raises `queue.Empty`."""
-        return self._inbox.get(timeout=timeout_s)
+    def receive(self) -> tuple[int, ToSlot]:
+        """The next message of a worker in its trial, with its rank; blocks."""
+        return self._inbox.get()
 
     def reply(self, rank: int, reply: Reply) -> None:
         try:
@@ -69,7 +71,7 @@ class WorkerGroup:
         unfit: list[str] = []
         for _ in range(self.size):
             try:
-                rank, message = self.receive(CLEAN_UP_TIMEOUT_S)
+                rank, message = self._cleaned.get(timeout=CLEAN_UP_TIMEOUT_S)
             except queue.Empty:
                 return "a worker of it did not clean up"
             told = message.unfit if isinstance(message, Ready) else "it has died"
@@ -108,9 +110,14 @@ class WorkerGroup:
     def _read(self, rank: int, link: Any) -> None:
         try:
             while True:
-                self._inbox.put((rank, link.recv()))
+                message: ToSlot = link.recv()
+                if isinstance(message, Ready):
+                    self._cleaned.put((rank, message))
+                else:
+                    self._inbox.put((rank, message))
         except (EOFError, OSError):
             self._inbox.put((rank, Lost()))
+            self._cleaned.put((rank, Lost()))
 
 
 class GroupSession:
