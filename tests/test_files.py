@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import report
-from tuner.checkpoint import checkpoint_path, save_checkpoint
+from tuner.checkpoint import checkpoint_path, checkpoint_steps, save_checkpoint
 from tuner.files import TrialFiles, read_reports
 from tuner.trial import Report
 
@@ -45,14 +45,32 @@ def test_rewind_goes_back_to_the_newest_checkpoint_that_was_recorded(
         files.append([report(step)])
         if step % 2 == 0:
             save_checkpoint(tmp_path, step, {"step": step}, {})
-    step, kept = files.rewind(last_recorded)
-    assert step == goes_back_to
-    assert [r.step for r in kept] == [r.step for r in read_reports(tmp_path)] == list(range(1, goes_back_to + 1))
+    rewound = files.rewind(last_recorded)
+    assert (rewound.step, rewound.damaged) == (goes_back_to, [])
+    assert (
+        [r.step for r in rewound.kept] == [r.step for r in read_reports(tmp_path)] == list(range(1, goes_back_to + 1))
+    )
     assert [s for s in (2, 4, 6) if checkpoint_path(tmp_path, s).exists()] == [
         s for s in (2, 4, 6) if s <= goes_back_to
     ]
     files.append([report(goes_back_to + 1)])
     assert len(read_reports(tmp_path)) == goes_back_to + 1
+
+
+def test_rewind_passes_over_damaged_checkpoints_and_removes_them(tmp_path: Path) -> None:
+    files = TrialFiles(tmp_path)
+    for step in range(1, 5):
+        files.append([report(step)])
+        save_checkpoint(tmp_path, step, {"step": step}, {})
+    (checkpoint_path(tmp_path, 4) / "state.pt").write_bytes(b"")
+    (checkpoint_path(tmp_path, 3) / "rng.pt").unlink()
+    rewound = files.rewind(4)
+    assert rewound.step == 2
+    assert [problem.partition(" (")[0] for problem in rewound.damaged] == [
+        "step 4: state.pt has 0 bytes in place of " + rewound.damaged[0].rpartition(" ")[2],
+        "step 3: it can't be read",
+    ]
+    assert checkpoint_steps(tmp_path) == [1, 2]
 
 
 def test_an_error_is_kept_beside_the_one_before(tmp_path: Path) -> None:

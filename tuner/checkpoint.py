@@ -1,10 +1,14 @@
 """Checkpoints of a trial: a folder for each step, written under a temporary name and moved into place.
 
+Each holds the checksums of its files: what a power failure has cut short or a disk has changed is not gone on with.
 Knows nothing of what is trained.
 """
 
+import json
 import random
+import secrets
 import shutil
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,12 +17,15 @@ import numpy as np
 import torch
 
 from tuner.devices import rng_states, set_rng_states
-from tuner.errors import CheckpointError
+from tuner.errors import CheckpointError, StorageError
+from tuner.storage import outage, storing
 from tuner.unsavable import unsavable
 
 STATE_FILE = "state.pt"
 RNG_FILE = "rng.pt"
+CHECKSUMS_FILE = "checksums.json"
 FILES = "files"
+_CHUNK_BYTES = 1 << 22
 
 
 class State(dict[str, Any]):
@@ -48,39 +55,80 @@ def save_checkpoint(
 ) -> Path:
     """Write a checkpoint under a temporary name and move it into place; blocks until it is there.
 
+    Raises `StorageError` where nothing can be written there now, `CheckpointError` for a state that can't be saved.
     `progress` is what a `Trial` needs to go on: `time_s`, `best` and `best_step`.
     """
     target = checkpoint_path(trial_dir, step)
-    scratch = target.with_name(f".{target.name}.tmp")
-    shutil.rmtree(scratch, ignore_errors=True)
-    scratch.mkdir(parents=True)
+    # A process that was given up with its node may still be saving the same step.
+    scratch = target.with_name(f".{target.name}.{secrets.token_hex(4)}.tmp")
+    with storing():
+        scratch.mkdir(parents=True)
     try:
         torch.save(dict(state), scratch / STATE_FILE)
         # What a reader can't load is refused while the run that made it is still there to be mended.
         torch.load(scratch / STATE_FILE, weights_only=True, mmap=True, map_location="cpu")
+        if files is not None:
+            shutil.copytree(files, scratch / FILES)
+        torch.save({"step": step, **progress, **_rng_state()}, scratch / RNG_FILE)
+        (scratch / CHECKSUMS_FILE).write_text(json.dumps(_checksums(scratch), indent=2) + "\n", encoding="utf-8")
+        if target.exists():
+            shutil.rmtree(target)
+        scratch.replace(target)
     except Exception as error:
+        # torch has other errors than OSError for a disk that is full.
+        away = outage(scratch)
         shutil.rmtree(scratch, ignore_errors=True)
+        if away is not None:
+            raise StorageError(f"the checkpoint of step {step} can't be saved: {away}") from error
         if isinstance(error, OSError | MemoryError) or not (culprit := unsavable(state)):
             raise
         raise CheckpointError(
             f"trial.report: {culprit}, which can't be saved so that weights_only=True reads it back (step {step}). "
             "Give tensors, numbers, strings and lists, tuples and dicts of them, such as its state_dict()."
         ) from None
-    if files is not None:
-        shutil.copytree(files, scratch / FILES)
-    torch.save({"step": step, **progress, **_rng_state()}, scratch / RNG_FILE)
-    if target.exists():
-        shutil.rmtree(target)
-    scratch.replace(target)
     return target
 
 
 def load_checkpoint(path: Path) -> tuple[State, dict[str, Any]]:
-    """A checkpoint's state (on the CPU) and its random generators' state."""
+    """A checkpoint's state (on the CPU) and its random generators' state.
+
+    Raises `CheckpointError` where it is damaged.
+    """
+    if problem := damage(path):
+        raise CheckpointError(f"{path} is damaged: {problem}; use another step's, or train from the start.")
     rng = torch.load(path / RNG_FILE, weights_only=True)
     values = torch.load(path / STATE_FILE, weights_only=True, map_location="cpu")
     files = path / FILES
     return State(rng["step"], values, files if files.is_dir() else None), rng
+
+
+def damage(path: Path) -> str:
+    """What is wrong with a checkpoint's files, empty where nothing is; reads all of them."""
+    try:
+        wanted: dict[str, list[int]] = json.loads((path / CHECKSUMS_FILE).read_text(encoding="utf-8"))
+        for name, (size, checksum) in wanted.items():
+            found = (path / name).stat().st_size
+            if found != size:
+                return f"{name} has {found} bytes in place of {size}"
+            if _checksum(path / name) != checksum:
+                return f"{name} is not what was written"
+    except (OSError, ValueError, AttributeError, TypeError) as error:
+        return f"it can't be read ({error})"
+    return "" if STATE_FILE in wanted and RNG_FILE in wanted else f"{CHECKSUMS_FILE} does not name its files"
+
+
+def _checksums(folder: Path) -> dict[str, tuple[int, int]]:
+    """Size in bytes and CRC-32 of each file below a folder, by its path there."""
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    return {str(path.relative_to(folder)): (path.stat().st_size, _checksum(path)) for path in files}
+
+
+def _checksum(path: Path) -> int:
+    checksum = 0
+    with path.open("rb") as file:
+        while chunk := file.read(_CHUNK_BYTES):
+            checksum = zlib.crc32(chunk, checksum)
+    return checksum
 
 
 def _rng_state() -> dict[str, Any]:

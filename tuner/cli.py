@@ -9,7 +9,15 @@ from typing import Any
 import click
 from ruamel.yaml import YAML
 
-from tuner.errors import ClusterError, ControlError, ResourceError, SpecError, StudyLockedError, StudyNotFoundError
+from tuner.errors import (
+    ClusterError,
+    ControlError,
+    ResourceError,
+    SpecError,
+    StorageError,
+    StudyLockedError,
+    StudyNotFoundError,
+)
 from tuner.printing import print_best, print_counts, print_runs, print_trials
 from tuner.results import Results, list_runs
 from tuner.spec import json_schema
@@ -174,6 +182,9 @@ def main() -> None:
         for line in str(error).splitlines():
             click.echo(f"error: {line}", err=True)
         sys.exit(2)
+    except StorageError as error:
+        click.echo(f"error: {error}", err=True)
+        sys.exit(1)
     except click.ClickException as error:
         error.show()
         sys.exit(2)

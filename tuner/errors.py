@@ -30,6 +30,10 @@ class CheckpointError(ValueError):
     """A state that can't be saved so that `torch.load(..., weights_only=True)` reads it back."""
 
 
+class StorageError(OSError):
+    """A run folder, or a study's database, that can't be written for now: full, read-only, or gone."""
+
+
 class ResourceError(RuntimeError):
     """A sweep that asks for more than the cluster has."""
 

@@ -7,10 +7,11 @@ import json
 import math
 import shutil
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from tuner.checkpoint import checkpoint_path, checkpoint_steps
+from tuner.checkpoint import checkpoint_path, checkpoint_steps, damage
 from tuner.trial import Report
 
 PARAMS_FILE = "params.json"
@@ -43,6 +44,21 @@ def finite(value: float) -> float | None:
     return value if math.isfinite(value) else None
 
 
+@dataclass(frozen=True)
+class Rewound:
+    """A trial that was taken back to a checkpoint.
+
+    Attributes:
+        step: of the checkpoint, 0 where there is none.
+        kept: the reports up to it.
+        damaged: of newer checkpoints that can't be used, the step and what is wrong.
+    """
+
+    step: int
+    kept: list[Report]
+    damaged: list[str]
+
+
 class TrialFiles:
     """The folder of a trial that is running; created if it is not there."""
 
@@ -60,22 +76,25 @@ class TrialFiles:
             self._metrics = (self.folder / METRICS_FILE).open("ab", buffering=0)
         self._metrics.write(b"".join(_line(report) for report in reports))
 
-    def rewind(self, last_recorded: int) -> tuple[int, list[Report]]:
-        """Go back to the newest checkpoint that is no newer than step `last_recorded`, nor than the last report here.
+    def rewind(self, last_recorded: int) -> Rewound:
+        """Go back to the newest whole checkpoint no newer than step `last_recorded`, nor than the last report here.
 
-        What was reported after it is cut from `metrics.jsonl`, newer checkpoints are deleted; the trial will
-        report those steps again. Gives the checkpoint's step, 0 where there is none, and the reports kept.
+        What was reported after it is cut from `metrics.jsonl`, newer checkpoints and damaged ones are deleted; the
+        trial will report those steps again.
         """
         self.close()
         self.tidy()
-        steps = checkpoint_steps(self.folder)
         # A driver killed between its two records has told the study of reports that are not in the file.
         last_recorded = min(last_recorded, max((report.step for report in read_reports(self.folder)), default=0))
-        step = max((s for s in steps if s <= last_recorded), default=0)
-        for newer in steps:
-            if newer > step:
-                self.drop_checkpoint(newer)
-        return step, self.cut(step)
+        damaged: list[str] = []
+        for step in reversed(checkpoint_steps(self.folder)):
+            if step <= last_recorded:
+                problem = damage(checkpoint_path(self.folder, step))
+                if not problem:
+                    return Rewound(step, self.cut(step), damaged)
+                damaged.append(f"step {step}: {problem}")
+            self.drop_checkpoint(step)
+        return Rewound(0, self.cut(0), damaged)
 
     def cut(self, step: int) -> list[Report]:
         """Cut the reports after `step` from `metrics.jsonl`; those that are kept."""

@@ -3,37 +3,30 @@
 The engine calls it from one thread and holds no state of its own that would have to survive. Knows nothing of Ray.
 """
 
-import json
+import contextlib
 import math
 import shutil
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from optuna.samplers import BaseSampler
+from sqlalchemy.exc import SQLAlchemyError
 
+from tuner.best import Best, is_written, write_best
 from tuner.budget import Progress
 from tuner.checkpoint import checkpoint_path, checkpoint_steps
-from tuner.files import TrialFiles, finite, read_json, read_reports, trial_dir, write_atomic
+from tuner.files import TrialFiles, trial_dir
 from tuner.methods.table import derive_seed
 from tuner.retention import Candidate, needless_after, needless_while_running
 from tuner.running import Running
 from tuner.spec import SweepSpec
+from tuner.storage import storing
 from tuner.study import Study
 from tuner.tensorboard import EventLog
 from tuner.trial import FailureReason, Report, TrialRecord, TrialState
-
-
-@dataclass(frozen=True)
-class Best:
-    """The best step that any trial has reached, whatever became of the trial later."""
-
-    number: int
-    step: int
-    value: float
 
 
 class Recorder:
@@ -49,6 +42,7 @@ class Recorder:
         has_reports: whether any trial of the sweep has ever reported its metric.
         on_end: called with the record of each trial that ends.
         on_retry: called with each trial that is tried again, and why.
+        on_damage: called with each trial that goes on from an older checkpoint, and what is wrong with the newer ones.
     """
 
     def __init__(self, folder: Path, spec: SweepSpec, study: Study, method: str | BaseSampler, seed: int) -> None:
@@ -61,6 +55,7 @@ class Recorder:
         self.has_reports = False
         self.on_end: Callable[[TrialRecord], None] = lambda record: None
         self.on_retry: Callable[[Running, str], None] = lambda running, message: None
+        self.on_damage: Callable[[Running, Sequence[str]], None] = lambda running, damaged: None
         self._method, self._seed = method, seed
         self._goal = spec.metrics[0].goal
         self._failures: list[str] = []
@@ -117,6 +112,7 @@ class Recorder:
             self._params_of_best = {number: self.study.record(number).params}
         return self._params_of_best[number]
 
+    @storing()
     def ask(self) -> Running | None:
         """The next trial, its folder ready; None where the space has been asked for whole."""
         asked = self.study.ask(self._method, self._seed, self.spec.start_with)
@@ -132,6 +128,7 @@ class Recorder:
             running.log.start(asked.params)
         return running
 
+    @storing()
     def report(self, number: int, reports: Sequence[Report]) -> None:
         """Record a batch of a running trial's reports."""
         if not reports:
@@ -145,6 +142,7 @@ class Recorder:
             self._cut(running, reports[0].step - 1)
         self.study.report(number, reports)
         self.has_reports = True
+        running.is_preempted = False
         running.files.append(reports)
         running.log.add(reports)
         now = time.monotonic()
@@ -155,6 +153,7 @@ class Recorder:
             self._follow(running, report)
         self._drop_while_running(running)
 
+    @storing()
     def finish(
         self,
         number: int,
@@ -198,12 +197,14 @@ class Recorder:
         self._drop_after()
         self.on_end(self.study.record(number))
 
+    @storing()
     def change_params(self, number: int, params: Mapping[str, Any]) -> None:
         """A rule has given a running trial another configuration."""
         running = self.running[number]
         running.params, running.has_new_params = dict(params), True
         running.files.write_params(params)
 
+    @storing()
     def retry(self, number: int, message: str, error: str) -> Running:
         """Take a failed attempt back to its last checkpoint; the trial goes on under the same number."""
         running = self.running[number]
@@ -216,6 +217,7 @@ class Recorder:
         """Keep a checkpoint that another trial may be told to go on from, until this trial has saved three more."""
         self._pins.setdefault(number, deque(maxlen=3)).append(step)
 
+    @storing()
     def interrupt(self, number: int) -> None:
         """Leave a trial as it is, to be gone on with when the sweep is resumed."""
         running = self.running.pop(number)
@@ -224,35 +226,12 @@ class Recorder:
         self.study.interrupt(number)
 
     def write_best(self) -> None:
-        """Make `best/` anew: the best step's checkpoint, its parameters and metrics, how to run it again.
+        """Make `best/` anew, unless it holds the best step already."""
+        if self.best is not None and not is_written(self.folder, self.best):
+            params = self.study.record(self.best.number).params_at(self.best.step)
+            write_best(self.folder, self.best, params, derive_seed(self._seed, self.best.number))
 
-        Nothing is done where it holds that very step already.
-        """
-        written = read_json(self.folder / "best" / "best.json")
-        if self.best is None or (written.get("trial"), written.get("step")) == (self.best.number, self.best.step):
-            return
-        source = trial_dir(self.folder, self.best.number)
-        scratch, target = self.folder / ".best.tmp", self.folder / "best"
-        shutil.rmtree(scratch, ignore_errors=True)
-        scratch.mkdir()
-        checkpoint = checkpoint_path(source, self.best.step)
-        if checkpoint.exists():
-            shutil.copytree(checkpoint, scratch, dirs_exist_ok=True)
-        params = dict(self.study.record(self.best.number).params_at(self.best.step))
-        report = next((r for r in read_reports(source) if r.step == self.best.step), None)
-        write_atomic(scratch / "params.json", json.dumps(params, indent=2) + "\n")
-        best = {
-            "trial": self.best.number,
-            "step": self.best.step,
-            "metrics": {name: finite(value) for name, value in report.metrics.items()} if report else {},
-            "checkpoint": checkpoint.exists(),
-            "rerun": f"tuner try {self.folder / 'sweep.yaml'} --params {target / 'params.json'} "
-            f"--seed {derive_seed(self._seed, self.best.number)}",
-        }
-        write_atomic(scratch / "best.json", json.dumps(best, indent=2) + "\n")
-        shutil.rmtree(target, ignore_errors=True)
-        scratch.replace(target)
-
+    @storing()
     def close(self, summary: Mapping[str, Any]) -> None:
         """Keep the summary; trials that are still running are left to be resumed."""
         for number in list(self.running):
@@ -264,6 +243,15 @@ class Recorder:
         self.write_best()
         self.study.set_summary({**summary, "elapsed_s": self.elapsed_s})
         self.study.close()
+
+    def abandon(self) -> None:
+        """Let go of everything where nothing can be written any more; what was recorded is gone on with."""
+        for running in self.running.values():
+            with contextlib.suppress(OSError):
+                running.files.close()
+                running.log.close()
+        with contextlib.suppress(OSError, SQLAlchemyError):
+            self.study.close()
 
     def _event_log(self, number: int) -> EventLog:
         return EventLog(self.folder / "tensorboard" / f"{number:04d}", self.spec.parameters)
@@ -301,9 +289,11 @@ class Recorder:
                 self._offer(record.number, step, value)
 
     def _rewind(self, running: Running, recorded: Mapping[int, float]) -> None:
-        step, kept = running.files.rewind(max(recorded, default=0))
-        running.restore_step = step
-        self._restart_from(running, kept)
+        rewound = running.files.rewind(max(recorded, default=0))
+        running.restore_step = rewound.step
+        self._restart_from(running, rewound.kept)
+        if rewound.damaged:
+            self.on_damage(running, rewound.damaged)
 
     def _cut(self, running: Running, step: int) -> None:
         self._restart_from(running, running.files.cut(step))

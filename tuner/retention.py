@@ -25,12 +25,14 @@ class Candidate:
 
 
 def needless_while_running(candidates: Collection[Candidate], keep: Keep, goal: Goal) -> set[int]:
-    """The steps that a running trial can do without: it needs its last to go on, and its best."""
-    if keep == "all" or len(candidates) < 2:
+    """The steps that a running trial can do without: it needs its best, and its last two to go on.
+
+    Two, since the last one may turn out to be damaged.
+    """
+    if keep == "all" or not candidates:
         return set()
-    last = max(c.step for c in candidates)
-    best = _best(candidates, goal)
-    return {c.step for c in candidates} - {last, best.step}
+    steps = sorted(c.step for c in candidates)
+    return set(steps[:-2]) - {_best(candidates, goal).step}
 
 
 def needless_after(

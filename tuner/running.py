@@ -26,6 +26,8 @@ class Running:
     retries: int = 0
     # Processes that it lost before it could report anything.
     losses: int = 0
+    # Its node was lost, and it has not reported since.
+    is_preempted: bool = False
     # Given by a rule and not in the study yet: they hold from the next report on.
     has_new_params: bool = False
     trained_s: float = 0.0

@@ -4,8 +4,6 @@ Brings the study, the recorder and the engine together; the engine, and with it 
 """
 
 import contextlib
-import inspect
-import json
 import secrets
 import shutil
 import sys
@@ -22,19 +20,19 @@ from optuna.samplers import BaseSampler
 from ruamel.yaml import YAML
 
 from tuner.budget import Verdict
-from tuner.checkpoint import load_checkpoint
 from tuner.console import Console, Tee, make_console
 from tuner.context import Trial
 from tuner.control import clear
-from tuner.devices import best_device
-from tuner.errors import ClusterError, ResourceError, SpecError, StudyNotFoundError
-from tuner.files import METRICS_FILE, finite, read_json, write_atomic
+from tuner.errors import ClusterError, ResourceError, SpecError, StorageError, StudyNotFoundError
+from tuner.evaluation import evaluate_best
+from tuner.files import METRICS_FILE, write_atomic
 from tuner.lock import RunLock
 from tuner.provenance import provenance
 from tuner.recorder import Recorder
 from tuner.results import PROVENANCE, SPEC_FILE, Results, read_spec
 from tuner.runlog import RunLog
 from tuner.spec import SweepSpec, import_trainable, to_yaml
+from tuner.storage import Outage, storing
 from tuner.study import Study, delete_study
 from tuner.tensorboard import write_experiment
 
@@ -160,7 +158,8 @@ class Sweep:
         try:
             evaluate_best(folder, self.train)
         except Exception as error:
-            write_atomic(folder / "best" / "error.txt", traceback.format_exc())
+            with contextlib.suppress(OSError):
+                write_atomic(folder / "best" / "error.txt", traceback.format_exc())
             told = f"{type(error).__name__}: {error}"
             console.event(f"the best checkpoint could not be evaluated: {told} ({folder / 'best' / 'error.txt'})")
 
@@ -221,51 +220,84 @@ class Sweep:
         console: Console | None,
         verbose: bool,
     ) -> Results:
-        from tuner.engine.run import run
-        from tuner.stopping.table import make_stopping
-
-        spec, console = self.spec, console or make_console()
-        space = spec.parameters.as_grid() if spec.method == "grid" else spec.parameters
         if not verbose:
             optuna.logging.set_verbosity(optuna.logging.WARNING)
         with RunLock(folder), closing(RunLog(folder)) as log:
             clear(folder)
-            console = Tee(console, log)
+            console = Tee(console or make_console(), log)
             written, origin = read_spec(folder)
-            if written.run_cap != spec.run_cap:
-                write_atomic(folder / SPEC_FILE, to_yaml({**spec.to_dict(), PROVENANCE: origin}))
-            study = Study(folder, origin["study"], self.storage, spec.metrics, space, write=True)
+            if written.run_cap != self.spec.run_cap:
+                write_atomic(folder / SPEC_FILE, to_yaml({**self.spec.to_dict(), PROVENANCE: origin}))
+            verdict = Verdict("interrupted", "interrupted")
+            try:
+                verdict = self._outlast(
+                    Outage(folder, console.event),
+                    lambda: self._attempt(folder, origin["study"], seed, address, console, verbose),
+                )
+            finally:
+                log.event(f"ended: {verdict.message}")
+            if verdict.ended_by not in ("interrupted", "cancelled"):
+                self._evaluate(folder, console)
+        return Results(folder)
+
+    def _outlast(self, outage: Outage, attempt: Callable[[], Verdict]) -> Verdict:
+        """Try until storage lasts: as after a driver that was killed, all that is to be done follows from the study."""
+        while True:
+            try:
+                return attempt()
+            except StorageError as error:
+                outage.wait(error)
+            except SpecError as error:
+                if not outage.is_on:
+                    raise
+                outage.wait(error)  # a database that is away can't be told from one that never was
+
+    def _attempt(
+        self, folder: Path, name: str, seed: int, address: str | None, console: Console, verbose: bool
+    ) -> Verdict:
+        """Run what the study leaves to be run. Raises `StorageError` where something can't be written."""
+        from tuner.engine.run import run
+        from tuner.stopping.table import make_stopping
+
+        spec = self.spec
+        space = spec.parameters.as_grid() if spec.method == "grid" else spec.parameters
+        with storing():
+            study = Study(folder, name, self.storage, spec.metrics, space, write=True)
             recovered = study.recover()
             recorder = Recorder(folder, spec, study, self.method, seed)
-            stopping = make_stopping(self.rule, spec.metrics[0], space)
-            console.start(f"{spec.name}  {folder}", self._subtitle(recovered))
-            verdict = Verdict("interrupted", "interrupted")
-            slots = int(study.summary().get("slots", 1))
-            started = time.monotonic()
-            try:
-                if not study.num_waiting() and spec.run_cap is not None and study.num_trials >= spec.run_cap:
-                    sentence = f"all {study.num_trials} trials are done; --run-cap +10 would add ten"
-                    verdict = Verdict("run_cap", sentence)
-                    console.event(sentence)
-                    return Results(folder)
-                ended = run(
-                    recorder,
-                    self.train,
-                    stopping,
-                    console,
-                    seed=seed,
-                    run_cap=spec.run_cap,
-                    address=address,
-                    verbose=verbose,
-                )
-                verdict, slots = ended.verdict, ended.slots
-            except KeyboardInterrupt:
-                console.event(f"ended at once; go on with: tuner resume {folder}")
-                raise
-            finally:
-                console.stop()
+        stopping = make_stopping(self.rule, spec.metrics[0], space)
+        console.start(f"{spec.name}  {folder}", self._subtitle(recovered))
+        verdict = Verdict("interrupted", "interrupted")
+        slots = int(study.summary().get("slots", 1))
+        started = time.monotonic()
+        is_stored = True
+        try:
+            if not study.num_waiting() and spec.run_cap is not None and study.num_trials >= spec.run_cap:
+                sentence = f"all {study.num_trials} trials are done; --run-cap +10 would add ten"
+                verdict = Verdict("run_cap", sentence)
+                console.event(sentence)
+                return verdict
+            ended = run(
+                recorder,
+                self.train,
+                stopping,
+                console,
+                seed=seed,
+                run_cap=spec.run_cap,
+                address=address,
+                verbose=verbose,
+            )
+            verdict, slots = ended.verdict, ended.slots
+        except StorageError:
+            is_stored = False
+            raise
+        except KeyboardInterrupt:
+            console.event(f"ended at once; go on with: tuner resume {folder}")
+            raise
+        finally:
+            console.stop()
+            if is_stored:
                 clear(folder)
-                log.event(f"ended: {verdict.message}")
                 recorder.close(
                     {
                         "ended_by": verdict.ended_by,
@@ -275,9 +307,9 @@ class Sweep:
                         "last_run_s": round(time.monotonic() - started, 3),
                     }
                 )
-            if verdict.ended_by not in ("interrupted", "cancelled"):
-                self._evaluate(folder, console)
-        return Results(folder)
+            else:
+                recorder.abandon()
+        return verdict
 
 
 def load_and_import(path: Path) -> tuple[SweepSpec, Trainable]:
@@ -330,26 +362,6 @@ def resume(
         )
     sweep = Sweep.from_file(folder / SPEC_FILE)
     return sweep.resume(folder, run_cap=run_cap, address=address, console=console, verbose=verbose)
-
-
-def evaluate_best(folder: Path, train: Trainable) -> dict[str, float | None] | None:
-    """Evaluate the best checkpoint on the test data, once: `best/test.json` is written and never made anew for it.
-
-    Uses the function `evaluate(params, state, device)` of the trainable's module; None where there is none, or no
-    checkpoint.
-    """
-    evaluate = getattr(inspect.getmodule(train), "evaluate", None)
-    best = Results(folder).best
-    target = folder / "best" / "test.json"
-    if evaluate is None or best is None or best.checkpoint is None:
-        return None
-    done = read_json(target)
-    if (done.get("trial"), done.get("step")) == (best.trial.number, best.step):
-        return None
-    state, _ = load_checkpoint(best.checkpoint)
-    scores = {name: finite(value) for name, value in evaluate(best.params, state, best_device()).items()}
-    write_atomic(target, json.dumps({"trial": best.trial.number, "step": best.step, **scores}, indent=2) + "\n")
-    return scores
 
 
 def _name_of(train: Trainable) -> str:

@@ -13,6 +13,7 @@ import ray._private.ray_logging as ray_logging
 from tuner.errors import ClusterError
 
 CONNECT_TIMEOUT_S = 10.0
+NODE_TIMEOUT_S = 5.0
 
 
 @contextmanager
@@ -69,6 +70,19 @@ def _why_not(address: str, error: Exception) -> str:
         f"--address {address}: no Ray cluster could be reached there ({text[:200]}). `ray start --head` starts one; "
         "`auto` is for a machine that belongs to it."
     )
+
+
+def is_alive(node_id: str) -> bool:
+    """Whether a node answers; Ray itself notices only after some ten seconds that one has died."""
+    node = next((node for node in ray.nodes() if node["NodeID"] == node_id), None)
+    if node is None or not node["Alive"]:
+        return False
+    try:
+        address = (node["NodeManagerAddress"], node["NodeManagerPort"])
+        socket.create_connection(address, timeout=NODE_TIMEOUT_S).close()
+    except OSError:
+        return False
+    return True
 
 
 def node_resources() -> Sequence[Mapping[str, float]]:

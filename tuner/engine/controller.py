@@ -13,7 +13,7 @@ from ray.tune.result import DONE
 from tuner.engine.ray_trial import RayTrial
 from tuner.engine.reports import Batch, Ending, failure
 from tuner.engine.search import StudySearch
-from tuner.errors import SpecError
+from tuner.errors import SpecError, StorageError
 from tuner.recorder import Recorder
 from tuner.running import Running
 from tuner.stopping.table import STEP, TIME, Stopping
@@ -72,6 +72,12 @@ class Controller(TuneController):  # type: ignore[misc]  # Ray's classes are unt
             self._search.on_trial_complete(trial.trial_id)
             self._schedule_trial_stop(trial)
             self._forget(trial)
+
+    def resize(self, slots: int) -> None:
+        """Run this many trials at a time from now on; where there are more, they run to their ends."""
+        self._slots = self._max_pending_trials = self._search.slots = slots
+        for request in self._actor_cache._max_num_objects:
+            self._actor_cache._max_num_objects[request] = slots
 
     def rest(self) -> None:
         """Nothing runs and nothing is to start: end the processes that wait for a trial, which frees what they hold."""
@@ -199,6 +205,11 @@ class Controller(TuneController):  # type: ignore[misc]  # Ray's classes are unt
             self._search.error = SpecError([ending.message.partition(": ")[2]])
             self._has_cut_short = True
             return
+        if ending.lacks_storage:
+            # Not this trial's failure: the sweep waits for its storage, and goes on with all that were running.
+            self._search.error = StorageError(ending.message.partition(": ")[2])
+            self._has_cut_short = True
+            return
         if self._may_retry(running, ending):
             self._retry(trial, ending)
             return
@@ -213,6 +224,9 @@ class Controller(TuneController):  # type: ignore[misc]  # Ray's classes are unt
         """Whether a failed trial is tried again; counts it."""
         if self._is_winding_down or ending.reason is FailureReason.NAN:
             return False
+        if ending.lost_node:
+            running.is_preempted = True
+            return True
         has_begun = running.last_step > running.restore_step
         if ending.reason is FailureReason.LOST and not has_begun and running.losses < MAX_LOSSES:
             # Its process died before this trial could do anything: not its fault, or so it looks the first times.
@@ -278,6 +292,8 @@ def _ending_of(trial: RayTrial, exception: Exception) -> Ending:
     if isinstance(exception, RayOutOfMemoryError):
         return Ending(TrialState.FAILED, FailureReason.OOM, "killed by Ray since memory ran out", text)
     if isinstance(exception, RayActorError):
+        if exception.preempted or "node has died" in text:
+            return Ending(TrialState.FAILED, FailureReason.LOST, "its node was lost", text, lost_node=True)
         if "creation task" not in text:
             return Ending(TrialState.FAILED, FailureReason.LOST, "its process died", text)
         cause = [line.strip() for line in text.splitlines() if line.strip()][-1]

@@ -18,6 +18,7 @@ from tuner.engine.scratch import Scratch
 from tuner.engine.transfer import MESSAGE_BYTES, Message, Part, Upload, list_files, plan, read, send, write
 from tuner.errors import StopTrial
 from tuner.files import DRIVERS_FILES, trial_dir
+from tuner.storage import storing
 from tuner.trial import Report
 
 MARKER = ".driver-token"
@@ -101,6 +102,7 @@ class FileKeeper:
     def read(self, path: str, parts: Sequence[Part]) -> Message:
         return read(self._folder / path, parts)
 
+    @storing()
     def write(self, path: str, key: str, is_whole: bool, message: Message, is_first: bool, is_last: bool) -> None:
         """Take a message of the upload that has this key."""
         target = self._folder / path

@@ -8,12 +8,14 @@ of a worker that has died.
 import queue
 import secrets
 import threading
+from collections.abc import Iterable
 from multiprocessing.connection import Connection, Listener
 from typing import Any
 
 import ray
 from ray.util.placement_group import get_current_placement_group
 
+from tuner.engine.cluster import is_alive
 from tuner.engine.messages import Ended, Hello, Lost, Mean, Ready, Reply, Reported, ToSlot
 from tuner.engine.process import Job, Task
 from tuner.engine.reports import Batch, Ending, ReportQueue, Stopped
@@ -23,6 +25,8 @@ from tuner.trial import FailureReason, TrialState
 
 # How long a worker may take to clean up after a trial, before its group is replaced.
 CLEAN_UP_TIMEOUT_S = 20.0
+# In the place of a rank: what Ray Train itself tells, of workers that it has lost.
+TRAINER = -1
 
 
 class WorkerGroup:
@@ -34,7 +38,7 @@ class WorkerGroup:
 
     def __init__(self, job: Job) -> None:
         self.size = job.workers
-        self.places: dict[int, str] = {}
+        self.members: dict[int, Hello] = {}
         self._job = job
         self._inbox: queue.SimpleQueue[tuple[int, ToSlot]] = queue.SimpleQueue()
         # Apart from the others: a worker may have cleaned up before the last one has ended its trial.
@@ -44,11 +48,11 @@ class WorkerGroup:
         self._listener = Listener((ray.util.get_node_ip_address(), 0), backlog=self.size, authkey=self._token)
         for target in (self._train, self._accept):
             threading.Thread(target=target, daemon=True).start()
-        while len(self.places) < self.size:
+        while len(self.members) < self.size:
             rank, message = self._inbox.get()
             if not isinstance(message, Hello):
                 raise RuntimeError(f"the workers can't be started: {message}")
-            self.places[rank] = message.place
+            self.members[rank] = message
 
     def start(self, task: Task) -> "GroupSession":
         """Let all workers train a trial; does not block."""
@@ -97,7 +101,7 @@ class WorkerGroup:
         try:
             trainer.fit()
         except Exception as error:
-            self._inbox.put((-1, Ended(Ending(TrialState.FAILED, FailureReason.LOST, f"{error}"))))
+            self._inbox.put((TRAINER, Ended(Ending(TrialState.FAILED, FailureReason.LOST, f"{error}"))))
 
     def _accept(self) -> None:
         for _ in range(self.size):
@@ -154,12 +158,12 @@ class GroupSession:
             rank, message = self._group.receive()
             if isinstance(message, Reported | Mean):
                 waiting[rank] = message
+            elif isinstance(message, Ended) and rank == TRAINER:
+                return self._lost(message.ending.message, range(self._group.size))
             elif isinstance(message, Ended):
                 ended[rank] = message.ending
             elif isinstance(message, Lost):
-                place = self._group.places[rank]
-                told = f"its worker {rank} died ({place})"
-                return Ending(TrialState.FAILED, FailureReason.LOST, told, told)
+                return self._lost(f"its worker {rank} died ({self._group.members[rank].place})", [rank])
             for ending in ended.values():
                 if ending.error:
                     return ending
@@ -172,6 +176,10 @@ class GroupSession:
                     self._group.reply(rank, reply)
                 waiting.clear()
         return ended[0]
+
+    def _lost(self, told: str, ranks: Iterable[int]) -> Ending:
+        lost_node = not all(is_alive(self._group.members[rank].node_id) for rank in ranks)
+        return Ending(TrialState.FAILED, FailureReason.LOST, told, told, lost_node=lost_node)
 
     def _answer(self, waiting: dict[int, Reported | Mean]) -> Reply:
         first = next(iter(waiting.values()))

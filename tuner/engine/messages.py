@@ -9,10 +9,11 @@ from tuner.trial import Report
 
 @dataclass(frozen=True)
 class Hello:
-    """The first message of a worker; `place` tells a person which process it is."""
+    """The first message of a worker; `place` tells a person which process it is, `node_id` is Ray's."""
 
     rank: int
     place: str
+    node_id: str
 
 
 @dataclass(frozen=True)

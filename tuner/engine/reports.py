@@ -12,7 +12,7 @@ import traceback
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from tuner.errors import MissingMetricError, StopTrial
+from tuner.errors import MissingMetricError, StopTrial, StorageError
 from tuner.stopping.asking import Asking
 from tuner.trial import FailureReason, Report, TrialState
 
@@ -25,9 +25,10 @@ MAX_QUEUED = 10_000
 
 @dataclass(frozen=True)
 class Ending:
-    """How a training loop ended by itself: in a final state, with the traceback of an exception.
+    """How a training loop ended: in a final state, with the traceback of an exception.
 
-    `lacks_metric` tells that it reported something else than the sweep's metric.
+    `lacks_metric` tells that it reported something else than the sweep's metric, `lacks_storage` that it could not
+    write a checkpoint, `lost_node` that its machine has gone: both through no fault of its own.
     """
 
     state: TrialState
@@ -35,6 +36,8 @@ class Ending:
     message: str = ""
     error: str = ""
     lacks_metric: bool = False
+    lacks_storage: bool = False
+    lost_node: bool = False
 
 
 @dataclass(frozen=True)
@@ -142,4 +145,5 @@ def failure(error: BaseException) -> Ending:
         lines[0][:300].encode("utf-8", "backslashreplace").decode(),
         "".join(traceback.format_exception(error)),
         lacks_metric=isinstance(error, MissingMetricError),
+        lacks_storage=isinstance(error, StorageError),
     )

@@ -6,7 +6,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +15,7 @@ from typing import Any
 
 from ray import cloudpickle
 from ray.tune import PlacementGroupFactory
+from ray.tune.error import TuneError
 
 from tuner.budget import Verdict, judge
 from tuner.console import Console, SweepView, TrialView
@@ -28,7 +29,7 @@ from tuner.engine.plan import plan_slots
 from tuner.engine.process import Job
 from tuner.engine.ray_trial import NoStorage, RayTrial
 from tuner.engine.search import StudySearch
-from tuner.errors import SpecError
+from tuner.errors import ResourceError, SpecError, StorageError
 from tuner.files import ERROR_FILE, trial_dir
 from tuner.recorder import Recorder
 from tuner.running import Running
@@ -40,6 +41,7 @@ _VIEW_EVERY_S = 0.25
 _STALL_CHECK_EVERY_S = 1.0
 _LISTEN_EVERY_S = 1.0
 _IDLE_S = 0.2
+_PLAN_EVERY_S = 2.0
 _TELL_WAITING_AFTER_S = 15.0
 
 
@@ -65,8 +67,8 @@ def run(
     """Run the sweep's trials; blocks until it is over.
 
     Raises `ResourceError` before the first trial where the cluster can't hold one, `SpecError` where the first report
-    of all lacks the sweep's metric, KeyboardInterrupt at the second Ctrl-C. What was recorded stays recorded in each
-    case.
+    of all lacks the sweep's metric, `StorageError` where something could not be written, KeyboardInterrupt at the
+    second Ctrl-C. What was recorded stays recorded in each case.
     """
     spec = recorder.spec
     console.event(f"connecting to {address}" if address else "starting a cluster on this machine")
@@ -90,11 +92,12 @@ def run(
         controller = Controller(recorder, stopping, search, slots, storage=NoStorage())
         replay(stopping.scheduler, recorder.study.records(), spec.metrics[0], stopping.asking)
         try:
-            verdict = _Loop(controller, search, recorder, console, slots, run_cap, driver_node).run()
+            loop = _Loop(controller, search, recorder, console, slots, run_cap, driver_node)
+            verdict = loop.run()
         finally:
             controller.cleanup()
             driver_node.close()
-    return Ended(verdict, slots)
+    return Ended(verdict, loop.slots)
 
 
 def pickled(train: Callable[[Trial], None]) -> bytes:
@@ -140,7 +143,7 @@ class _Loop:
         self._recorder = recorder
         self._space = recorder.spec.parameters
         self._console = console
-        self._slots = slots
+        self.slots = slots
         self._run_cap = run_cap
         self._verdict: Verdict | None = None
         self._interrupts = 0
@@ -148,16 +151,18 @@ class _Loop:
         self._verb = Verb.RESUME
         self._held_at_s: float | None = None
         self._shown_at = self._checked_at = self._listened_at = self._waiting_since = -math.inf
+        self._planned_at = time.monotonic()
         self._told_best = recorder.best
         recorder.on_end = self._tell_end
         recorder.on_retry = self._tell_retry
+        recorder.on_damage = self._tell_damage
 
     def run(self) -> Verdict:
         with self._handling_interrupts():
             # What is reached already, such as the target of a sweep that is resumed, starts no trial.
             self._end_if_due()
             while not self._controller.is_finished():
-                self._controller.step()
+                self._step()
                 if self._search.error is not None:
                     raise self._search.error
                 self._rest_if_idle()
@@ -166,6 +171,15 @@ class _Loop:
                 self._every(time.monotonic())
         self._console.update(self._view())
         return self._verdict or Verdict(self._search.ended_by, _SENTENCES.get(self._search.ended_by, ""))
+
+    def _step(self) -> None:
+        try:
+            self._controller.step()
+        except TuneError as error:
+            # Ray Tune tells what was raised in its callbacks as a text, in an error of its own.
+            if isinstance(error.__context__, StorageError):
+                raise error.__context__ from None
+            raise
 
     def _end_if_due(self) -> None:
         if self._interrupts and self._verdict is None:
@@ -215,9 +229,23 @@ class _Loop:
             self._controller.kill_stalled()
             self._driver_node.poll()
             self._tell_waiting(now)
+        if self._recorder.spec.parallel == "auto" and now - self._planned_at >= _PLAN_EVERY_S:
+            self._planned_at = now
+            self._plan()
         if now - self._shown_at >= _VIEW_EVERY_S:
             self._shown_at = now
             self._console.update(self._view())
+
+    def _plan(self) -> None:
+        """Use the nodes that have joined, and no longer those that were lost."""
+        try:
+            slots = plan_slots(self._recorder.spec.resources, node_resources(), "auto")
+        except ResourceError:
+            return  # nothing fits for now; other nodes may come
+        if slots != self.slots:
+            self._console.event(f"the cluster has changed: {slots} trial{'s' * (slots != 1)} at a time from now on")
+            self.slots = slots
+            self._controller.resize(slots)
 
     def _tell_waiting(self, now: float) -> None:
         """Once: a cluster whose resources are all in use by others lets a sweep wait without a word."""
@@ -246,6 +274,10 @@ class _Loop:
         at = f"from its checkpoint of step {running.restore_step}" if running.restore_step else "from its start"
         self._console.event(f"trial {running.number:04d} is tried again, {at}: {message}")
 
+    def _tell_damage(self, running: Running, damaged: Sequence[str]) -> None:
+        at = f"that of step {running.restore_step} is used" if running.restore_step else "it starts anew"
+        self._console.event(f"trial {running.number:04d} has damaged checkpoints ({'; '.join(damaged)}); {at}")
+
     def _view(self) -> SweepView:
         recorder = self._recorder
         metric = recorder.spec.metrics[0].name
@@ -258,7 +290,7 @@ class _Loop:
             elapsed_s=recorder.elapsed_s,
             remaining_s=self._remaining_s(),
             metric=recorder.spec.metrics[0].name,
-            slots=self._slots,
+            slots=self.slots,
         )
 
     def _best_view(self) -> TrialView | None:
@@ -329,7 +361,7 @@ _SENTENCES = {
 def _trial_view(trial: Running, metric: str, params: Mapping[str, Any]) -> TrialView:
     return TrialView(
         number=trial.number,
-        state=TrialState.RUNNING,
+        state=TrialState.PREEMPTED if trial.is_preempted else TrialState.RUNNING,
         step=trial.last_step,
         value=trial.last.metrics[metric] if trial.last else None,
         best=trial.best.metrics[metric] if trial.best else None,

@@ -7,6 +7,7 @@ from multiprocessing.connection import Client, Connection
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
+import ray
 import ray.train
 import ray.train.torch
 import torch
@@ -40,7 +41,8 @@ def serve(config: Mapping[str, Any]) -> None:
     gpu_index = (ray.train.torch.get_device().index or 0) if job.gpus else 0
     process = TrialProcess(job, open_folder(Path(job.folder), job.token), gpu_index)
     with Client(config["address"], authkey=config["token"]) as link:
-        link.send(Hello(rank, f"process {os.getpid()} on {socket.gethostname()}"))
+        node_id = ray.get_runtime_context().get_node_id()
+        link.send(Hello(rank, f"process {os.getpid()} on {socket.gethostname()}", node_id))
         try:
             while (task := link.recv()) is not None:
                 _train(process, task, Worker(link, rank, world_size))

@@ -1,0 +1,120 @@
+"""What the fault tests share: something that happens while a sweep runs, and what must hold after it."""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+
+from tests.faults import loops
+from tests.sweeps import check_whole
+from tuner import Results
+from tuner.context import Metric, Trial, seed_everything
+from tuner.errors import StopTrial
+from tuner.methods.table import derive_seed
+from tuner.results import read_spec
+from tuner.trial import Report
+
+PATIENCE_S = 120.0
+
+
+@contextmanager
+def meanwhile(action: Callable[[], None]) -> Iterator[None]:
+    """Do something in another thread while the body runs; its errors are the test's."""
+    errors: list[BaseException] = []
+
+    def act() -> None:
+        try:
+            action()
+        except BaseException as error:
+            errors.append(error)
+
+    thread = threading.Thread(target=act)
+    thread.start()
+    try:
+        yield
+    finally:
+        thread.join()
+    if errors:
+        raise errors[0]
+
+
+def wait_for(is_so: Callable[[], bool], what: str) -> None:
+    deadline = time.monotonic() + PATIENCE_S
+    while not is_so():
+        assert time.monotonic() < deadline, f"waited for {what}"
+        time.sleep(0.02)
+
+
+def num_reports(output: Path) -> int:
+    """How many reports the runs below a folder have recorded."""
+    return sum(path.read_bytes().count(b"\n") for path in output.glob("*/trials/*/metrics.jsonl"))
+
+
+def wait_for_reports(output: Path, more: int) -> None:
+    """Until that many more are recorded than there are now."""
+    before = num_reports(output)
+    wait_for(lambda: num_reports(output) >= before + more, f"{more} more reports than {before}")
+
+
+def pid_of(mark: Path) -> int:
+    """Of the process that runs a trial, or had run it, by the mark that `loops.walk` leaves."""
+    wait_for(lambda: mark.exists() and mark.read_text() != "", f"{mark}")
+    return int(mark.read_text())
+
+
+def tuner(*args: str, **env: str) -> subprocess.Popen[str]:
+    """The command line in a process of its own."""
+    command = [sys.executable, "-c", "from tuner.cli import main; main()", *args]
+    return subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env={**os.environ, **env}
+    )
+
+
+def kill(pid: int) -> None:
+    try:
+        os.kill(pid, signal.SIGKILL)
+    except ProcessLookupError:
+        pass  # it has ended by itself
+
+
+def undisturbed(results: Results, number: int, tmp_path: Path) -> list[float]:
+    """The losses of a trial of `loops.walk` that nothing happens to."""
+    losses: list[float] = []
+
+    def deliver(report: Report, stop: StopTrial | None) -> None:
+        losses.append(report.metrics["loss"])
+
+    params = {**results.trials[number].params, "step_s": 0.0, "how": "", "size": -1, "marks": str(tmp_path)}
+    seed = derive_seed(read_spec(results.folder)[1]["seed"], number)
+    seed_everything(seed)
+    metrics = (Metric("loss"),)
+    loops.walk(Trial(params, number=number, seed=seed, dir=tmp_path, metrics=metrics, deliver=deliver))
+    return losses
+
+
+def check(results: Results, tmp_path: Path, events: list[str] | None = None) -> None:
+    """Every trial of `loops.walk` has run to its end, once, with the values of one that nothing happened to."""
+    check_whole(results)
+    assert set(results.counts()) == {"completed"}, results.counts()
+    scratch = tmp_path / "undisturbed"
+    scratch.mkdir(exist_ok=True)
+    best = None
+    for trial in results.trials:
+        losses = [report.metrics["loss"] for report in results.curve(trial.number)]
+        assert losses == undisturbed(results, trial.number, scratch)[: len(losses)]
+        assert len(losses) == trial.params["epochs"]
+        best = min(losses[0], best if best is not None else losses[0])
+        if events is not None:
+            assert sum(event.startswith(f"trial {trial.number:04d} completed") for event in events) == 1
+    assert results.best is not None
+    assert results.best.value == best
+    saved = results.folder / "best" / "state.pt"
+    if saved.exists():
+        assert torch.load(saved, weights_only=True)["place"].item() == best

@@ -1,0 +1,124 @@
+"""Whole nodes that die, or join late; each a real `ray start`ed node of its own on this machine."""
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import ray
+from ray.cluster_utils import Cluster
+
+from tests.faults import loops
+from tests.faults.scenes import check, meanwhile, num_reports, tuner, wait_for, wait_for_reports
+from tests.sweeps import Told, sweep
+from tuner import Results
+
+pytestmark = pytest.mark.slow
+
+X = {"min": 0.0, "max": 1.0}
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[Cluster]:
+    """A head that runs no trials."""
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
+    ray.init(cluster.address, log_to_driver=False, logging_level="ERROR")
+    yield cluster
+    ray.shutdown()
+    cluster.shutdown()
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_trials_of_a_node_that_is_lost_go_on_elsewhere(tmp_path: Path, cluster: Cluster, workers: int) -> None:
+    nodes = [cluster.add_node(num_cpus=1) for _ in range(2)]
+    told = Told()
+
+    def act() -> None:
+        wait_for_reports(tmp_path, 4)
+        cluster.remove_node(nodes[0], allow_graceful=False)
+        if workers > 1:
+            nodes.append(cluster.add_node(num_cpus=1))
+
+    try:
+        with meanwhile(act):
+            results = sweep(
+                loops.walk,
+                tmp_path,
+                told,
+                parameters={"epochs": 8, "step_s": 0.3, "marks": str(tmp_path), "x": X},
+                run_cap=4,
+                resources={"workers": workers, "cpu": 1},
+            )
+    finally:
+        for node in nodes[1:]:
+            cluster.remove_node(node)
+    # A node that is lost is no failure of a configuration: no retries were asked for.
+    check(results, tmp_path, told.events)
+    assert any("is tried again" in event for event in told.events)
+
+
+def test_a_node_that_joins_late_is_used(tmp_path: Path, cluster: Cluster) -> None:
+    nodes = [cluster.add_node(num_cpus=1)]
+    told = Told()
+
+    def act() -> None:
+        wait_for_reports(tmp_path, 4)
+        nodes.append(cluster.add_node(num_cpus=1))
+
+    try:
+        with meanwhile(act):
+            results = sweep(
+                loops.walk,
+                tmp_path,
+                told,
+                parameters={"epochs": 8, "step_s": 0.3, "marks": str(tmp_path), "x": X},
+                run_cap=8,
+            )
+    finally:
+        for node in nodes:
+            cluster.remove_node(node)
+    check(results, tmp_path, told.events)
+    assert results.summary["slots"] == 2
+    assert any("2 trials at a time" in event for event in told.events)
+
+
+def test_a_head_that_dies_ends_the_driver_and_the_sweep_goes_on_on_another(tmp_path: Path) -> None:
+    (tmp_path / "sweep.yaml").write_text(
+        f"""
+name: headless
+trainable: tests.faults.loops:walk
+metric: {{name: loss}}
+parameters: {{epochs: 8, step_s: 0.2, marks: "{tmp_path}", x: {{min: 0.0, max: 1.0}}}}
+run_cap: 8
+seed: 3
+"""
+    )
+    output = tmp_path / "runs"
+    first = Cluster(initialize_head=True, head_node_args={"num_cpus": 2, "include_dashboard": False})
+    try:
+        process = tuner(
+            "run",
+            *(str(tmp_path / "sweep.yaml"), "--output", str(output), "--address", first.address),
+            # How long Ray's own processes wait for a head to come back.
+            RAY_gcs_rpc_server_reconnect_timeout_s="5",
+        )
+        wait_for(lambda: output.exists() and num_reports(output) > 20, "the first reports")
+        before = num_reports(output)
+        first.remove_node(first.head_node, allow_graceful=False)
+        started = time.monotonic()
+        text = process.communicate(timeout=60)[0]
+        assert process.returncode != 0, text
+        assert time.monotonic() - started < 60
+    finally:
+        first.shutdown()
+    (folder,) = output.iterdir()
+    assert num_reports(output) >= before
+    assert not Results(folder).is_running
+    second = Cluster(initialize_head=True, head_node_args={"num_cpus": 2, "include_dashboard": False})
+    try:
+        process = tuner("resume", str(folder), "--address", second.address)
+        text = process.communicate(timeout=120)[0]
+        assert process.returncode == 0, text
+    finally:
+        second.shutdown()
+    check(Results(folder), tmp_path)

@@ -1,0 +1,32 @@
+"""The one evaluation of a sweep's winner on the test data, which the search never sees."""
+
+import inspect
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+from tuner.checkpoint import load_checkpoint
+from tuner.context import Trial
+from tuner.devices import best_device
+from tuner.files import finite, read_json, write_atomic
+from tuner.results import Results
+
+
+def evaluate_best(folder: Path, train: Callable[[Trial], None]) -> dict[str, float | None] | None:
+    """Evaluate the best checkpoint on the test data, once: `best/test.json` is written and never made anew for it.
+
+    Uses the function `evaluate(params, state, device)` of the trainable's module; None where there is none, or no
+    checkpoint.
+    """
+    evaluate = getattr(inspect.getmodule(train), "evaluate", None)
+    best = Results(folder).best
+    target = folder / "best" / "test.json"
+    if evaluate is None or best is None or best.checkpoint is None:
+        return None
+    done = read_json(target)
+    if (done.get("trial"), done.get("step")) == (best.trial.number, best.step):
+        return None
+    state, _ = load_checkpoint(best.checkpoint)
+    scores = {name: finite(value) for name, value in evaluate(best.params, state, best_device()).items()}
+    write_atomic(target, json.dumps({"trial": best.trial.number, "step": best.step, **scores}, indent=2) + "\n")
+    return scores
