@@ -27,6 +27,7 @@ SPEC = SweepSpec.from_dict(
 
 
 def open_recorder(folder: Path) -> Recorder:
+    (folder / "trials").mkdir(exist_ok=True)
     study = Study(folder, "s", None, (ACCURACY,), SPEC.parameters, write=True)
     study.recover()
     return Recorder(folder, SPEC, study, "random", 0)

@@ -62,7 +62,9 @@ def save_checkpoint(
     # A process that was given up with its node may still be saving the same step.
     scratch = target.with_name(f".{target.name}.{secrets.token_hex(4)}.tmp")
     with storing():
-        scratch.mkdir(parents=True)
+        # Not the folders above: where a share is not mounted there are none, and must be none.
+        scratch.parent.mkdir(exist_ok=True)
+        scratch.mkdir()
     try:
         torch.save(dict(state), scratch / STATE_FILE)
         # What a reader can't load is refused while the run that made it is still there to be mended.

@@ -60,11 +60,14 @@ class Rewound:
 
 
 class TrialFiles:
-    """The folder of a trial that is running; created if it is not there."""
+    """The folder of a trial that is running; created if it is not there, in a folder that has to be.
+
+    What is made where a share is not mounted would be lost to the run folder.
+    """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        folder.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(exist_ok=True)
         self._metrics: BinaryIO | None = None
 
     def write_params(self, params: Mapping[str, Any]) -> None:

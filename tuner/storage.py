@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from optuna.exceptions import StorageInternalError
 from sqlalchemy.exc import SQLAlchemyError
 
 from tuner.errors import StorageError
@@ -46,8 +47,10 @@ def storing() -> Iterator[None]:
         yield
     except StorageError:
         raise
-    except (OSError, SQLAlchemyError) as error:
-        raise StorageError(" ".join(str(error).split())[:300]) from error
+    except (OSError, SQLAlchemyError, StorageInternalError) as error:
+        # Optuna has one sentence for all that goes wrong in a database, and the reason below it.
+        reason = error.__cause__ if isinstance(error, StorageInternalError) and error.__cause__ else error
+        raise StorageError(str(reason).splitlines()[0][:300]) from error
 
 
 class Outage:

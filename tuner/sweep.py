@@ -192,7 +192,7 @@ class Sweep:
         name = id or unique
         folder, scratch = self.output / name, self.output / f".{name}-{secrets.token_hex(4)}.tmp"
         try:
-            scratch.mkdir(parents=True)
+            (scratch / "trials").mkdir(parents=True)
         except OSError as error:
             raise SpecError([f"output: {folder} can't be made: {error.strerror}; name a folder to write to."]) from None
         seed = self.spec.seed if self.spec.seed is not None else secrets.randbelow(2**31)

@@ -1,5 +1,6 @@
 """What the fault tests share: something that happens while a sweep runs, and what must hold after it."""
 
+import _thread
 import os
 import signal
 import subprocess
@@ -10,6 +11,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import psutil
+import ray
 import torch
 
 from tests.faults import loops
@@ -26,7 +29,7 @@ PATIENCE_S = 120.0
 
 @contextmanager
 def meanwhile(action: Callable[[], None]) -> Iterator[None]:
-    """Do something in another thread while the body runs; its errors are the test's."""
+    """Do something in another thread while the body runs; its errors are the test's, and interrupt the body."""
     errors: list[BaseException] = []
 
     def act() -> None:
@@ -34,6 +37,7 @@ def meanwhile(action: Callable[[], None]) -> Iterator[None]:
             action()
         except BaseException as error:
             errors.append(error)
+            _thread.interrupt_main()
 
     thread = threading.Thread(target=act)
     thread.start()
@@ -84,6 +88,37 @@ def kill(pid: int) -> None:
         pass  # it has ended by itself
 
 
+class Node:
+    """A node that has joined the cluster, with all its processes."""
+
+    def __init__(self, address: str, num_cpus: int) -> None:
+        ray = str(Path(sys.executable).with_name("ray"))
+        command = [ray, "start", "--block", f"--address={address}", f"--num-cpus={num_cpus}"]
+        number = num_nodes() + 1
+        self._process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        # Two that start at once on one machine get into each other's way.
+        wait_for(lambda: num_nodes() == number, "a node to join")
+
+    def pids(self) -> list[int]:
+        """Of all its processes."""
+        process = psutil.Process(self._process.pid)
+        return [one.pid for one in [process, *process.children(recursive=True)]]
+
+    def kill(self) -> None:
+        """As a machine that loses its power."""
+        for pid in self.pids():
+            kill(pid)
+        self._process.wait()
+
+    def stop(self) -> None:
+        self._process.terminate()
+        self._process.wait(60)
+
+
+def num_nodes() -> int:
+    return sum(node["Alive"] for node in ray.nodes())
+
+
 def undisturbed(results: Results, number: int, tmp_path: Path) -> list[float]:
     """The losses of a trial of `loops.walk` that nothing happens to."""
     losses: list[float] = []
@@ -102,7 +137,8 @@ def undisturbed(results: Results, number: int, tmp_path: Path) -> list[float]:
 def check(results: Results, tmp_path: Path, events: list[str] | None = None) -> None:
     """Every trial of `loops.walk` has run to its end, once, with the values of one that nothing happened to."""
     check_whole(results)
-    assert set(results.counts()) == {"completed"}, results.counts()
+    failed = {trial.number: results.error(trial.number) for trial in results.trials if trial.reason}
+    assert set(results.counts()) == {"completed"}, failed
     scratch = tmp_path / "undisturbed"
     scratch.mkdir(exist_ok=True)
     best = None

@@ -9,7 +9,17 @@ import ray
 from ray.cluster_utils import Cluster
 
 from tests.faults import loops
-from tests.faults.scenes import check, meanwhile, num_reports, tuner, wait_for, wait_for_reports
+from tests.faults.scenes import (
+    Node,
+    check,
+    meanwhile,
+    num_nodes,
+    num_reports,
+    pid_of,
+    tuner,
+    wait_for,
+    wait_for_reports,
+)
 from tests.sweeps import Told, sweep
 from tuner import Results
 
@@ -30,14 +40,16 @@ def cluster() -> Iterator[Cluster]:
 
 @pytest.mark.parametrize("workers", [1, 2])
 def test_trials_of_a_node_that_is_lost_go_on_elsewhere(tmp_path: Path, cluster: Cluster, workers: int) -> None:
-    nodes = [cluster.add_node(num_cpus=1) for _ in range(2)]
+    nodes = [Node(cluster.address, 1) for _ in range(1 + workers)]
     told = Told()
 
     def act() -> None:
         wait_for_reports(tmp_path, 4)
-        cluster.remove_node(nodes[0], allow_graceful=False)
-        if workers > 1:
-            nodes.append(cluster.add_node(num_cpus=1))
+        # The node of the last worker of the first trial.
+        pid = pid_of(tmp_path / f"0000-{workers - 1}")
+        lost = next(node for node in nodes if pid in node.pids())
+        lost.kill()
+        nodes.remove(lost)
 
     try:
         with meanwhile(act):
@@ -50,20 +62,21 @@ def test_trials_of_a_node_that_is_lost_go_on_elsewhere(tmp_path: Path, cluster: 
                 resources={"workers": workers, "cpu": 1},
             )
     finally:
-        for node in nodes[1:]:
-            cluster.remove_node(node)
+        for node in nodes:
+            node.stop()
+        wait_for(lambda: num_nodes() == 1, "the nodes to leave")
     # A node that is lost is no failure of a configuration: no retries were asked for.
     check(results, tmp_path, told.events)
     assert any("is tried again" in event for event in told.events)
 
 
 def test_a_node_that_joins_late_is_used(tmp_path: Path, cluster: Cluster) -> None:
-    nodes = [cluster.add_node(num_cpus=1)]
+    nodes = [Node(cluster.address, 1)]
     told = Told()
 
     def act() -> None:
         wait_for_reports(tmp_path, 4)
-        nodes.append(cluster.add_node(num_cpus=1))
+        nodes.append(Node(cluster.address, 1))
 
     try:
         with meanwhile(act):
@@ -72,11 +85,12 @@ def test_a_node_that_joins_late_is_used(tmp_path: Path, cluster: Cluster) -> Non
                 tmp_path,
                 told,
                 parameters={"epochs": 8, "step_s": 0.3, "marks": str(tmp_path), "x": X},
-                run_cap=8,
+                run_cap=10,
             )
     finally:
         for node in nodes:
-            cluster.remove_node(node)
+            node.stop()
+        wait_for(lambda: num_nodes() == 1, "the nodes to leave")
     check(results, tmp_path, told.events)
     assert results.summary["slots"] == 2
     assert any("2 trials at a time" in event for event in told.events)

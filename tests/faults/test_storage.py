@@ -58,7 +58,7 @@ def test_a_damaged_checkpoint_is_told_and_the_one_before_is_used(tmp_path: Path)
         failures={"retries": 1},
     )
     check(results, tmp_path, told.events)
-    damaged = [event for event in told.events if "has damaged checkpoints (step 4: state.pt" in event]
+    damaged = [event for event in told.events if "has damaged checkpoints (step 4: " in event]
     assert len(damaged) == 4, told.events
     assert all(event.endswith("that of step 3 is used") for event in damaged)
 

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 
 import ray
 import ray._private.ray_logging as ray_logging
+import ray._private.state as ray_state
 
 from tuner.errors import ClusterError
 
@@ -72,10 +73,21 @@ def _why_not(address: str, error: Exception) -> str:
     )
 
 
+def node_of(actor_id: str | None) -> str:
+    """The id of the node that an actor is on, or was; empty where it was never started."""
+    actor = ray_state.actors(actor_id) if actor_id else None
+    return str(actor["Address"]["NodeID"]) if actor else ""
+
+
 def is_alive(node_id: str) -> bool:
-    """Whether a node answers; Ray itself notices only after some ten seconds that one has died."""
+    """Whether a node answers, or none is known by this id.
+
+    Ray itself notices only after some ten seconds that one has died.
+    """
     node = next((node for node in ray.nodes() if node["NodeID"] == node_id), None)
-    if node is None or not node["Alive"]:
+    if node is None:
+        return True
+    if not node["Alive"]:
         return False
     try:
         address = (node["NodeManagerAddress"], node["NodeManagerPort"])

@@ -10,6 +10,7 @@ from ray.exceptions import RayActorError
 from ray.tune.execution.tune_controller import TuneController
 from ray.tune.result import DONE
 
+from tuner.engine.cluster import is_alive, node_of
 from tuner.engine.ray_trial import RayTrial
 from tuner.engine.reports import Batch, Ending, failure
 from tuner.engine.search import StudySearch
@@ -152,9 +153,9 @@ class Controller(TuneController):  # type: ignore[misc]  # Ray's classes are unt
             self._leave(trial)
 
     @property
-    def num_processes(self) -> int:
-        """How many processes for trials have been started and not ended."""
-        return len(self._actor_manager._live_actors_to_ray_actors_resources)
+    def is_training(self) -> bool:
+        """Whether any trial has its processes, all of them."""
+        return any(trial.status != trial.PENDING for trial in self._live())
 
     def _is_finite(self, report: Report) -> bool:
         """A scheduler compares; with NaN every comparison is false, and the trial would run on."""
@@ -292,7 +293,7 @@ def _ending_of(trial: RayTrial, exception: Exception) -> Ending:
     if isinstance(exception, RayOutOfMemoryError):
         return Ending(TrialState.FAILED, FailureReason.OOM, "killed by Ray since memory ran out", text)
     if isinstance(exception, RayActorError):
-        if exception.preempted or "node has died" in text:
+        if exception.preempted or not is_alive(node_of(exception.actor_id)):
             return Ending(TrialState.FAILED, FailureReason.LOST, "its node was lost", text, lost_node=True)
         if "creation task" not in text:
             return Ending(TrialState.FAILED, FailureReason.LOST, "its process died", text)

@@ -104,7 +104,8 @@ class FileKeeper:
 
     @storing()
     def write(self, path: str, key: str, is_whole: bool, message: Message, is_first: bool, is_last: bool) -> None:
-        """Take a message of the upload that has this key."""
+        """Take a message of the upload that has this key. Raises `StorageError` where it can't be written."""
+        (self._folder / "trials").stat()  # folders that are made where a share is not mounted would be lost
         target = self._folder / path
         # Names that `TrialFiles.tidy` knows.
         scratch = target.with_name(f".{target.name}.{key}.tmp") if is_whole else target / f".files-{key}.tmp"

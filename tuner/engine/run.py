@@ -13,6 +13,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+import ray
 from ray import cloudpickle
 from ray.tune import PlacementGroupFactory
 from ray.tune.error import TuneError
@@ -42,7 +43,7 @@ _STALL_CHECK_EVERY_S = 1.0
 _LISTEN_EVERY_S = 1.0
 _IDLE_S = 0.2
 _PLAN_EVERY_S = 2.0
-_TELL_WAITING_AFTER_S = 15.0
+_TELL_WAITING_AFTER_S = 30.0
 
 
 @dataclass(frozen=True)
@@ -71,7 +72,8 @@ def run(
     second Ctrl-C. What was recorded stays recorded in each case.
     """
     spec = recorder.spec
-    console.event(f"connecting to {address}" if address else "starting a cluster on this machine")
+    if not ray.is_initialized():
+        console.event(f"connecting to {address}" if address else "starting a cluster on this machine")
     with connected(address, verbose=verbose):
         slots = plan_slots(spec.resources, node_resources(), spec.parallel)
         driver_node = DriverNode(recorder.folder.resolve())
@@ -249,13 +251,16 @@ class _Loop:
 
     def _tell_waiting(self, now: float) -> None:
         """Once: a cluster whose resources are all in use by others lets a sweep wait without a word."""
-        if self._controller.num_processes or self._search.is_paused:
+        if self._controller.is_training or self._search.is_paused:
             self._waiting_since = math.inf
         elif self._waiting_since == -math.inf:
             self._waiting_since = now
         elif now - self._waiting_since > _TELL_WAITING_AFTER_S:
             self._waiting_since = math.inf
-            self._console.event("waiting for the cluster: what a trial asks for is in use, or no node offers it yet")
+            self._console.event(
+                "waiting for the cluster: what a trial asks for is in use, or no node offers it yet, or processes are "
+                "slow to start"
+            )
 
     def _tell_best(self) -> None:
         best = self._recorder.best
