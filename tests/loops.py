@@ -195,6 +195,18 @@ def kills_a_worker_once(trial: Trial) -> None:
     data_parallel(trial)
 
 
+def shares(trial: Trial) -> None:
+    """Reads what all processes share; each that loads it leaves a mark."""
+
+    def load() -> dict[str, torch.Tensor]:
+        (Path(trial.params["marks"]) / f"{os.getpid()}").touch()
+        return {"x": torch.ones(1 << 20)}
+
+    mean = trial.prepare(trial.shared("ones", load))["x"].mean()
+    trial.report(1, {"loss": mean, "pid": os.getpid()})
+    time.sleep(0.1)
+
+
 def on_gpu(trial: Trial) -> None:
     """Fills some of its GPU; reports what it found there and what it holds."""
     at_start = torch.cuda.memory_allocated()

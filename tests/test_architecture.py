@@ -14,35 +14,11 @@ MAX_LINES = 400
 
 # From low to high: an import points strictly downward. `tuner` is the package's own front, for its users alone.
 LAYERS = (
-    *("errors", "storage", "devices", "aliases", "fields", "trial", "domains", "syntax", "conditions"),
-    *("parameters", "keys", "unsavable", "checkpoint", "context", "sections", "rules", "schema"),
-    *(
-        "trainable",
-        "spec",
-        "journal",
-        "lock",
-        "archive",
-        "provenance",
-        "methods",
-        "study",
-        "files",
-        "best",
-        "retention",
-    ),
-    *(
-        "budget",
-        "tensorboard",
-        "control",
-        "console",
-        "runlog",
-        "stopping",
-        "running",
-        "recorder",
-        "results",
-        "evaluation",
-        "engine",
-    ),
-    *("tryout", "sweep", "printing", "verbs", "cli", "__main__", "tuner"),
+    *("errors", "storage", "scratch", "devices", "aliases", "fields", "trial", "domains", "syntax", "conditions"),
+    *("parameters", "keys", "unsavable", "checkpoint", "shared", "context", "sections", "rules", "schema"),
+    *("trainable", "spec", "journal", "lock", "archive", "provenance", "methods", "study", "files", "best"),
+    *("retention", "budget", "tensorboard", "control", "console", "runlog", "stopping", "running", "recorder"),
+    *("results", "evaluation", "engine", "tryout", "sweep", "printing", "verbs", "cli", "__main__", "tuner"),
 )
 RANK = {name: rank for rank, name in enumerate(LAYERS)}
 

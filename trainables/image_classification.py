@@ -270,14 +270,13 @@ class _Run:
 
 
 def _development(trial: Trial, settings: Settings) -> Development:
-    """The data on the trial's device; shared by all trials of the process that ask for the same."""
+    """The data on the trial's device, read and prepared once on the node."""
     folder = Path(settings.dataset).expanduser()
     place = folder.resolve() if folder.is_dir() else settings.dataset
     sizes = f"{settings.image_size} {settings.train_size}"
-    return trial.cached(
-        f"images {place} {os.environ.get(FASHION_MNIST_ENV)} {sizes} {trial.device}",
-        lambda: load_development(settings.dataset, settings.image_size, settings.train_size).to(trial.device),
-    )
+    key = f"images {place} {os.environ.get(FASHION_MNIST_ENV)} {sizes}"
+    data = trial.shared(key, lambda: load_development(settings.dataset, settings.image_size, settings.train_size))
+    return trial.cached(f"{key} {trial.device}", lambda: data.to(trial.device))
 
 
 def _make_model(settings: Settings, rows: Labelled) -> CNN:

@@ -22,6 +22,7 @@ from tuner.checkpoint import State, load_checkpoint, save_checkpoint, set_rng_st
 from tuner.devices import best_device
 from tuner.errors import MetricError, MissingMetricError, StepError, StopTrial
 from tuner.fields import did_you_mean
+from tuner.shared import SharedData
 from tuner.trial import Goal, Report
 
 T = TypeVar("T")
@@ -88,6 +89,7 @@ class Trial:
         restore_from: Path | None = None,
         device: torch.device | None = None,
         group: Group | None = None,
+        shared: SharedData | None = None,
     ) -> None:
         self.params = dict(params)
         self.number = number
@@ -97,6 +99,7 @@ class Trial:
         self.rank = group.rank if group else 0
         self.world_size = group.world_size if group else 1
         self._group = group
+        self._shared = shared
         self._samplers: list[DistributedSampler[Any]] = []
         self._metrics = metrics
         self._deliver = deliver
@@ -205,6 +208,18 @@ class Trial:
         if key not in _CACHE:
             _CACHE[key] = load()
         return cast(T, _CACHE[key])
+
+    def shared(self, key: str, load: Callable[[], T]) -> T:
+        """`load()` once on this node, in the first process to come; the others wait, and share what it returned.
+
+        The bytes of numpy arrays and of CPU tensors are in memory once, wherever they are in what `load` returns; the
+        rest is copied. What is changed in place changes for this process alone, its later trials included: do not.
+        Put what the result depends on into the key; other sweeps have keys of their own.
+
+        Raises TypeError where what was loaded can't be pickled, OSError where there is no room for it.
+        """
+        # Outside of a sweep there is nobody to share with.
+        return self._shared.get(key, load) if self._shared else self.cached(f"shared {key}", load)
 
     def _elapsed_s(self) -> float:
         return self._time_s + time.monotonic() - self._resumed_at

@@ -2,6 +2,8 @@
 
 import json
 import math
+import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,9 +16,11 @@ from optuna.samplers import QMCSampler
 from ray.tune.schedulers import HyperBandScheduler
 
 from tests import loops
+from tests.conftest import folder_of
 from tests.sweeps import LOSS, LR, Told, check_whole, sweep
 from tuner import Results, Sweep, resume
 from tuner.checkpoint import load_checkpoint
+from tuner.engine.folder import MARKER
 from tuner.errors import ResourceError, SpecError
 from tuner.trial import FailureReason, TrialState
 
@@ -135,6 +139,20 @@ def test_nothing_is_left_to_the_next_trial_of_a_process(tmp_path: Path) -> None:
     assert all(row["grad_enabled"] == 1 and row["hooks"] == 0 and row["in_cwd"] == 1 for row in rows)
     assert [row["cached"] for row in rows] == list(range(8))
     assert len({row["loss"] for row in rows}) == 8
+
+
+def test_processes_share_what_one_has_loaded_and_nothing_is_left_of_it(tmp_path: Path) -> None:
+    marks = folder_of(tmp_path / "marks")
+    results = sweep(loops.shares, tmp_path, parameters={"marks": {"value": str(marks)}, "x": LR}, run_cap=8)
+    rows = [dict(results.curve(number)[0].metrics) for number in range(8)]
+    assert [row["loss"] for row in rows] == [1.0] * 8
+    assert len({row["pid"] for row in rows}) == 2
+    assert len(list(marks.iterdir())) == 1
+    token = (results.folder / MARKER).read_text()
+    end = time.monotonic() + 20
+    while list(Path(tempfile.gettempdir()).glob(f"tuner-*/shared-{token}")):
+        assert time.monotonic() < end
+        time.sleep(0.1)
 
 
 def test_an_actor_with_a_thread_left_in_it_is_replaced(tmp_path: Path) -> None:

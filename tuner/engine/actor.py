@@ -119,4 +119,4 @@ class LocalHost:
         return self._process.after_trial()
 
     def close(self) -> None:
-        """This process ends by itself."""
+        self._process.close()

@@ -14,10 +14,10 @@ from typing import Any, Protocol
 
 from tuner.checkpoint import checkpoint_path, checkpoint_steps
 from tuner.context import Deliver
-from tuner.engine.scratch import Scratch
 from tuner.engine.transfer import MESSAGE_BYTES, Message, Part, Upload, list_files, plan, read, send, write
 from tuner.errors import StopTrial
 from tuner.files import DRIVERS_FILES, trial_dir
+from tuner.scratch import Scratch
 from tuner.storage import storing
 from tuner.trial import Report
 

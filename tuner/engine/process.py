@@ -20,6 +20,7 @@ from tuner.engine.folder import RunFolder
 from tuner.engine.hygiene import Hygiene, set_threads
 from tuner.files import trial_dir
 from tuner.methods.table import derive_seed
+from tuner.shared import SharedData
 from tuner.stopping.asking import Asking
 
 
@@ -75,6 +76,7 @@ class TrialProcess:
             sys.path.insert(0, path)
         self._train: Callable[[Trial], None] = pickle.loads(job.train)
         self._hygiene = Hygiene(self._device)
+        self._shared = SharedData(job.token)
 
     def train(self, trial: Trial) -> None:
         """Call the trainable."""
@@ -102,6 +104,7 @@ class TrialProcess:
             restore_from=checkpoint,
             device=self._device.torch_device,
             group=group,
+            shared=self._shared,
         )
 
     def after_trial(self) -> str:
@@ -109,6 +112,10 @@ class TrialProcess:
         torch.set_grad_enabled(True)
         unfit = self._hygiene.after_trial()
         return unfit if getattr(self._train, "is_warm", True) else "its trainable asks for a new one each time"
+
+    def close(self) -> None:
+        """Let go of what trials share with other processes."""
+        self._shared.close()
 
     def _enter_cwd(self) -> None:
         """Relative paths mean the same in every trial, whatever the one before has done."""

@@ -51,6 +51,8 @@ def serve(config: Mapping[str, Any]) -> None:
                 link.send(Ready("its trial has ended the process group" if is_alone else unfit))
         except (EOFError, ConnectionError):
             pass  # the slot has ended, and this worker with it
+        finally:
+            process.close()
 
 
 def _train(process: TrialProcess, task: Task, worker: "Worker") -> None:

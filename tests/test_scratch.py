@@ -2,12 +2,12 @@ import subprocess
 import sys
 from pathlib import Path
 
-from tuner.engine.scratch import Scratch
+from tuner.scratch import Scratch
 
 HOLD = """
 import sys
 from pathlib import Path
-from tuner.engine.scratch import Scratch
+from tuner.scratch import Scratch
 scratch = Scratch(sys.argv[2], Path(sys.argv[1]))
 (scratch.path / "file").touch()
 print("held", flush=True)
