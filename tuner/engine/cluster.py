@@ -6,15 +6,23 @@ import re
 import socket
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
 
+import psutil
 import ray
 import ray._private.ray_logging as ray_logging
 import ray._private.state as ray_state
+from ray._private.authentication.authentication_token_setup import AUTH_MODE_ENV_VAR, _enable_token_auth
+from ray._raylet import AuthenticationTokenLoader
+from ruamel.yaml import YAML
 
 from tuner.errors import ClusterError
 
 CONNECT_TIMEOUT_S = 10.0
 NODE_TIMEOUT_S = 5.0
+# A resource that the head alone has.
+_HEAD = "node:__internal_head__"
 
 
 @contextmanager
@@ -30,6 +38,8 @@ def connected(address: str | None, *, verbose: bool) -> Iterator[None]:
     given = address or os.environ.get("RAY_ADDRESS")
     try:
         _knock(given or "")
+        if given:
+            use_token()
         ray.init(
             address=given or "local",
             log_to_driver=verbose,
@@ -49,6 +59,19 @@ def connected(address: str | None, *, verbose: bool) -> Iterator[None]:
         yield
     finally:
         ray.shutdown()
+
+
+def use_token() -> bool:
+    """Show clusters this user's token from here on, if there is one and RAY_AUTH_MODE leaves it open.
+
+    Heads that are started where there is a token ask for it, and Ray itself shows it to `auto` alone.
+    """
+    if AUTH_MODE_ENV_VAR in os.environ:
+        return os.environ[AUTH_MODE_ENV_VAR].lower() == "token"
+    if not AuthenticationTokenLoader.instance().has_token(ignore_auth_mode=True):
+        return False
+    _enable_token_auth()
+    return True
 
 
 def _knock(address: str) -> None:
@@ -98,5 +121,35 @@ def is_alive(node_id: str) -> bool:
 
 
 def node_resources() -> Sequence[Mapping[str, float]]:
-    """The resources of each node that is alive."""
-    return [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    """The resources of each node that is alive; of a cluster that grows by itself, those of its largest size.
+
+    The largest size is known on the head alone, where the autoscaler runs.
+    """
+    alive = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    path = _autoscaler_config(ray.get_runtime_context().gcs_address)
+    if path is None:
+        return alive
+    return [*(resources for resources in alive if _HEAD in resources), *_workers(YAML(typ="safe").load(path))]
+
+
+def _autoscaler_config(gcs_address: str) -> Path | None:
+    """What the autoscaler of this cluster was started with, if it runs on this machine and was given anything."""
+    for process in psutil.process_iter(["cmdline"]):
+        command = process.info["cmdline"] or []
+        if f"--gcs-address={gcs_address}" in command:
+            given = [text.partition("=")[2] for text in command if text.startswith("--autoscaling-config=")]
+            if given and Path(given[0]).expanduser().is_file():
+                return Path(given[0]).expanduser()
+    return None
+
+
+def _workers(config: Mapping[str, Any]) -> Sequence[Mapping[str, float]]:
+    """The nodes that a cluster launcher's configuration allows beside the head; the largest, where not all are."""
+    most = int(config["max_workers"])
+    nodes = [
+        kind["resources"]
+        for name, kind in config["available_node_types"].items()
+        if name != config["head_node_type"]
+        for _ in range(min(most, int(kind.get("max_workers", most))))
+    ]
+    return sorted(nodes, key=lambda node: (node.get("GPU", 0), node.get("CPU", 0)), reverse=True)[:most]

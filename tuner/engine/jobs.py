@@ -27,6 +27,7 @@ from ray.exceptions import AuthenticationError
 from ray.job_submission import JobStatus, JobSubmissionClient
 
 from tuner.archive import digest, unpack
+from tuner.engine.cluster import use_token
 from tuner.engine.package import SWEEP_FOLDER, pack
 from tuner.errors import ClusterError, SpecError
 from tuner.spec import SweepSpec, to_yaml
@@ -331,7 +332,12 @@ def _check_version(address: str) -> None:
             found = json.load(reply)["ray_version"]
     except urllib.error.HTTPError as error:
         if error.code in (401, 403):
-            return  # Ray's client knows of tokens
+            if use_token():
+                return  # whether it is the right one, the first request tells
+            raise ClusterError(
+                f"{address} asks for a token: put the cluster's (`ray get-auth-token` prints it on the head) into "
+                "~/.ray/auth_token here, or into RAY_AUTH_TOKEN."
+            ) from None
         raise ClusterError(f"{address} answers, but is no Ray dashboard ({error}); it is http://HEAD:8265.") from None
     except (OSError, ValueError) as error:
         reason = getattr(error, "reason", error)
