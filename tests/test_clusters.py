@@ -140,7 +140,8 @@ def test_the_kubernetes_job_runs_a_command_of_ours_on_a_cluster_of_one_image() -
 
 
 SRUN = """#!/bin/bash
-while [[ $1 == --* ]]; do shift; done
+while [[ $1 != --nodelist ]]; do shift; done
+shift 2
 if [[ $1 == ray ]]; then exec "$@" --min-worker-port=0 --max-worker-port=0 --dashboard-agent-listen-port=0; fi
 exec "$@"
 """
@@ -179,16 +180,10 @@ def test_the_slurm_script_runs_a_sweep_on_two_nodes(tmp_path: Path) -> None:
         "SLURM_GPUS_ON_NODE": "0",
         "SLURM_SUBMIT_DIR": str(tmp_path),
     }
-    job = subprocess.Popen(
-        ["bash", str(DOCS / "slurm.sh"), "tiny.yaml"],
-        cwd=tmp_path,
-        env=environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
-    told = job.communicate(timeout=240)[0]
-    assert job.returncode == 0, told
+    with (tmp_path / "slurm.out").open("w") as out:
+        command = ["bash", str(DOCS / "slurm.sh"), "tiny.yaml"]
+        job = subprocess.run(command, cwd=tmp_path, env=environment, stdout=out, stderr=out, timeout=240)
+    assert job.returncode == 0, (tmp_path / "slurm.out").read_text()
     results = Results(tmp_path / "runs" / "tiny-sweep")
     assert results.counts() == {"completed": 4}
     assert results.summary["slots"] == 2

@@ -118,7 +118,10 @@ def wait(sweep: str, address: str | None) -> None:
     """Wait for the end of a sweep; exits as it does. Ctrl-C leaves the sweep running."""
     if address is not None:
         cluster, job = _find(sweep, address)
-        sys.exit(cluster.wait(job))
+        code = cluster.wait(job)
+        told = f"its driver has ended with exit code {code}; see: tuner logs {sweep} --address {address}"
+        click.echo(f"{sweep}: {told if code else 'finished'}")
+        sys.exit(code)
     folder = Path(sweep)
     results = Results(folder)
     while is_locked(folder):

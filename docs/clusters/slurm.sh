@@ -27,14 +27,14 @@ RAY_AUTH_TOKEN=$(od -An -N32 -tx1 /dev/urandom | tr -d ' \n')
 export RAY_AUTH_MODE=token RAY_AUTH_TOKEN
 
 mapfile -t nodes < <(scontrol show hostnames "$SLURM_JOB_NODELIST")
-on() { srun --nodes=1 --ntasks=1 --nodelist="$1" "${@:2}"; }
+on=(srun --nodes=1 --ntasks=1 --nodelist)
 
-ip=$(on "${nodes[0]}" hostname --ip-address | awk '{print $1}')
+ip=$("${on[@]}" "${nodes[0]}" hostname --ip-address | awk '{print $1}')
 port=$((20000 + SLURM_JOB_ID % 20000))
 resources=(--num-cpus="$SLURM_CPUS_PER_TASK" --num-gpus="${SLURM_GPUS_ON_NODE:-0}")
 
 trap 'kill $(jobs -p) 2>/dev/null || true' EXIT
-on "${nodes[0]}" ray start --head --block --disable-usage-stats --include-dashboard=false \
+"${on[@]}" "${nodes[0]}" ray start --head --block --disable-usage-stats --include-dashboard=false \
     --node-ip-address="$ip" --port="$port" "${resources[@]}" &
 # The others wait for the head, and the driver for the others: `parallel: auto` counts what is there when it starts.
 until ray health-check --address="$ip:$port" >/dev/null 2>&1; do
@@ -42,7 +42,7 @@ until ray health-check --address="$ip:$port" >/dev/null 2>&1; do
     sleep 1
 done
 for node in "${nodes[@]:1}"; do
-    on "$node" ray start --block --disable-usage-stats --address="$ip:$port" "${resources[@]}" &
+    "${on[@]}" "$node" ray start --block --disable-usage-stats --address="$ip:$port" "${resources[@]}" &
 done
 python - "$ip:$port" "${#nodes[@]}" <<'PYTHON'
 import sys

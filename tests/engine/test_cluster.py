@@ -139,6 +139,11 @@ def test_a_sweep_is_sent_to_a_head_without_cpus_that_asks_for_a_token(head: tupl
         return done.stdout
 
     assert "sent runs as job sent" in tuner("submit", "mine.yaml", "--id", "sent", "--output", str(tmp_path / "there"))
+    print(
+        subprocess.run(
+            [sys.executable, "-m", "tuner", "logs", "-f", "sent", "--address", head[1]], capture_output=True, text=True
+        )
+    )
     tuner("wait", "sent")
     assert "4 completed" in tuner("status", "sent")
     assert "ended: run_cap is reached" in tuner("logs", "sent")
