@@ -72,10 +72,17 @@ BAD = [
     (
         "negative gpu",
         also(resources={"gpu": -1}),
-        "resources.gpu must be a number of 0 or more; got -1.",
+        "resources.gpu must be auto or a number of 0 or more; got -1.",
         True,
     ),
     ("gpu 1.5", also(resources={"gpu": 1.5}), "resources.gpu must be a fraction below 1 or a whole", True),
+    ("gpu word", also(resources={"gpu": "atuo"}), "got the text 'atuo', did you mean auto.", True),
+    (
+        "gpu auto, workers",
+        also(resources={"gpu": "auto", "workers": 2}),
+        "resources.gpu auto is for trials of one worker; got workers 2: give the GPUs of each worker",
+        False,
+    ),
     ("no workers", also(resources={"workers": 0}), "resources.workers must be a whole number of 1", True),
     ("keep", also(checkpoints={"keep": "bset"}), "got the text 'bset', did you mean best.", True),
     ("keep 0", also(checkpoints={"keep": 0}), "must be best or last or all or a whole number of 1", True),

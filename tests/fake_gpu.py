@@ -1,11 +1,14 @@
-"""A GPU that is not there: a `Device` with so much memory, which a process takes and keeps as PyTorch does."""
+"""A GPU that is not there: a `Device` with so much memory, which a process takes and keeps as PyTorch does.
+
+`fake_device_of` gives one to each process of a whole sweep, where Ray was told of GPUs that the machine lacks.
+"""
 
 import weakref
 from dataclasses import dataclass, field
 
 import torch
 
-from tuner.devices import Memory
+from tuner.devices import Cpu, Device, Memory
 
 GB = 1 << 30
 
@@ -16,7 +19,10 @@ class Block:
 
 @dataclass
 class FakeGpu:
-    """What one process sees of a GPU: what it frees stays with it as cache until `clear`."""
+    """What one process sees of a GPU: what it frees stays with it as cache until `clear`.
+
+    Others are taken to fill all but the `share` of the process.
+    """
 
     total: int = 8 * GB
     torch_device: torch.device = field(default_factory=lambda: torch.device("cpu"))
@@ -46,3 +52,19 @@ class FakeGpu:
 
     def _free(self, size: int) -> None:
         self.used -= size
+
+
+_OF_PROCESS: list[FakeGpu] = []
+
+
+def fake_device_of(gpus: float, index: int = 0) -> Device:
+    """Stands for `device_of`."""
+    if not gpus:
+        return Cpu()
+    _OF_PROCESS[:] = [FakeGpu(share=min(gpus, 1.0))]
+    return _OF_PROCESS[0]
+
+
+def of_process() -> FakeGpu:
+    """The one that this process was given."""
+    return _OF_PROCESS[0]

@@ -10,6 +10,7 @@ from pathlib import Path
 import torch
 from torch.utils.data import DataLoader, TensorDataset
 
+from tests import fake_gpu
 from tuner.context import Trial
 
 
@@ -236,3 +237,15 @@ def travels(trial: Trial) -> None:
             file.write(f"{step}\n")
         time.sleep(trial.params["step_s"])
         trial.report(step, {"loss": abs(trial.number - 3) + 1 / step, "away": away}, state={"weight": weight})
+
+
+def on_fake_gpu(trial: Trial) -> None:
+    """Three steps, from the second on with `gb` of its fake GPU; reports its share, and from when to when it had it."""
+    gpu, began = fake_gpu.of_process(), time.time()
+    state = trial.restore()
+    for step in range(state.step + 1 if state else 1, 4):
+        blocks = [gpu.allocate(int(trial.params["gb"] * fake_gpu.GB))] if step > 1 else []
+        time.sleep(trial.params["step_s"])
+        metrics = {"loss": 1.0 / step, "share": gpu.share, "pid": os.getpid(), "began": began, "ended": time.time()}
+        trial.report(step, metrics, state={"step": step})
+        blocks.clear()

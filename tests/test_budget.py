@@ -8,7 +8,7 @@ from tuner.spec import Budget
 from tuner.trial import Goal
 
 START: dict[str, Any] = {
-    "elapsed_s": 0.0, "trial_s": 0.0, "gpus_per_trial": 0.0, "num_good": 0, "failures": (), "best": None
+    "elapsed_s": 0.0, "gpu_s": 0.0, "num_good": 0, "failures": (), "best": None
 }  # fmt: skip
 UP, DOWN = Metric("m", Goal.MAXIMIZE, target=0.9), Metric("m", Goal.MINIMIZE, target=0.1)
 
@@ -24,8 +24,8 @@ UP, DOWN = Metric("m", Goal.MAXIMIZE, target=0.9), Metric("m", Goal.MINIMIZE, ta
         ({"best": 5.0}, {}, Metric("m"), None),
         ({"elapsed_s": 3599}, {"hours": 1}, UP, None),
         ({"elapsed_s": 3600}, {"hours": 1}, UP, "hours"),
-        ({"trial_s": 7200, "gpus_per_trial": 0.5}, {"gpu_hours": 1}, UP, "gpu_hours"),
-        ({"trial_s": 7200, "gpus_per_trial": 0.25}, {"gpu_hours": 1}, UP, None),
+        ({"gpu_s": 3600}, {"gpu_hours": 1}, UP, "gpu_hours"),
+        ({"gpu_s": 3599}, {"gpu_hours": 1}, UP, None),
         ({"failures": ["a", "b"], "num_good": 5}, {"failed": 2}, UP, "failed"),
         ({"failures": ["a", "a", "a"]}, {}, UP, "alike"),
         ({"failures": ["a", "a", "b"]}, {}, UP, None),

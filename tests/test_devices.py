@@ -4,7 +4,17 @@ import pytest
 import torch
 
 from tests.fake_gpu import GB, FakeGpu
-from tuner.devices import Cpu, Cuda, Memory, best_device, device_of, rng_states, set_rng_states
+from tuner.devices import (
+    Cpu,
+    Cuda,
+    Memory,
+    best_device,
+    device_of,
+    is_out_of_memory,
+    rng_states,
+    set_rng_states,
+    share_for,
+)
 from tuner.errors import ResourceError
 
 without_gpu = pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
@@ -57,3 +67,36 @@ def test_the_fake_counts_as_pytorch_does() -> None:
         gpu.allocate(3 * GB)
     del second
     assert gpu.memory().used == 0
+
+
+@pytest.mark.parametrize(
+    ("error", "is_oom"),
+    [
+        (torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB"), True),
+        (RuntimeError("CUDA error: out of memory\nCUDA kernel errors might be ..."), True),
+        (RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"), True),
+        (RuntimeError("CUDA error: device-side assert triggered"), False),
+        (MemoryError("Unable to allocate 2 GiB"), False),
+        (ValueError("CUDA error: out of memory"), False),
+    ],
+)
+def test_running_out_of_gpu_memory_is_told_from_other_failures(error: Exception, is_oom: bool) -> None:
+    assert is_out_of_memory(error) is is_oom
+
+
+@pytest.mark.parametrize(
+    ("memory", "shares"),
+    [
+        (Memory(peak=20 * GB, total=80 * GB), 3),
+        (Memory(peak=16 * GB, total=80 * GB), 4),
+        (Memory(peak=16 * GB, total=80 * GB, others=10 * GB), 3),
+        (Memory(peak=70 * GB, total=80 * GB), 1),
+        (Memory(peak=20 * GB, total=80 * GB, others=70 * GB), 1),
+        (Memory(peak=1 * GB, total=80 * GB), 8),
+        (Memory(), 8),
+    ],
+)
+def test_a_share_holds_the_measured_peak_and_a_margin(memory: Memory, shares: int) -> None:
+    share = share_for(memory)
+    assert int(1 / share) == shares
+    assert round(share, 4) * shares <= 1

@@ -143,6 +143,28 @@ def test_a_failed_attempt_is_taken_back_to_its_last_checkpoint(recorder: Recorde
     assert "its process died" in (trial_dir(recorder.folder, number) / "error.txt").read_text()
 
 
+def test_gpu_time_is_counted_by_the_share_that_a_trial_holds_and_outlives_a_run(recorder: Recorder) -> None:
+    recorder.gpus = 0.25
+    first, second = train(recorder, [0.1, 0.2]), train(recorder, [0.1])
+    recorder.retry(first, "it ran out of GPU memory", "", gpus=1)
+    recorder.report(first, [report(3, 0.3)])
+    assert recorder.progress().gpu_s == 2 * 0.25 + 1 + 0.25
+    recorder.finish(second, TrialState.COMPLETED)
+    again = open_recorder(recorder.folder)
+    assert again.progress().gpu_s == 0.25
+    running = again.ask()
+    assert running is not None
+    # Interrupted in need of a whole GPU, gone on with on one; a new trial has the share of its sweep.
+    assert (running.number, running.gpus) == (first, 1)
+    again.study.set_gpu_share(0.5, {"peak": 3})
+    recorder.study.close()
+    again.close({})
+    running = open_recorder(recorder.folder).ask()
+    assert running is not None
+    assert (running.number, running.gpus) == (first, 1)
+    assert open_recorder(recorder.folder).gpus == 0.5
+
+
 def test_a_trial_that_takes_over_an_earlier_state_undoes_its_later_steps(recorder: Recorder) -> None:
     number = train(recorder, [0.1, 0.2, 0.3, 0.4])
     recorder.report(number, [report(3, 0.7)])

@@ -16,14 +16,13 @@ class Progress:
 
     Attributes:
         elapsed_s: wall time, of earlier runs of the same sweep too.
-        trial_s: time spent in trials, of all slots together.
+        gpu_s: time spent in trials by the GPUs that each held meanwhile, of all slots together.
         failures: the messages of the failed trials, in order.
         num_good: finished trials that did not fail.
     """
 
     elapsed_s: float
-    trial_s: float
-    gpus_per_trial: float
+    gpu_s: float
     num_good: int
     failures: Sequence[str]
     best: float | None
@@ -45,8 +44,7 @@ def judge(progress: Progress, budget: Budget, metric: Metric) -> Verdict | None:
         return Verdict("target", f"{metric.name} {best:g} has reached the target {target:g}")
     if budget.hours is not None and progress.elapsed_s >= budget.hours * 3600:
         return Verdict("hours", f"the budget of {budget.hours:g} hours is spent")
-    gpu_hours = progress.trial_s * progress.gpus_per_trial / 3600
-    if budget.gpu_hours is not None and gpu_hours >= budget.gpu_hours:
+    if budget.gpu_hours is not None and progress.gpu_s >= budget.gpu_hours * 3600:
         return Verdict("gpu_hours", f"the budget of {budget.gpu_hours:g} GPU hours is spent")
     return _judge_failures(progress, budget)
 

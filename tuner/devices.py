@@ -1,5 +1,6 @@
 """The device that a trial trains on: its memory, its cache, its random generators. All that touches `torch.cuda`.
 
+Also what follows from a device's memory: whether it has run out, and how many processes like one fit on it.
 Knows nothing of trials.
 """
 
@@ -11,6 +12,16 @@ import torch
 
 from tuner.errors import ResourceError
 
+# Of the memory that a process holds of a GPU beside PyTorch's cache: more than a CUDA context and its kernels take.
+MAX_CONTEXT_BYTES = 1 << 30
+# What other trials may take beyond the one that was measured: fragments, and somewhat larger networks or batches.
+SHARE_MARGIN = 1.2
+# More processes on one GPU wait for each other rather than fill it, and each has a context of its own.
+MAX_SHARES = 8
+
+# What CUDA's libraries say where it is not PyTorch's allocator that finds no room.
+_OUT_OF_MEMORY = ("CUDA error: out of memory", "CUBLAS_STATUS_ALLOC_FAILED", "CUDNN_STATUS_ALLOC_FAILED")
+
 
 @dataclass(frozen=True)
 class Memory:
@@ -18,13 +29,15 @@ class Memory:
 
     Attributes:
         used: what this process's tensors take now.
-        peak: the most that this process has held since `Device.clear`, its cache included.
+        peak: the most that this process has held since `Device.clear`, its cache and its context included.
         total: of the device, whoever uses it; 0 where there is nothing to count.
+        others: what other processes hold of it now.
     """
 
     used: int = 0
     peak: int = 0
     total: int = 0
+    others: int = 0
 
 
 class Device(Protocol):
@@ -68,10 +81,20 @@ class Cuda:
 
     def memory(self) -> Memory:
         indices = range(torch.cuda.device_count())
+        # PyTorch counts its allocator's memory, by process, with the peak between two reports. The driver counts
+        # everything, also the context, but for all processes together and only now; it can name processes by NVML
+        # alone, which in a container knows them by other numbers. So the allocator's figure is the base. What the
+        # driver counts beside it is our context as far as a context may be large, and the rest is of others.
+        beside = 0
+        if _is_in_use():
+            free, total = torch.cuda.mem_get_info(self.torch_device)
+            beside = max(0, total - free - torch.cuda.memory_reserved(self.torch_device))
+        context = min(beside, MAX_CONTEXT_BYTES)
         return Memory(
-            sum(torch.cuda.memory_allocated(index) for index in indices),
-            sum(torch.cuda.max_memory_reserved(index) for index in indices),
-            torch.cuda.get_device_properties(self.torch_device).total_memory,
+            used=sum(torch.cuda.memory_allocated(index) for index in indices),
+            peak=sum(torch.cuda.max_memory_reserved(index) for index in indices) + context,
+            total=torch.cuda.get_device_properties(self.torch_device).total_memory,
+            others=beside - context,
         )
 
     def clear(self) -> None:
@@ -97,6 +120,24 @@ def device_of(gpus: float, index: int = 0) -> Device:
             "resources.gpu to 0."
         )
     return Cuda(torch.device("cuda", index))
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether it tells that a GPU's memory ran out; the processor's does with `MemoryError`, which is another thing."""
+    if isinstance(error, torch.OutOfMemoryError):
+        return True
+    return isinstance(error, RuntimeError) and any(text in str(error) for text in _OUT_OF_MEMORY)
+
+
+def share_for(memory: Memory) -> float:
+    """The share of a GPU for processes like the one whose memory was measured on a whole GPU: 1/k, k at most 8.
+
+    k of them fit beside each other and what others hold, each with a margin of a fifth.
+    """
+    needed = SHARE_MARGIN * memory.peak
+    fits = int((memory.total - memory.others) / needed) if needed else MAX_SHARES
+    # Ray counts in ten-thousandths, and rounds: k times the share must not come to more than one GPU.
+    return 10_000 // max(1, min(fits, MAX_SHARES)) / 10_000
 
 
 def best_device() -> torch.device:

@@ -59,7 +59,13 @@ BUDGET = {
 }
 RESOURCES = {
     "cpu": Field("number", "CPUs of each worker", default=1, above=0),
-    "gpu": Field("number", "GPUs of each worker: a fraction below 1, or a whole number", default=0, minimum=0),
+    "gpu": Field(
+        "number",
+        "GPUs of each worker: a fraction below 1, a whole number, or auto for the share that the first trial needs",
+        default=0,
+        minimum=0,
+        choices=("auto",),
+    ),
     "workers": Field("integer", "processes of each trial", default=1, minimum=1),
 }
 CHECKPOINTS = {

@@ -40,6 +40,7 @@ class Recorder:
         running: trials that were asked for and have not ended, by number.
         counts: of the finished trials, by state.
         has_reports: whether any trial of the sweep has ever reported its metric.
+        gpus: of each worker of a trial that is asked for; a whole one as long as gpu `auto` is not measured.
         on_end: called with the record of each trial that ends.
         on_retry: called with each trial that is tried again, and why.
         on_damage: called with each trial that goes on from an older checkpoint, and what is wrong with the newer ones.
@@ -53,13 +54,14 @@ class Recorder:
         self.counts: Counter[TrialState] = Counter()
         self.best: Best | None = None
         self.has_reports = False
+        self.gpus = study.gpu_share() or spec.resources.gpus
         self.on_end: Callable[[TrialRecord], None] = lambda record: None
         self.on_retry: Callable[[Running, str], None] = lambda running, message: None
         self.on_damage: Callable[[Running, Sequence[str]], None] = lambda running, damaged: None
         self._method, self._seed = method, seed
         self._goal = spec.metrics[0].goal
         self._failures: list[str] = []
-        self._trial_s = 0.0
+        self._gpu_s = 0.0
         self._checkpoints: dict[tuple[int, int], Candidate] = {}
         self._final: dict[int, TrialState] = {}
         self._pins: dict[int, deque[int]] = {}
@@ -90,8 +92,7 @@ class Recorder:
         good = self.counts[TrialState.COMPLETED] + self.counts[TrialState.PRUNED]
         return Progress(
             elapsed_s=self.elapsed_s,
-            trial_s=self._trial_s + sum(running.trained_s for running in self.running.values()),
-            gpus_per_trial=self.spec.resources.gpu * self.spec.resources.workers,
+            gpu_s=self._gpu_s + sum(running.gpu_s for running in self.running.values()),
             num_good=good + sum(running.last is not None for running in self.running.values()),
             failures=self._failures,
             best=self.best.value if self.best else None,
@@ -119,7 +120,7 @@ class Recorder:
         if asked is None:
             return None
         files = TrialFiles(trial_dir(self.folder, asked.number))
-        running = Running(asked.number, asked.params, files, self._event_log(asked.number))
+        running = Running(asked.number, asked.params, files, self._event_log(asked.number), asked.gpus or self.gpus)
         self.running[asked.number] = running
         files.write_params(asked.params)
         if asked.resumed:
@@ -179,6 +180,7 @@ class Recorder:
             message=message,
             last_step=running.last_step,
             duration_s=running.trained_s,
+            gpu_s=running.gpu_s,
             ended_at_s=self.elapsed_s,
         )
         del self.running[number]
@@ -192,7 +194,7 @@ class Recorder:
             self._failures.append(message)
         if state is not TrialState.COMPLETED:
             self._cut_short.append(number)
-        self._remember_end(number, state, running.trained_s)
+        self._remember_end(number, state, running.gpu_s)
         self.write_best()
         self._drop_after()
         self.on_end(self.study.record(number))
@@ -205,11 +207,14 @@ class Recorder:
         running.files.write_params(params)
 
     @storing()
-    def retry(self, number: int, message: str, error: str) -> Running:
-        """Take a failed attempt back to its last checkpoint; the trial goes on under the same number."""
+    def retry(self, number: int, message: str, error: str, gpus: float | None = None) -> Running:
+        """Take a failed attempt back to its last checkpoint; the trial goes on, where told with other `gpus`."""
         running = self.running[number]
         running.files.write_error(error or message)
         self._rewind(running, dict(running.curve))
+        if gpus is not None:
+            running.gpus = gpus
+            self.study.set_gpus(number, gpus)
         self.on_retry(running, message)
         return running
 
@@ -258,7 +263,9 @@ class Recorder:
 
     def _follow(self, running: Running, report: Report) -> None:
         value = report.metrics[self.spec.metrics[0].name]
-        running.trained_s += max(0.0, report.time_s - (running.last.time_s if running.last else 0.0))
+        trained_s = max(0.0, report.time_s - (running.last.time_s if running.last else 0.0))
+        running.trained_s += trained_s
+        running.gpu_s += trained_s * running.gpus * self.spec.resources.workers
         running.last = report
         running.curve[report.step] = value
         if math.isfinite(value) and (
@@ -303,7 +310,7 @@ class Recorder:
         running.log.close()
         self._checkpoints = {key: c for key, c in self._checkpoints.items() if key[0] != running.number}
         running.last = running.best = None
-        running.trained_s, running.curve, running.step_times_s = 0.0, {}, []
+        running.trained_s, running.gpu_s, running.curve, running.step_times_s = 0.0, 0.0, {}, []
         running.reported_at = time.monotonic()
         for report in kept:
             self._follow(running, report)
@@ -359,17 +366,17 @@ class Recorder:
             self._offer(record.number, step, value)
         if not record.state.is_final:
             return
-        self._remember_end(record.number, record.state, record.duration_s)
+        self._remember_end(record.number, record.state, record.gpu_s)
         folder = trial_dir(self.folder, record.number)
         for step in checkpoint_steps(folder):
             value = record.curve.get(step, float("nan"))
             size = _size(checkpoint_path(folder, step))
             self._checkpoints[record.number, step] = Candidate(record.number, step, value, size)
 
-    def _remember_end(self, number: int, state: TrialState, trained_s: float) -> None:
+    def _remember_end(self, number: int, state: TrialState, gpu_s: float) -> None:
         self.counts[state] += 1
         self._final[number] = state
-        self._trial_s += trained_s
+        self._gpu_s += gpu_s
 
 
 def _size(path: Path) -> int:

@@ -30,13 +30,22 @@ def cross_problems(leaves: Mapping[str, Any]) -> list[str]:
     return problems
 
 
-def _whole_gpus(resources_gpu: float) -> list[str]:
-    if resources_gpu <= 1 or resources_gpu == int(resources_gpu):
+def _whole_gpus(resources_gpu: float | str) -> list[str]:
+    if isinstance(resources_gpu, str) or resources_gpu <= 1 or resources_gpu == int(resources_gpu):
         return []
     return [f"resources.gpu must be a fraction below 1 or a whole number; got {resources_gpu}: round it up."]
 
 
-def _gpu_hours_count(budget_gpu_hours: float | None, resources_gpu: float) -> list[str]:
+def _measured_alone(resources_gpu: float | str, resources_workers: int) -> list[str]:
+    if resources_gpu != "auto" or resources_workers == 1:
+        return []
+    return [
+        f"resources.gpu auto is for trials of one worker; got workers {resources_workers}: "
+        "give the GPUs of each worker, such as gpu: 1."
+    ]
+
+
+def _gpu_hours_count(budget_gpu_hours: float | None, resources_gpu: float | str) -> list[str]:
     if budget_gpu_hours is None or resources_gpu:
         return []
     return ["budget.gpu_hours counts nothing while resources.gpu is 0: give budget.hours, or set resources.gpu."]
@@ -115,6 +124,7 @@ def _start_with(start_with: Sequence[Mapping[str, Any] | None], parameters: Spac
 # The names of a rule's arguments are the keys that it looks at.
 _RULES: tuple[Callable[..., list[str]], ...] = (
     _whole_gpus,
+    _measured_alone,
     _gpu_hours_count,
     _metric_names,
     _first_metric_leads,

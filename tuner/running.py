@@ -19,6 +19,8 @@ class Running:
     params: Mapping[str, Any]
     files: TrialFiles
     log: EventLog
+    # Of each of its workers.
+    gpus: float = 0.0
     restore_step: int = 0
     last: Report | None = None
     best: Report | None = None
@@ -31,6 +33,8 @@ class Running:
     # Given by a rule and not in the study yet: they hold from the next report on.
     has_new_params: bool = False
     trained_s: float = 0.0
+    # The same by the GPUs of all its workers.
+    gpu_s: float = 0.0
     reported_at: float = field(default_factory=time.monotonic)
     # Between reports of this process, the latest only.
     step_times_s: list[float] = field(default_factory=list)

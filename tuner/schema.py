@@ -64,7 +64,7 @@ def _mapping(table: Mapping[str, Field]) -> dict[str, Any]:
 
 def _resources() -> dict[str, Any]:
     schema = _mapping(RESOURCES)
-    schema["properties"]["gpu"]["anyOf"] = [{"maximum": 1}, {"multipleOf": 1}]
+    schema["properties"]["gpu"]["anyOf"][1]["anyOf"] = [{"maximum": 1}, {"multipleOf": 1}]
     return schema
 
 

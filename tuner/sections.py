@@ -26,14 +26,19 @@ class Budget:
 
 @dataclass(frozen=True)
 class Resources:
-    """What a trial needs: `workers` processes with `cpu` CPUs and `gpu` GPUs each."""
+    """What a trial needs: `workers` processes with `cpu` CPUs and `gpu` GPUs each; auto is a share to be measured."""
 
     cpu: float = 1
-    gpu: float = 0
+    gpu: float | Literal["auto"] = 0
     workers: int = 1
 
     def __post_init__(self) -> None:
         _check("resources", self, RESOURCES)
+
+    @property
+    def gpus(self) -> float:
+        """GPUs of each worker; a whole one as long as nothing is measured."""
+        return 1 if self.gpu == "auto" else self.gpu
 
 
 @dataclass(frozen=True)

@@ -30,6 +30,8 @@ JOURNAL_FILE = "study.journal"
 _OUTCOME = "tuner:outcome"
 _CHANGES = "tuner:changes"
 _SUMMARY = "tuner:summary"
+_GPUS = "tuner:gpus"
+_GPU_SHARE = "tuner:gpu_share"
 
 _TOLD_AS = {
     TrialState.COMPLETED: OptunaState.COMPLETE,
@@ -48,11 +50,12 @@ _READ_AS = {
 
 @dataclass(frozen=True)
 class Asked:
-    """A trial to run. `resumed` tells one that ran before and was interrupted."""
+    """A trial to run. `resumed` tells one that ran before and was interrupted, `gpus` what `Study.set_gpus` has set."""
 
     number: int
     params: Mapping[str, Any]
     resumed: bool
+    gpus: float | None = None
 
 
 class Study:
@@ -147,7 +150,7 @@ class Study:
         self._ids[trial.number] = trial._trial_id
         self._next = max(self._next, trial.number + 1)
         self._commit()
-        return Asked(trial.number, params, resumed=bool(waiting))
+        return Asked(trial.number, params, resumed=bool(waiting), gpus=trial.user_attrs.get(_GPUS))
 
     def report(self, number: int, reports: Sequence[Report]) -> None:
         """Append to a running trial's curve."""
@@ -173,6 +176,7 @@ class Study:
         message: str = "",
         last_step: int = 0,
         duration_s: float = 0.0,
+        gpu_s: float = 0.0,
         ended_at_s: float = 0.0,
     ) -> None:
         """End a trial in a final state; `values`, one for each metric, are for COMPLETED alone."""
@@ -182,6 +186,7 @@ class Study:
             "message": message,
             "last_step": last_step,
             "duration_s": round(duration_s, 3),
+            "gpu_s": round(gpu_s, 3),
             "ended_at_s": round(ended_at_s, 3),
         }
         with self._batch():
@@ -203,6 +208,21 @@ class Study:
             for number in running:
                 self.interrupt(number)
         return running
+
+    def set_gpus(self, number: int, gpus: float) -> None:
+        """Give a running trial so many GPUs a worker, also when it is gone on with after an interruption."""
+        self._storage.set_trial_user_attr(self._id(number), _GPUS, gpus)
+        self._commit()
+
+    def set_gpu_share(self, share: float, measured: Mapping[str, int]) -> None:
+        """Keep the share of a GPU that was chosen for the sweep's trials, and what it was chosen by, in bytes."""
+        self._study.set_user_attr(_GPU_SHARE, {"share": share, **measured})
+        self._commit()
+
+    def gpu_share(self) -> float | None:
+        """None where none was chosen yet."""
+        share: float | None = self._study.user_attrs.get(_GPU_SHARE, {}).get("share")
+        return share
 
     def set_summary(self, summary: Mapping[str, Any]) -> None:
         """Keep what is to be known of the sweep as a whole: what ended it, times."""
@@ -313,5 +333,6 @@ def _record(trial: FrozenTrial, space: SearchSpace) -> TrialRecord:
         reason=FailureReason(outcome["reason"]) if is_final and outcome.get("reason") else None,
         message=outcome.get("message", "") if is_final else "",
         duration_s=outcome.get("duration_s", 0.0),
+        gpu_s=outcome.get("gpu_s", 0.0),
         ended_at_s=outcome.get("ended_at_s", 0.0),
     )

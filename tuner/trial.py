@@ -87,6 +87,7 @@ class TrialRecord:
         values: what the study was told at the end, one value for each metric; empty before that.
         message: one line about how it ended, where there is something to say.
         duration_s: time spent in its training loop.
+        gpu_s: the same by the GPUs that it held meanwhile.
         ended_at_s: wall time of the sweep at its end.
     """
 
@@ -99,6 +100,7 @@ class TrialRecord:
     reason: FailureReason | None = None
     message: str = ""
     duration_s: float = 0.0
+    gpu_s: float = 0.0
     ended_at_s: float = 0.0
 
     def params_at(self, step: int) -> Mapping[str, Any]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from ray.train._internal.session import _TrainingResult
 from ray.tune import Checkpoint, Trainable
 
+from tuner.devices import Memory
 from tuner.engine.driver_node import open_folder
 from tuner.engine.folder import RunFolder
 from tuner.engine.process import Job, Task, TrialProcess, task_of
@@ -49,6 +50,11 @@ class WarmTrial(Trainable):  # type: ignore[misc]  # Ray's classes are untyped
         if self._session is None:
             self._session = self._host.start(self._task)
         return self._session.next_batch()
+
+    def memory(self) -> Memory:
+        """Of the device of this process, which trains by itself; the peak is that of its trial."""
+        assert isinstance(self._host, LocalHost)
+        return self._host.memory()
 
     def reset(self, new_config: dict[str, Any], storage: Any = None) -> bool:
         """Take the next trial; False where this process is not fit for it."""
@@ -114,6 +120,9 @@ class LocalHost:
         self._process.before_trial()
         process, job = self._process, self._job
         return Session(process.train, lambda deliver: process.make_trial(task, deliver), job.asking, job.metric_names)
+
+    def memory(self) -> Memory:
+        return self._process.memory()
 
     def after_trial(self) -> str:
         return self._process.after_trial()

@@ -14,7 +14,7 @@ import ray
 import ray._private.ray_logging as ray_logging
 import ray._private.state as ray_state
 from ray._private.authentication.authentication_token_setup import AUTH_MODE_ENV_VAR, _enable_token_auth
-from ray._raylet import AuthenticationTokenLoader
+from ray._raylet import AuthenticationTokenLoader  # type: ignore[attr-defined]  # its stub leaves it out
 from ruamel.yaml import YAML
 
 from tuner.errors import ClusterError

@@ -2,18 +2,22 @@
 
 import math
 import time
+from collections.abc import Callable
+from dataclasses import asdict, replace
 from typing import Any
 
 import ray
 from ray.exceptions import OutOfMemoryError as RayOutOfMemoryError
-from ray.exceptions import RayActorError
+from ray.exceptions import RayActorError, RayError
 from ray.tune.execution.tune_controller import TuneController
 from ray.tune.result import DONE
 
+from tuner.devices import Memory, share_for
 from tuner.engine.cluster import is_alive, node_of
 from tuner.engine.ray_trial import RayTrial
 from tuner.engine.reports import Batch, Ending, failure
 from tuner.engine.search import StudySearch
+from tuner.engine.slots import Slots
 from tuner.errors import SpecError, StorageError
 from tuner.recorder import Recorder
 from tuner.running import Running
@@ -31,6 +35,9 @@ EXIT_GRACE_S = 0.5
 # So many processes a trial may lose before its first report without that being called its failure.
 MAX_LOSSES = 3
 
+# How long the process of a trial that has ended may take to tell its memory.
+MEASURE_TIMEOUT_S = 10.0
+
 
 class Controller(TuneController):  # type: ignore[misc]  # Ray's classes are untyped
     """Runs the trials of a study.
@@ -38,9 +45,17 @@ class Controller(TuneController):  # type: ignore[misc]  # Ray's classes are unt
     Against its base it records whole batches before it asks the scheduler about the few reports that matter to
     it, keeps every actor warm, replaces those that are unfit, retries under the same number, and holds no
     trial after its end: Ray Tune's own experiment files are not written, the study is the record.
+
+    A trial that ran out of a GPU's memory on a share of it is tried again on a whole one. While it waits for that no
+    other trial starts and no idle process is kept, so that it gets its GPU once those that run have ended.
+
+    Attributes:
+        on_share: called when gpu `auto` has chosen a share, with the number and the memory of the trial it goes by.
     """
 
-    def __init__(self, recorder: Recorder, stopping: Stopping, search: StudySearch, slots: int, **kwargs: Any) -> None:
+    def __init__(
+        self, recorder: Recorder, stopping: Stopping, search: StudySearch, slots: Slots, **kwargs: Any
+    ) -> None:
         self._recorder = recorder
         self._asking = stopping.asking
         self._search = search
@@ -49,9 +64,10 @@ class Controller(TuneController):  # type: ignore[misc]  # Ray's classes are unt
         self._is_winding_down = False
         self._has_cut_short = False
         self._handled: Exception | None = None
+        self.on_share: Callable[[int, Memory, float], None] = lambda number, memory, share: None
         super().__init__(search_alg=search, scheduler=stopping.scheduler, reuse_actors=True, **kwargs)
         self._print_trial_errors = False
-        self._max_pending_trials = slots
+        self._max_pending_trials = slots.count
 
     def wind_down(self) -> None:
         """Start no more trials and leave each at its next report, to be resumed; does not block.
@@ -74,11 +90,9 @@ class Controller(TuneController):  # type: ignore[misc]  # Ray's classes are unt
             self._schedule_trial_stop(trial)
             self._forget(trial)
 
-    def resize(self, slots: int) -> None:
-        """Run this many trials at a time from now on; where there are more, they run to their ends."""
-        self._slots = self._max_pending_trials = self._search.slots = slots
-        for request in self._actor_cache._max_num_objects:
-            self._actor_cache._max_num_objects[request] = slots
+    def resize(self) -> None:
+        """Keep as many processes as there are slots now; where more trials run, they run to their ends."""
+        self._actor_cache._max_num_objects[self._slots.usual.request] = self._slots.count
 
     def rest(self) -> None:
         """Nothing runs and nothing is to start: end the processes that wait for a trial, which frees what they hold."""
@@ -96,6 +110,34 @@ class Controller(TuneController):  # type: ignore[misc]  # Ray's classes are unt
                 )
                 ray.kill(trial.temporary_state.ray_actor)
 
+    def _maybe_update_trial_queue(self) -> None:
+        if not self._waiting_for_more():
+            self._max_pending_trials = self._slots.count
+            super()._maybe_update_trial_queue()
+
+    def _maybe_add_actors(self) -> None:
+        waiting = self._waiting_for_more()
+        if not waiting:
+            super()._maybe_add_actors()
+            return
+        self._cleanup_cached_actors(force_all=True)
+        for trial in waiting:
+            if trial not in self._staged_trials:
+                self._staged_trials.add(trial)
+                self._actor_cache.increase_max(trial.placement_group_factory)
+                self._schedule_trial_actor(trial)
+
+    def _waiting_for_more(self) -> list[RayTrial]:
+        """The trials that need more than a new one is given, and have not got it yet."""
+        have = self._actor_manager._live_actors_to_ray_actors_resources
+        return [
+            trial
+            for trial in self._live()
+            if trial.status == trial.PENDING
+            and trial.slot is not self._slots.usual
+            and self._trial_to_actor.get(trial) not in have
+        ]
+
     def _update_trial_queue(self, blocking: bool = False, timeout: int = 600) -> bool:
         # Never waits for a trial: the loop has others to listen to while a sweep is paused.
         added: bool = super()._update_trial_queue(blocking=False)
@@ -106,9 +148,11 @@ class Controller(TuneController):  # type: ignore[misc]  # Ray's classes are unt
 
     def add_trial(self, trial: RayTrial) -> None:
         super().add_trial(trial)
-        if not self._actor_cache._max_num_objects[trial.placement_group_factory]:
+        request = trial.placement_group_factory
+        is_usual = trial.slot is self._slots.usual and not self._slots.is_measuring
+        if is_usual and not self._actor_cache._max_num_objects[request]:
             # Room for every slot's actor, so that none is ended because its next trial comes a moment later.
-            self._actor_cache.increase_max(trial.placement_group_factory, self._slots)
+            self._actor_cache.increase_max(request, self._slots.count)
 
     def cleanup(self) -> None:
         """End all actors: those that are still training are killed, the others stop by themselves."""
@@ -170,8 +214,26 @@ class Controller(TuneController):  # type: ignore[misc]  # Ray's classes are unt
         super()._on_saving_result(trial, checkpoint_value)
 
     def stop_trial(self, trial: RayTrial) -> None:
+        memory = self._memory_of(trial) if self._slots.is_measuring else None
         super().stop_trial(trial)
         self._forget(trial)
+        # One that failed may have done so before it took what it needs: the next one is measured.
+        if memory is not None and self._recorder.state_of(trial.number) is not TrialState.FAILED:
+            share = share_for(memory)
+            self._slots.share(share)
+            self._recorder.gpus = share
+            self._recorder.study.set_gpu_share(share, asdict(memory))
+            self.on_share(trial.number, memory, share)
+
+    def _memory_of(self, trial: RayTrial) -> Memory | None:
+        """What a trial has taken of its GPU; None where its process can't be asked."""
+        if trial.status != trial.RUNNING:
+            return None
+        try:
+            memory: Memory = ray.get(trial.temporary_state.ray_actor.memory.remote(), timeout=MEASURE_TIMEOUT_S)
+        except RayError:
+            return None
+        return memory
 
     def _forget(self, trial: RayTrial) -> None:
         """The driver's memory must not grow with the number of trials."""
@@ -211,6 +273,10 @@ class Controller(TuneController):  # type: ignore[misc]  # Ray's classes are unt
             self._search.error = StorageError(ending.message.partition(": ")[2])
             self._has_cut_short = True
             return
+        if ending.lacks_gpu_memory and 0 < running.gpus < 1 and self._slots.can_hold(1):
+            message = f"it ran out of GPU memory on {running.gpus:g} of a GPU and gets a whole one: {ending.message}"
+            self._retry(trial, replace(ending, message=message), gpus=1)
+            return
         if self._may_retry(running, ending):
             self._retry(trial, ending)
             return
@@ -236,9 +302,10 @@ class Controller(TuneController):  # type: ignore[misc]  # Ray's classes are unt
         running.retries += 1
         return running.retries <= self._retries
 
-    def _retry(self, trial: RayTrial, ending: Ending) -> None:
-        """Go on with the same trial, from its last checkpoint, in another process."""
-        running = self._recorder.retry(trial.number, ending.message, ending.error)
+    def _retry(self, trial: RayTrial, ending: Ending, gpus: float | None = None) -> None:
+        """Go on with the same trial, from its last checkpoint, in another process, where told with other `gpus`."""
+        running = self._recorder.retry(trial.number, ending.message, ending.error, gpus)
+        trial.move(self._slots.of(running.gpus))
         trial.ending, trial.killed_for = None, ""
         trial.run_metadata.checkpoint_manager._latest_checkpoint_result = None
         trial.set_config({**trial.config, "restore_step": running.restore_step})

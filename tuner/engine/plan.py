@@ -12,7 +12,7 @@ def plan_slots(resources: Resources, nodes: Sequence[Mapping[str, float]], paral
 
     Raises `ResourceError` with a sentence where not even one trial fits, or fewer than `parallel`.
     """
-    fits = sum(_fits(resources, node) for node in nodes) // resources.workers
+    fits = num_fits(resources, nodes)
     if fits == 0:
         raise ResourceError(
             f"resources: a trial asks for {_told(resources)}, and {_cluster(nodes)}. "
@@ -28,20 +28,26 @@ def plan_slots(resources: Resources, nodes: Sequence[Mapping[str, float]], paral
     return parallel
 
 
+def num_fits(resources: Resources, nodes: Sequence[Mapping[str, float]]) -> int:
+    """How many trials of these resources the nodes can hold at once."""
+    return sum(_fits(resources, node) for node in nodes) // resources.workers
+
+
 def _fits(resources: Resources, node: Mapping[str, float]) -> int:
     """How many workers a node can hold; those of one trial may lie on several nodes."""
     cpus = int((node.get("CPU", 0.0) + 1e-9) / resources.cpu)
-    if not resources.gpu:
+    if not resources.gpus:
         return cpus
     # A trial's share of a GPU lies on one GPU: 0.4 fits twice on each, not five times on two.
     gpus = int(node.get("GPU", 0.0))
-    if resources.gpu < 1:
-        return min(cpus, gpus * int((1 + 1e-9) / resources.gpu))
-    return min(cpus, int(gpus / resources.gpu))
+    if resources.gpus < 1:
+        return min(cpus, gpus * int((1 + 1e-9) / resources.gpus))
+    return min(cpus, int(gpus / resources.gpus))
 
 
 def _told(resources: Resources) -> str:
-    gpu = f" and {resources.gpu:g} GPU" if resources.gpu else ""
+    gpu = f" and {resources.gpus:g} GPU" if resources.gpus else ""
+    gpu += " (gpu: auto measures the first one on a whole GPU)" if resources.gpu == "auto" else ""
     each = f"{resources.cpu:g} CPU{gpu}"
     return f"{resources.workers} workers of {each}" if resources.workers > 1 else each
 

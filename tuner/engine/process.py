@@ -15,7 +15,7 @@ import torch
 
 from tuner.checkpoint import checkpoint_path
 from tuner.context import Deliver, Group, Metric, Trial, seed_everything
-from tuner.devices import Device, device_of
+from tuner.devices import Device, Memory, device_of
 from tuner.engine.folder import RunFolder
 from tuner.engine.hygiene import Hygiene, set_threads
 from tuner.files import trial_dir
@@ -77,6 +77,10 @@ class TrialProcess:
         self._train: Callable[[Trial], None] = pickle.loads(job.train)
         self._hygiene = Hygiene(self._device)
         self._shared = SharedData(job.token)
+
+    def memory(self) -> Memory:
+        """Of the device; the peak is that since the trial before."""
+        return self._device.memory()
 
     def train(self, trial: Trial) -> None:
         """Call the trainable."""

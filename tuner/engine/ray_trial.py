@@ -4,10 +4,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ray.tune import PlacementGroupFactory, Trainable
+from ray.tune import Trainable
 from ray.tune.experiment import Trial
 
 from tuner.engine.reports import Ending
+from tuner.engine.slots import Slot
 
 
 @dataclass
@@ -29,6 +30,7 @@ class RayTrial(Trial):  # type: ignore[misc]  # Ray's classes are untyped
 
     Attributes:
         number: of the trial in the study.
+        slot: what it is given of the cluster.
         ending: how its training loop ended by itself, once it has.
         on_params: called with a configuration that a rule has put in place of the trial's.
         killed_for: why this driver has killed its process, where it has.
@@ -39,25 +41,28 @@ class RayTrial(Trial):  # type: ignore[misc]  # Ray's classes are untyped
         number: int,
         params: Mapping[str, Any],
         restore_step: int,
-        trainable: type[Trainable],
-        bundles: PlacementGroupFactory,
+        slot: Slot,
         on_params: Callable[[Mapping[str, Any]], None],
     ) -> None:
         self.number = number
         self.ending: Ending | None = None
         self.killed_for = ""
-        self._trainable = trainable
-        self._bundles = bundles
+        self.slot = slot
         self._on_params = on_params
         config = {"number": number, "params": dict(params), "restore_step": restore_step}
         super().__init__("tuner", config=config, trial_id=f"{number:04d}", storage=NoStorage(), stub=True)
         self.storage.trial_dir_name = self.trial_id
 
     def get_trainable_cls(self) -> type[Trainable]:
-        return self._trainable
+        return self.slot.trainable
 
     def create_placement_group_factory(self) -> None:
-        self.placement_group_factory = self._bundles
+        self.placement_group_factory = self.slot.request
+
+    def move(self, slot: Slot) -> None:
+        """Give it another slot; to be called while it is not waiting for one."""
+        self.slot = slot
+        self.create_placement_group_factory()
 
     def init_local_path(self) -> None:
         """Its folder is the study's."""

@@ -12,6 +12,7 @@ import traceback
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from tuner.devices import is_out_of_memory
 from tuner.errors import MissingMetricError, StopTrial, StorageError
 from tuner.stopping.asking import Asking
 from tuner.trial import FailureReason, Report, TrialState
@@ -28,7 +29,8 @@ class Ending:
     """How a training loop ended: in a final state, with the traceback of an exception.
 
     `lacks_metric` tells that it reported something else than the sweep's metric, `lacks_storage` that it could not
-    write a checkpoint, `lost_node` that its machine has gone: both through no fault of its own.
+    write a checkpoint, `lost_node` that its machine has gone: both through no fault of its own; `lacks_gpu_memory`
+    that it ran out of a GPU's memory.
     """
 
     state: TrialState
@@ -38,6 +40,7 @@ class Ending:
     lacks_metric: bool = False
     lacks_storage: bool = False
     lost_node: bool = False
+    lacks_gpu_memory: bool = False
 
 
 @dataclass(frozen=True)
@@ -137,7 +140,8 @@ def failure(error: BaseException) -> Ending:
     except Exception:
         text = "(its text can't be made)"
     lines = f"{kind}: {text}".splitlines() or [kind]
-    is_oom = isinstance(error, MemoryError) or kind == "OutOfMemoryError"
+    lacks_gpu_memory = is_out_of_memory(error)
+    is_oom = lacks_gpu_memory or isinstance(error, MemoryError) or kind == "OutOfMemoryError"
     return Ending(
         TrialState.FAILED,
         FailureReason.OOM if is_oom else FailureReason.ERROR,
@@ -146,4 +150,5 @@ def failure(error: BaseException) -> Ending:
         "".join(traceback.format_exception(error)),
         lacks_metric=isinstance(error, MissingMetricError),
         lacks_storage=isinstance(error, StorageError),
+        lacks_gpu_memory=lacks_gpu_memory,
     )

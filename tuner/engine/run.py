@@ -15,22 +15,21 @@ from typing import Any
 
 import ray
 from ray import cloudpickle
-from ray.tune import PlacementGroupFactory
 from ray.tune.error import TuneError
 
 from tuner.budget import Verdict, judge
 from tuner.console import Console, SweepView, TrialView
 from tuner.context import Trial
 from tuner.control import Control, Verb
-from tuner.engine.actor import make_trainable
+from tuner.devices import Memory
 from tuner.engine.cluster import connected, node_resources
 from tuner.engine.controller import Controller
 from tuner.engine.driver_node import DriverNode
-from tuner.engine.plan import plan_slots
 from tuner.engine.process import Job
 from tuner.engine.ray_trial import NoStorage, RayTrial
 from tuner.engine.search import StudySearch
-from tuner.errors import ResourceError, SpecError, StorageError
+from tuner.engine.slots import Slots
+from tuner.errors import SpecError, StorageError
 from tuner.files import ERROR_FILE, trial_dir
 from tuner.recorder import Recorder
 from tuner.running import Running
@@ -75,7 +74,6 @@ def run(
     if not ray.is_initialized():
         console.event(f"connecting to {address}" if address else "starting a cluster on this machine")
     with connected(address, verbose=verbose):
-        slots = plan_slots(spec.resources, node_resources(), spec.parallel)
         driver_node = DriverNode(recorder.folder.resolve())
         job = Job(
             train=pickled(train),
@@ -87,19 +85,26 @@ def run(
             asking=stopping.asking,
             seed=seed,
             cpus=spec.resources.cpu,
-            gpus=spec.resources.gpu,
+            gpus=recorder.gpus,
             workers=spec.resources.workers,
         )
-        search = StudySearch(recorder, _trial_maker(recorder, job), slots, run_cap, stopping.max_iter)
+        slots = Slots(
+            job,
+            spec.resources,
+            spec.parallel,
+            gpus=recorder.gpus,
+            is_measuring=spec.resources.gpu == "auto" and recorder.study.gpu_share() is None,
+            nodes=node_resources,
+        )
+        search = StudySearch(recorder, _trial_maker(recorder, slots), slots, run_cap, stopping.max_iter)
         controller = Controller(recorder, stopping, search, slots, storage=NoStorage())
         replay(stopping.scheduler, recorder.study.records(), spec.metrics[0], stopping.asking)
         try:
-            loop = _Loop(controller, search, recorder, console, slots, run_cap, driver_node)
-            verdict = loop.run()
+            verdict = _Loop(controller, search, recorder, console, slots, run_cap, driver_node).run()
         finally:
             controller.cleanup()
             driver_node.close()
-    return Ended(verdict, loop.slots)
+    return Ended(verdict, slots.count)
 
 
 def pickled(train: Callable[[Trial], None]) -> bytes:
@@ -111,17 +116,11 @@ def pickled(train: Callable[[Trial], None]) -> bytes:
     return data
 
 
-def _trial_maker(recorder: Recorder, job: Job) -> Callable[[Running], RayTrial]:
-    trainable = make_trainable(job)
-    resources = recorder.spec.resources
-    worker = {"CPU": resources.cpu} | ({"GPU": resources.gpu} if resources.gpu else {})
-    # A trial of several workers has a process beside theirs, which only waits.
-    bundles = [{}, *[worker] * resources.workers] if resources.workers > 1 else [worker]
-    request = PlacementGroupFactory(bundles)
-
+def _trial_maker(recorder: Recorder, slots: Slots) -> Callable[[Running], RayTrial]:
     def make_trial(running: Running) -> RayTrial:
         on_params = functools.partial(recorder.change_params, running.number)
-        return RayTrial(running.number, running.params, running.restore_step, trainable, request, on_params)
+        slot = slots.of(running.gpus)
+        return RayTrial(running.number, running.params, running.restore_step, slot, on_params)
 
     return make_trial
 
@@ -135,7 +134,7 @@ class _Loop:
         search: StudySearch,
         recorder: Recorder,
         console: Console,
-        slots: int,
+        slots: Slots,
         run_cap: int | None,
         driver_node: DriverNode,
     ) -> None:
@@ -145,7 +144,7 @@ class _Loop:
         self._recorder = recorder
         self._space = recorder.spec.parameters
         self._console = console
-        self.slots = slots
+        self._slots = slots
         self._run_cap = run_cap
         self._verdict: Verdict | None = None
         self._interrupts = 0
@@ -158,6 +157,7 @@ class _Loop:
         recorder.on_end = self._tell_end
         recorder.on_retry = self._tell_retry
         recorder.on_damage = self._tell_damage
+        controller.on_share = self._tell_share
 
     def run(self) -> Verdict:
         with self._handling_interrupts():
@@ -231,7 +231,7 @@ class _Loop:
             self._controller.kill_stalled()
             self._driver_node.poll()
             self._tell_waiting(now)
-        if self._recorder.spec.parallel == "auto" and now - self._planned_at >= _PLAN_EVERY_S:
+        if now - self._planned_at >= _PLAN_EVERY_S:
             self._planned_at = now
             self._plan()
         if now - self._shown_at >= _VIEW_EVERY_S:
@@ -240,14 +240,10 @@ class _Loop:
 
     def _plan(self) -> None:
         """Use the nodes that have joined, and no longer those that were lost."""
-        try:
-            slots = plan_slots(self._recorder.spec.resources, node_resources(), "auto")
-        except ResourceError:
-            return  # nothing fits for now; other nodes may come
-        if slots != self.slots:
-            self._console.event(f"the cluster has changed: {slots} trial{'s' * (slots != 1)} at a time from now on")
-            self.slots = slots
-            self._controller.resize(slots)
+        if self._slots.update():
+            self._controller.resize()
+            count = self._slots.count
+            self._console.event(f"the cluster has changed: {count} trial{'s' * (count != 1)} at a time from now on")
 
     def _tell_waiting(self, now: float) -> None:
         """Once: a cluster whose resources are all in use by others lets a sweep wait without a word."""
@@ -283,6 +279,14 @@ class _Loop:
         at = f"that of step {running.restore_step} is used" if running.restore_step else "it starts anew"
         self._console.event(f"trial {running.number:04d} has damaged checkpoints ({'; '.join(damaged)}); {at}")
 
+    def _tell_share(self, number: int, memory: Memory, share: float) -> None:
+        held = f"{memory.peak / 2**30:.2f} of {memory.total / 2**30:.2f} GB"
+        beside = f" beside the {memory.others / 2**30:.2f} GB of others" if memory.others else ""
+        self._console.event(
+            f"trial {number:04d} took {held} of its GPU{beside}: from now on each trial has {share:g} of a GPU, "
+            f"{self._slots.count} at a time"
+        )
+
     def _view(self) -> SweepView:
         recorder = self._recorder
         metric = recorder.spec.metrics[0].name
@@ -295,7 +299,7 @@ class _Loop:
             elapsed_s=recorder.elapsed_s,
             remaining_s=self._remaining_s(),
             metric=recorder.spec.metrics[0].name,
-            slots=self.slots,
+            slots=self._slots.count,
         )
 
     def _best_view(self) -> TrialView | None:

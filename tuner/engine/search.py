@@ -5,6 +5,7 @@ from collections.abc import Callable
 from ray.tune.search import SearchAlgorithm
 
 from tuner.engine.ray_trial import RayTrial
+from tuner.engine.slots import Slots
 from tuner.recorder import Recorder
 from tuner.running import Running
 from tuner.trial import FailureReason, TrialState
@@ -14,7 +15,6 @@ class StudySearch(SearchAlgorithm):  # type: ignore[misc]  # Ray's classes are u
     """Asks the study for trials while a slot is free, tells it how they ended.
 
     Args:
-        slots: how many trials may run at a time; may be changed while they do.
         run_cap: how many trials the study may hold; None for no limit.
         make_trial: Ray Tune's trial for one of the study's.
         max_iter: the step at which a trial that the scheduler stops has run its full length.
@@ -24,7 +24,7 @@ class StudySearch(SearchAlgorithm):  # type: ignore[misc]  # Ray's classes are u
         self,
         recorder: Recorder,
         make_trial: Callable[[Running], RayTrial],
-        slots: int,
+        slots: Slots,
         run_cap: int | None,
         max_iter: int | None,
     ) -> None:
@@ -34,13 +34,13 @@ class StudySearch(SearchAlgorithm):  # type: ignore[misc]  # Ray's classes are u
         self.error: Exception | None = None
         self._recorder = recorder
         self._make_trial = make_trial
-        self.slots = slots
+        self._slots = slots
         self._run_cap = run_cap
         self._max_iter = max_iter
         self._num_waiting = recorder.study.num_waiting()
 
     def next_trial(self) -> RayTrial | None:
-        if self._finished or self.is_paused or self._num_busy() >= self.slots:
+        if self._finished or self.is_paused or self._num_busy() >= self._slots.count:
             return None
         if not self._num_waiting and self._run_cap is not None and self._recorder.num_asked >= self._run_cap:
             self.finish("run_cap")

@@ -1,0 +1,101 @@
+"""The slots of a sweep: how many trials run at a time, and what of the cluster a trial is given."""
+
+import contextlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from ray.tune import PlacementGroupFactory, Trainable
+
+from tuner.engine.actor import make_trainable
+from tuner.engine.plan import num_fits, plan_slots
+from tuner.engine.process import Job
+from tuner.errors import ResourceError
+from tuner.spec import Resources
+
+
+@dataclass(frozen=True)
+class Slot:
+    """Room for a trial: what it asks Ray for, and the trainable that is made for just that."""
+
+    request: PlacementGroupFactory
+    trainable: type[Trainable]
+
+
+class Slots:
+    """What each trial is given; with gpu `auto` a whole GPU and one at a time, until the first has been measured.
+
+    Args:
+        gpus: of each worker, given as a number or chosen by an earlier run.
+        is_measuring: whether that is still to be chosen.
+        nodes: tells the resources of each node.
+
+    Attributes:
+        count: trials that run at a time. `parallel` bounds it where the share is chosen here.
+
+    Raises `ResourceError` where the cluster can't hold a trial, or not `parallel` of them.
+    """
+
+    def __init__(
+        self,
+        job: Job,
+        resources: Resources,
+        parallel: int | Literal["auto"],
+        *,
+        gpus: float,
+        is_measuring: bool,
+        nodes: Callable[[], Sequence[Mapping[str, float]]],
+    ) -> None:
+        self._job = job
+        self._resources = resources
+        self._parallel = parallel
+        self._nodes = nodes
+        self._made: dict[float, Slot] = {}
+        self.is_measuring = is_measuring
+        self.count = 0
+        self._set(gpus)
+
+    @property
+    def usual(self) -> Slot:
+        """What a new trial is given."""
+        return self.of(self._gpus)
+
+    def of(self, gpus: float) -> Slot:
+        """The slot of a trial with so many GPUs a worker."""
+        if gpus not in self._made:
+            worker = {"CPU": self._resources.cpu} | ({"GPU": gpus} if gpus else {})
+            workers = self._resources.workers
+            # A trial of several workers has a process beside theirs, which only waits.
+            bundles = [{}, *[worker] * workers] if workers > 1 else [worker]
+            trainable = make_trainable(replace(self._job, gpus=gpus))
+            self._made[gpus] = Slot(PlacementGroupFactory(bundles), trainable)
+        return self._made[gpus]
+
+    def can_hold(self, gpus: float) -> bool:
+        """Whether the cluster can hold a trial with so many GPUs a worker, once it runs nothing else."""
+        return num_fits(replace(self._resources, gpu=gpus), self._nodes()) > 0
+
+    def share(self, gpus: float) -> None:
+        """Give new trials the share that was measured, and plan anew how many run at a time."""
+        self.is_measuring = False
+        self._set(gpus)
+
+    def update(self) -> bool:
+        """Plan anew with the nodes that there are now; whether more trials, or fewer, run at a time.
+
+        Nothing changes where a trial fits no longer: other nodes may come.
+        """
+        before = self.count
+        with contextlib.suppress(ResourceError):
+            self._set(self._gpus)
+        return self.count != before
+
+    def _set(self, gpus: float) -> None:
+        self._gpus = gpus
+        if self._resources.gpu != "auto":
+            self.count = plan_slots(self._resources, self._nodes(), self._parallel)
+            return
+        resources = self._resources if self.is_measuring else replace(self._resources, gpu=gpus)
+        fits = plan_slots(resources, self._nodes(), "auto")
+        most = 1 if self.is_measuring else self._parallel
+        self.count = fits if most == "auto" else min(fits, most)
