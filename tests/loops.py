@@ -215,6 +215,18 @@ def on_gpu(trial: Trial) -> None:
     trial.report(1, {"loss": block.mean(), "at_start": at_start, "allocated": torch.cuda.memory_allocated()})
 
 
+def exceeds_gpu_once(trial: Trial) -> None:
+    """Asks for more than any GPU has at step 2 the first time; goes on from step 1."""
+    state = trial.restore()
+    for step in range(state.step + 1 if state else 1, 4):
+        mark = trial.dir / "exceeded"
+        size = 1 << 10 if step != 2 or mark.exists() else 1 << 50
+        if step == 2:
+            mark.touch()
+        block = torch.ones(size, dtype=torch.uint8, device=trial.device)
+        trial.report(step, {"loss": 1.0 / step + 0.0 * block.sum(), "pid": os.getpid()}, state={"step": step})
+
+
 def descent_away(trial: Trial) -> None:
     """`descent`, which also tells whether it does not see what the driver sees."""
     report, away = trial.report, not Path(trial.params["seen"]).exists()

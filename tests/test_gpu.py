@@ -7,9 +7,11 @@ import torch
 
 from benchmarks.common import Silent
 from tests import loops
+from tests.sweeps import Told
 from trainables import image_classification
 from tuner import Sweep
 from tuner.context import Metric, Trial
+from tuner.devices import MAX_CONTEXT_BYTES, Cuda, is_out_of_memory
 from tuner.trial import Goal, Report
 
 pytestmark = pytest.mark.gpu
@@ -43,3 +45,62 @@ def test_trials_share_a_gpu_and_leave_it_empty(tmp_path: Path) -> None:
     assert results.counts() == {"completed": 8}
     rows = [results.curve(number)[0].metrics for number in range(8)]
     assert all(row["at_start"] == 0 and row["allocated"] > 0 for row in rows)
+
+
+def test_the_peak_of_a_process_holds_its_cache_and_its_context() -> None:
+    cuda, size = Cuda(torch.device("cuda", 0)), 64 << 20
+    cuda.enter()
+    cuda.clear()
+    blocks = [torch.ones(size, dtype=torch.uint8, device="cuda") for _ in range(2)]
+    blocks.clear()
+    one = torch.ones(size, dtype=torch.uint8, device="cuda")
+    memory = cuda.memory()
+    assert size <= memory.used < 2 * size <= torch.cuda.max_memory_reserved() < memory.peak
+    assert memory.peak <= torch.cuda.max_memory_reserved() + MAX_CONTEXT_BYTES
+    assert memory.peak + memory.others <= memory.total
+    del one
+    cuda.clear()
+    after = cuda.memory()
+    assert after.used <= memory.used - size
+    assert after.peak <= memory.peak - size
+
+
+def test_out_of_memory_is_known_by_what_pytorch_raises() -> None:
+    with pytest.raises(RuntimeError) as caught:
+        torch.ones(1 << 50, dtype=torch.uint8, device="cuda")
+    assert is_out_of_memory(caught.value)
+
+
+def test_a_trial_that_runs_out_of_memory_on_a_share_goes_on_with_a_whole_gpu(tmp_path: Path) -> None:
+    told = Told()
+    results = Sweep(
+        loops.exceeds_gpu_once,
+        parameters={"x": {"min": 0.0, "max": 1.0}},
+        metric={"name": "loss"},
+        resources={"cpu": 1, "gpu": 0.5},
+        run_cap=2,
+        output=tmp_path,
+    ).run(console=told)
+    assert results.counts() == {"completed": 2}
+    assert sum("on 0.5 of a GPU and gets a whole one" in event for event in told.events) == 2
+    for number in range(2):
+        rows = results.curve(number)
+        assert [row.step for row in rows] == [1, 2, 3]
+        assert rows[0].metrics["pid"] != rows[1].metrics["pid"] == rows[2].metrics["pid"]
+
+
+def test_auto_measures_the_first_trial_and_shares_the_gpu(tmp_path: Path) -> None:
+    told = Told()
+    results = Sweep(
+        loops.on_gpu,
+        parameters={"x": {"min": 0.0, "max": 1.0}},
+        metric={"name": "loss"},
+        resources={"cpu": 1, "gpu": "auto"},
+        run_cap=4,
+        output=tmp_path,
+    ).run(console=told)
+    assert results.counts() == {"completed": 4}
+    chosen = [event for event in told.events if "from now on each trial has" in event]
+    assert len(chosen) == 1
+    # A tensor of 4 MB and a context leave room for several on any GPU that nobody else has filled.
+    assert "has 1 of a GPU" not in chosen[0]

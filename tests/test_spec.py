@@ -266,6 +266,7 @@ def test_a_sweep_that_is_built_in_python_is_checked_too():
         {"budget": {"hours": 1}},
         {"metric": {"name": "loss", "target": 0.0}},
         {"budget": {"gpu_hours": 1}, "resources": {"gpu": 1}},
+        {"budget": {"gpu_hours": 1}, "resources": {"gpu": "auto"}},
         {"method": "grid", "parameters": {"lr": {"values": [1, 2]}}},
         {"parameters": {"lr": {"grid": [1, 2]}, "epochs": 3}},
     ],

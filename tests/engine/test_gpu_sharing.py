@@ -75,7 +75,7 @@ def check_packing(results: Results) -> None:
 def test_a_trial_that_runs_out_of_gpu_memory_is_tried_once_on_a_whole_gpu(tmp_path: Path) -> None:
     small = [1.0, 1.1, 1.2, 1.3, 1.4, 1.5, 1.6, 1.7]
     told = Timed()
-    asked = keys([1.01, 6.0, 20.0, *small], resources={"gpu": 0.5}, budget={"failed": 2})
+    asked = keys([1.01, 6.0, *small, 20.0], resources={"gpu": 0.5}, budget={"failed": 2})
     results = sweep(loops.on_fake_gpu, tmp_path, told, **asked)
     trials = {trial.params["gb"]: trial for trial in results.trials}
     assert results.counts() == {"completed": 10, "failed": 1}
