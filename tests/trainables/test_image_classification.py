@@ -37,6 +37,7 @@ def run(
             raise StopTrial
 
     seed_everything(seed)
+    folder.mkdir(exist_ok=True)
     trial = Trial(
         params,
         number=0,
