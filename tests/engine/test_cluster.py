@@ -7,6 +7,8 @@ import socket
 import subprocess
 import sys
 import time
+import urllib.error
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -36,6 +38,15 @@ def free_port() -> int:
     with socket.socket() as server:
         server.bind(("127.0.0.1", 0))
         return int(server.getsockname()[1])
+
+
+def answers(url: str) -> bool:
+    try:
+        with urllib.request.urlopen(url, timeout=5) as reply:
+            return bool(reply.status == 200)
+    except OSError as error:
+        # It asks for a token: it is there.
+        return isinstance(error, urllib.error.HTTPError)
 
 
 @pytest.fixture(scope="module")
@@ -80,7 +91,9 @@ def head(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, str]]:
         "ray-client-server-port": free_port(),
         "autoscaling-config": folder / "cluster.json",
     }
-    environment = {**os.environ, "AUTOSCALER_UPDATE_INTERVAL_S": "1", "RAY_FAKE_CLUSTER": "1"}
+    # Jobs run the `python` that is found first, as in an environment that is activated.
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    environment = {**os.environ, "PATH": path, "AUTOSCALER_UPDATE_INTERVAL_S": "1", "RAY_FAKE_CLUSTER": "1"}
     with (folder / "ray.log").open("w") as log:
         process = subprocess.Popen(
             [*command, *(f"--{name}={value}" for name, value in options.items())],
@@ -89,6 +102,10 @@ def head(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, str]]:
             env=environment,
             start_new_session=True,
         )
+    deadline = time.monotonic() + 120
+    while not answers(f"http://127.0.0.1:{dashboard}/api/version"):
+        assert time.monotonic() < deadline, (folder / "ray.log").read_text()
+        time.sleep(0.5)
     yield address, f"http://127.0.0.1:{dashboard}"
     children = psutil.Process(process.pid).children(recursive=True)
     os.killpg(process.pid, signal.SIGTERM)
@@ -103,14 +120,9 @@ def test_a_sweep_makes_the_cluster_grow_to_what_it_may_be(head: tuple[str, str],
     address, _ = head
     (tmp_path / "grows.yaml").write_text(SWEEP)
     command = [sys.executable, "-m", "tuner", "run", str(tmp_path / "grows.yaml"), "--address", address]
-    end = time.monotonic() + 60
-    while True:
-        done = subprocess.run(
-            [*command, "--output", str(tmp_path), "--id", "it"], capture_output=True, text=True, timeout=240
-        )
-        if "could be reached" not in done.stderr or time.monotonic() > end:
-            break
-        time.sleep(1)
+    done = subprocess.run(
+        [*command, "--output", str(tmp_path), "--id", "it"], capture_output=True, text=True, timeout=240
+    )
     assert done.returncode == 0, done.stdout + done.stderr
     results = Results(tmp_path / "it")
     assert results.counts() == {"completed": 6}
@@ -126,9 +138,11 @@ def test_a_sweep_is_sent_to_a_head_without_cpus_that_asks_for_a_token(head: tupl
         "trainable: mine:train\nmetric: {name: loss}\nparameters: {x: {min: 0.0, max: 1.0}}\nrun_cap: 4\n"
     )
 
+    command = [sys.executable, "-m", "tuner"]
+
     def tuner(*arguments: str) -> str:
         done = subprocess.run(
-            [sys.executable, "-m", "tuner", *arguments, "--address", head[1]],
+            [*command, *arguments, "--address", head[1]],
             cwd=tmp_path,
             env={**os.environ, "PYTHONPATH": str(Path.cwd())},
             capture_output=True,
@@ -139,12 +153,8 @@ def test_a_sweep_is_sent_to_a_head_without_cpus_that_asks_for_a_token(head: tupl
         return done.stdout
 
     assert "sent runs as job sent" in tuner("submit", "mine.yaml", "--id", "sent", "--output", str(tmp_path / "there"))
-    print(
-        subprocess.run(
-            [sys.executable, "-m", "tuner", "logs", "-f", "sent", "--address", head[1]], capture_output=True, text=True
-        )
-    )
-    tuner("wait", "sent")
+    waited = subprocess.run([*command, "wait", "sent", "--address", head[1]], capture_output=True, text=True)
+    assert waited.returncode == 0, tuner("logs", "sent")
     assert "4 completed" in tuner("status", "sent")
     assert "ended: run_cap is reached" in tuner("logs", "sent")
     tuner("fetch", "sent")
