@@ -131,36 +131,6 @@ def test_a_sweep_makes_the_cluster_grow_to_what_it_may_be(head: tuple[str, str],
     assert len({results.curve(number)[0].metrics["pid"] for number in range(6)}) == 2
 
 
-@pytest.mark.slow
-def test_a_sweep_is_sent_to_a_head_without_cpus_that_asks_for_a_token(head: tuple[str, str], tmp_path: Path) -> None:
-    (tmp_path / "mine.py").write_text("def train(trial):\n    trial.report(1, {'loss': trial.params['x']})\n")
-    (tmp_path / "mine.yaml").write_text(
-        "trainable: mine:train\nmetric: {name: loss}\nparameters: {x: {min: 0.0, max: 1.0}}\nrun_cap: 4\n"
-    )
-
-    command = [sys.executable, "-m", "tuner"]
-
-    def tuner(*arguments: str) -> str:
-        done = subprocess.run(
-            [*command, *arguments, "--address", head[1]],
-            cwd=tmp_path,
-            env={**os.environ, "PYTHONPATH": str(Path.cwd())},
-            capture_output=True,
-            text=True,
-            timeout=240,
-        )
-        assert done.returncode == 0, done.stdout + done.stderr
-        return done.stdout
-
-    assert "sent runs as job sent" in tuner("submit", "mine.yaml", "--id", "sent", "--output", str(tmp_path / "there"))
-    waited = subprocess.run([*command, "wait", "sent", "--address", head[1]], capture_output=True, text=True)
-    assert waited.returncode == 0, tuner("logs", "sent")
-    assert "4 completed" in tuner("status", "sent")
-    assert "ended: run_cap is reached" in tuner("logs", "sent")
-    tuner("fetch", "sent")
-    assert Results(tmp_path / "runs" / "sent").counts() == {"completed": 4}
-
-
 def test_the_largest_size_of_a_cluster_is_what_its_file_allows() -> None:
     kinds = {
         "head": {"resources": {"CPU": 0}},
