@@ -198,7 +198,11 @@ def kills_a_worker_once(trial: Trial) -> None:
 
 
 def shares(trial: Trial) -> None:
-    """Reads what all processes share; each that loads it leaves a mark."""
+    """Reads what all processes share, once there are two of them; each that loads it leaves a mark."""
+    up = Path(trial.params["up"])
+    (up / f"{os.getpid()}").touch()
+    while len(list(up.iterdir())) < 2:
+        time.sleep(0.05)
 
     def load() -> dict[str, torch.Tensor]:
         (Path(trial.params["marks"]) / f"{os.getpid()}").touch()

@@ -142,8 +142,8 @@ def test_nothing_is_left_to_the_next_trial_of_a_process(tmp_path: Path) -> None:
 
 
 def test_processes_share_what_one_has_loaded_and_nothing_is_left_of_it(tmp_path: Path) -> None:
-    marks = folder_of(tmp_path / "marks")
-    results = sweep(loops.shares, tmp_path, parameters={"marks": {"value": str(marks)}, "x": LR}, run_cap=8)
+    marks, up = folder_of(tmp_path / "marks"), folder_of(tmp_path / "up")
+    results = sweep(loops.shares, tmp_path, parameters={"marks": str(marks), "up": str(up), "x": LR}, run_cap=8)
     rows = [dict(results.curve(number)[0].metrics) for number in range(8)]
     assert [row["loss"] for row in rows] == [1.0] * 8
     assert len({row["pid"] for row in rows}) == 2
