@@ -20,6 +20,7 @@ from ray._private.services import get_node_ip_address
 from tuner.engine.cluster import _workers
 from tuner.results import Results
 
+TOKEN = Path.home() / ".ray" / "auth_token"
 SWEEP = """
 name: grows
 trainable: tests.loops:descent
@@ -121,7 +122,12 @@ def test_a_sweep_makes_the_cluster_grow_to_what_it_may_be(head: tuple[str, str],
     (tmp_path / "grows.yaml").write_text(SWEEP)
     command = [sys.executable, "-m", "tuner", "run", str(tmp_path / "grows.yaml"), "--address", address]
     done = subprocess.run(
-        [*command, "--output", str(tmp_path), "--id", "it"], capture_output=True, text=True, timeout=240
+        [*command, "--output", str(tmp_path), "--id", "it"],
+        capture_output=True,
+        text=True,
+        timeout=240,
+        # A head that is started where there is a token asks for it.
+        env={**os.environ, "RAY_AUTH_MODE": "token" if TOKEN.exists() else "disabled"},
     )
     assert done.returncode == 0, done.stdout + done.stderr
     results = Results(tmp_path / "it")

@@ -38,8 +38,6 @@ def connected(address: str | None, *, verbose: bool) -> Iterator[None]:
     given = address or os.environ.get("RAY_ADDRESS")
     try:
         _knock(given or "")
-        if given:
-            use_token()
         ray.init(
             address=given or "local",
             log_to_driver=verbose,
@@ -64,7 +62,7 @@ def connected(address: str | None, *, verbose: bool) -> Iterator[None]:
 def use_token() -> bool:
     """Show clusters this user's token from here on, if there is one and RAY_AUTH_MODE leaves it open.
 
-    Heads that are started where there is a token ask for it, and Ray itself shows it to `auto` alone.
+    Only where one is asked for: a cluster that asks for none can't work with processes that show one.
     """
     if AUTH_MODE_ENV_VAR in os.environ:
         return os.environ[AUTH_MODE_ENV_VAR].lower() == "token"
@@ -92,7 +90,7 @@ def _why_not(address: str, error: Exception) -> str:
         return f"--address {address}: {text} Use the same versions of Ray and Python here and on the cluster."
     return (
         f"--address {address}: no Ray cluster could be reached there ({text[:200]}). `ray start --head` starts one; "
-        "`auto` is for a machine that belongs to it."
+        "`auto` is for a machine that belongs to it. RAY_AUTH_MODE=token shows this user's token."
     )
 
 
