@@ -14,11 +14,12 @@ MAX_LINES = 400
 
 # From low to high: an import points strictly downward. `tuner` is the package's own front, for its users alone.
 LAYERS = (
-    *("errors", "storage", "scratch", "devices", "aliases", "fields", "trial", "domains", "syntax", "conditions"),
-    *("parameters", "keys", "unsavable", "checkpoint", "shared", "context", "sections", "rules", "schema"),
-    *("trainable", "spec", "journal", "lock", "archive", "provenance", "methods", "study", "files", "best"),
+    *("errors", "storage", "uri", "objectstore", "scratch", "devices", "aliases", "fields", "trial", "domains"),
+    *("syntax", "conditions", "parameters", "keys", "unsavable", "checkpoint", "shared", "context", "sections"),
+    *("rules", "schema", "trainable", "spec", "journal", "lock", "provenance", "methods", "study", "files", "best"),
     *("retention", "budget", "tensorboard", "control", "console", "runlog", "stopping", "running", "recorder"),
-    *("results", "evaluation", "engine", "tryout", "sweep", "printing", "verbs", "cli", "__main__", "tuner"),
+    *("lease", "mirror", "localcopy", "archive", "results", "evaluation", "engine", "tryout", "sweepfile", "sweep"),
+    *("printing", "verbs", "cli", "__main__", "tuner"),
 )
 RANK = {name: rank for rank, name in enumerate(LAYERS)}
 

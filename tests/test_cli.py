@@ -16,6 +16,7 @@ from tuner.results import Results
 from tuner.study import Study
 from tuner.sweep import Sweep
 from tuner.trial import FailureReason, Report, TrialState
+from tuner.uri import Uri
 
 SWEEP = """
 name: small
@@ -51,7 +52,8 @@ def folder(tmp_path: Path) -> Path:
         seed=1,
         output=tmp_path / "runs",
     )
-    path, seed = sweep._create()
+    path = tmp_path / "runs" / "ends-7f3a"
+    seed = sweep._create(path, path, path.name)
     study = Study(path, path.name, None, (ACCURACY,), sweep.spec.parameters, write=True)
     for values in ([0.5, 0.9, 0.7], [0.6], [0.1, 0.2]):
         asked = study.ask("random", seed)
@@ -163,7 +165,8 @@ def front(tmp_path: Path) -> Path:
         run_cap=3,
         output=tmp_path / "fronts",
     )
-    path, seed = sweep._create()
+    path = tmp_path / "fronts" / "two_metrics-7f3a"
+    seed = sweep._create(path, path, path.name)
     study = Study(path, path.name, None, sweep.spec.metrics, sweep.spec.parameters, write=True)
     for loss, cost in ((0.25, 4.5), (0.75, 2.5), (0.875, 5.5)):
         asked = study.ask("random", seed)
@@ -243,3 +246,33 @@ def test_a_folder_that_is_no_run_is_refused(tmp_path: Path, command: str) -> Non
     assert done.returncode == 2
     assert done.stderr.startswith("error: ")
     assert "Traceback" not in done.stderr
+
+
+def test_a_run_folder_at_a_uri_is_read_without_its_checkpoints(folder: Path, tmp_path: Path) -> None:
+    """Through pyarrow, on a local file system."""
+    (folder / "log.txt").write_text("one\ntwo\n")
+    put_checkpoint(folder / "trials" / "0000", 2)
+    uri = f"file://{folder}"
+    there = json.loads(run("show", uri, "--json").stdout)
+    here = json.loads(run("show", str(folder), "--json").stdout)
+    checkpoint = f"{uri}/trials/0000/checkpoints/step-0002"
+    assert here["best"]["checkpoint"] == f"{folder}/trials/0000/checkpoints/step-0002"
+    assert there == {**here, "folder": uri, "best": {**here["best"], "checkpoint": checkpoint}}
+    assert f"checkpoint: {checkpoint}" in run("best", uri).stdout
+    assert run("logs", uri).stdout == "one\ntwo\n"
+    assert uri in run("list", "--output", f"file://{folder.parent}").stdout
+    assert run("wait", uri).stdout == f"{uri}: finished\n"
+    done = run("pause", uri)
+    assert (done.returncode, f"{uri} is not running" in done.stderr) == (2, True)
+    results = Results.read(uri)
+    assert not list(results.folder.rglob("*.pt"))
+    assert (results.bring(Uri(checkpoint)) / "state.pt").read_text() == "2"
+    done = run("show", f"{uri}-not")
+    assert (done.returncode, "is no run folder" in done.stderr) == (2, True)
+
+
+def put_checkpoint(trial: Path, step: int) -> None:
+    for name in ("state.pt", "checksums.json"):
+        path = trial / "checkpoints" / f"step-{step:04d}" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(str(step))

@@ -16,6 +16,8 @@ import time
 from pathlib import Path
 
 from tuner.errors import ControlError
+from tuner.localcopy import Snapshot
+from tuner.uri import as_place
 
 # Of no use elsewhere: who runs the sweep there, and what is asked of it.
 _LEFT_OUT = ("driver.lock", "control.json")
@@ -66,13 +68,14 @@ def digest(path: Path) -> str:
 
 def main(arguments: list[str]) -> None:
     """Ray writes a job's output into the folder that its dashboard hands out files from."""
-    folder, best_only = Path(arguments[0]), "--best" in arguments
+    place, best_only = as_place(arguments[0]), "--best" in arguments
     logs = Path("/proc/self/fd/1").readlink().parent
     handle, name = tempfile.mkstemp(prefix="tuner-fetch-", suffix=".tar.gz", dir=logs)
     os.close(handle)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     try:
         target = Path(name)
+        folder = place if isinstance(place, Path) else Snapshot(place).bring("*")
         pack(folder, target, best_only=best_only)
         told = {"file": target.name, "bytes": target.stat().st_size, "sha256": digest(target)}
         print(json.dumps(told), flush=True)

@@ -12,28 +12,45 @@ from ruamel.yaml import YAML
 from tuner.errors import (
     ClusterError,
     ControlError,
+    ObjectStoreError,
     ResourceError,
     SpecError,
     StorageError,
     StudyLockedError,
     StudyNotFoundError,
 )
+from tuner.localcopy import follow
 from tuner.printing import print_best, print_counts, print_runs, print_trials
 from tuner.results import Results, list_runs
 from tuner.spec import json_schema
-from tuner.sweep import Sweep, load_and_import
+from tuner.sweep import Sweep
 from tuner.sweep import resume as resume_sweep
+from tuner.sweepfile import load_and_import
 from tuner.tryout import problems_of_chosen, try_once
+from tuner.uri import Place, as_place
 from tuner.verbs import COMMANDS, resume_paused, resume_there
 
-_REFUSED = (SpecError, ResourceError, StudyLockedError, StudyNotFoundError, ControlError, ClusterError)
+_REFUSED = (
+    SpecError,
+    ResourceError,
+    StudyLockedError,
+    StudyNotFoundError,
+    ControlError,
+    ClusterError,
+    ObjectStoreError,
+)
 _json = click.option("--json", "as_json", is_flag=True, help="Print JSON; docs/json.md describes it.")
 _output = click.option(
-    "--output", type=click.Path(path_type=Path), default=Path("runs"), help="Where run folders are made."
+    "--output",
+    type=as_place,
+    default="runs",
+    metavar="DIR|URI",
+    help="Where run folders are made; s3://bucket/runs and the like as well.",
+    show_default=True,
 )
 _address = click.option("--address", help="A Ray cluster; `auto` for the one that this machine belongs to.")
 _verbose = click.option("-v", "--verbose", is_flag=True, help="Show Ray's own messages as well.")
-_folder = click.argument("folder", type=click.Path(path_type=Path))
+_folder = click.argument("folder", metavar="DIR|URI", type=as_place)
 _spec = click.argument("spec", type=click.Path(path_type=Path))
 
 
@@ -54,7 +71,7 @@ for command in COMMANDS:
 @click.option("--storage", help="An Optuna RDB URL for the study, such as sqlite:///study.db.")
 @_address
 @_verbose
-def run(spec: Path, output: Path, id: str | None, storage: str | None, address: str | None, verbose: bool) -> None:
+def run(spec: Path, output: Place, id: str | None, storage: str | None, address: str | None, verbose: bool) -> None:
     """Run the sweep that SPEC describes."""
     sweep = Sweep.from_file(spec, output=output, storage=storage)
     _conclude(sweep.run(id=id, address=address, verbose=verbose))
@@ -66,7 +83,7 @@ def run(spec: Path, output: Path, id: str | None, storage: str | None, address: 
 @_address
 @click.option("--paused", is_flag=True, hidden=True, help="Only where it is running, and paused.")
 @_verbose
-def resume(folder: Path, run_cap: str | None, address: str | None, paused: bool, verbose: bool) -> None:
+def resume(folder: Place, run_cap: str | None, address: str | None, paused: bool, verbose: bool) -> None:
     """Go on with the sweep in FOLDER, paused or ended: what is finished is kept, what was interrupted goes on.
 
     With a dashboard's address, http://HEAD:8265, FOLDER is the id of a paused sweep there.
@@ -120,12 +137,12 @@ def try_(spec: Path, settings: tuple[str, ...], params: Path | None, seed: int) 
 @cli.command("list")
 @_output
 @_json
-def list_(output: Path, as_json: bool) -> None:
+def list_(output: Place, as_json: bool) -> None:
     """List the runs there are."""
     runs = []
     for folder in list_runs(output):
         with contextlib.suppress(StudyNotFoundError, SpecError):
-            runs.append(Results(folder))
+            runs.append(Results.read(folder))
     if as_json:
         rows = [{**results.to_json(), "trials": len(results.trials)} for results in runs]
         click.echo(json.dumps(rows, indent=2))
@@ -136,9 +153,9 @@ def list_(output: Path, as_json: bool) -> None:
 @cli.command()
 @_folder
 @_json
-def show(folder: Path, as_json: bool) -> None:
+def show(folder: Place, as_json: bool) -> None:
     """Show the trials in FOLDER, also while they run."""
-    results = Results(folder)
+    results = Results.read(folder)
     if as_json:
         click.echo(json.dumps(results.to_json(), indent=2))
         return
@@ -149,9 +166,9 @@ def show(folder: Path, as_json: bool) -> None:
 @cli.command()
 @_folder
 @_json
-def best(folder: Path, as_json: bool) -> None:
+def best(folder: Place, as_json: bool) -> None:
     """Show the best configuration in FOLDER."""
-    results = Results(folder)
+    results = Results.read(folder)
     if as_json:
         click.echo(json.dumps(results.best_json(), indent=2))
     else:
@@ -161,15 +178,16 @@ def best(folder: Path, as_json: bool) -> None:
 @cli.command()
 @_folder
 @click.option("--port", type=int, help="6006, or the next one that is free, if left out.")
-def board(folder: Path, port: int | None) -> None:
+def board(folder: Place, port: int | None) -> None:
     """Start TensorBoard on FOLDER; ends with Ctrl-C."""
     from tensorboard import program
 
-    if not (folder / "tensorboard").is_dir():
+    local = folder if isinstance(folder, Path) else follow(folder, "tensorboard/*")
+    if not (local / "tensorboard").is_dir():
         raise StudyNotFoundError(f"{folder} holds no tensorboard/ folder.")
     server = program.TensorBoard()
     options = [] if port is None else ["--port", str(port)]
-    server.configure(argv=[None, "--logdir", str(folder / "tensorboard"), *options])
+    server.configure(argv=[None, "--logdir", str(local / "tensorboard"), *options])
     if server.main():
         sys.exit(2)  # it has said why
 
@@ -215,9 +233,9 @@ def _conclude(results: Results) -> None:
     print_counts(results)
     if ended_by == "interrupted":
         print_best(results)
-        click.echo(f"\ninterrupted; go on with: tuner resume {results.folder}")
+        click.echo(f"\ninterrupted; go on with: tuner resume {results.place}")
         sys.exit(130)
     print_best(results)
-    click.echo(f"\nlook further:\n  tuner show {results.folder}\n  tuner board {results.folder}")
+    click.echo(f"\nlook further:\n  tuner show {results.place}\n  tuner board {results.place}")
     if results.exit_code:
         sys.exit(results.exit_code)

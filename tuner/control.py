@@ -12,6 +12,7 @@ from pathlib import Path
 from tuner.errors import ControlError
 from tuner.files import write_atomic
 from tuner.lock import is_locked
+from tuner.uri import Place
 
 CONTROL_FILE = "control.json"
 
@@ -44,13 +45,19 @@ def ask(folder: Path, verb: Verb) -> None:
 
     Raises `ControlError` where no driver runs, or where the sweep is on its way to its end.
     """
-    if not is_locked(folder):
-        raise ControlError(f"{folder} is not running, so there is nothing to {verb.value}; `tuner status` tells more.")
-    before = asked(folder)
+    write_atomic(folder / CONTROL_FILE, request(folder, verb, before=asked(folder), is_running=is_locked(folder)))
+
+
+def request(place: Place, verb: Verb, *, before: Verb, is_running: bool) -> str:
+    """What is to be written for the driver of the sweep in `place`, of which `before` was asked last.
+
+    Raises `ControlError` as `ask` does.
+    """
+    if not is_running:
+        raise ControlError(f"{place} is not running, so there is nothing to {verb.value}; `tuner status` tells more.")
     if (before, verb) in _REFUSED:
-        raise ControlError(f"{folder} {_REFUSED[before, verb]}.")
-    entry = {"verb": verb.value, "asked": time.strftime("%Y-%m-%dT%H:%M:%S%z")}
-    write_atomic(folder / CONTROL_FILE, json.dumps(entry) + "\n")
+        raise ControlError(f"{place} {_REFUSED[before, verb]}.")
+    return json.dumps({"verb": verb.value, "asked": time.strftime("%Y-%m-%dT%H:%M:%S%z")}) + "\n"
 
 
 def asked(folder: Path) -> Verb:

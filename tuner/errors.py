@@ -54,6 +54,10 @@ class ClusterError(ConnectionError):
     """A Ray cluster, or a job on it, that can't be reached or used."""
 
 
+class ObjectStoreError(OSError):
+    """A URI that can't be read or written, now or at all."""
+
+
 class StopTrial(BaseException):
     """Raised by `Trial.report` to unwind a training loop that is to end at this step.
 

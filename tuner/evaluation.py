@@ -19,14 +19,15 @@ def evaluate_best(folder: Path, train: Callable[[Trial], None]) -> dict[str, flo
     checkpoint.
     """
     evaluate = getattr(inspect.getmodule(train), "evaluate", None)
-    best = Results(folder).best
+    results = Results(folder)
+    best = results.best
     target = folder / "best" / "test.json"
     if evaluate is None or best is None or best.checkpoint is None:
         return None
     done = read_json(target)
     if (done.get("trial"), done.get("step")) == (best.trial.number, best.step):
         return None
-    state, _ = load_checkpoint(best.checkpoint)
+    state, _ = load_checkpoint(results.bring(best.checkpoint))
     scores = {name: finite(value) for name, value in evaluate(best.params, state, best_device()).items()}
     write_atomic(target, json.dumps({"trial": best.trial.number, "step": best.step, **scores}, indent=2) + "\n")
     return scores

@@ -14,6 +14,8 @@ from typing import Any, BinaryIO
 from tuner.checkpoint import checkpoint_path, checkpoint_steps, damage
 from tuner.trial import Report
 
+# Of a run folder: its sweep, whole.
+SPEC_FILE = "sweep.yaml"
 PARAMS_FILE = "params.json"
 METRICS_FILE = "metrics.jsonl"
 ERROR_FILE = "error.txt"

@@ -2,31 +2,41 @@
 
 import sys
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import click
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
 from tuner.console import format_params, format_seconds
 from tuner.files import ERROR_FILE, trial_dir
 from tuner.results import Results
 from tuner.trial import TrialState
+from tuner.uri import Place, Uri
 
 
-def print_runs(output: Path, runs: Sequence[Results]) -> None:
+def print_runs(output: Place, runs: Sequence[Results]) -> None:
     if not runs:
-        what = f"no runs in {output}" if output.is_dir() else f"there is no folder {output}, so there are no runs"
+        what = (
+            f"no runs in {output}"
+            if isinstance(output, Uri) or output.is_dir()
+            else f"there is no folder {output}, so there are no runs"
+        )
         click.echo(f"{what}; `tuner run SPEC` makes one, --output names another folder")
         return
-    table = Table("run", "state", "trials", "best", box=None)
+    # Whole, to be copied into the next command.
+    table = Table(Column("run", overflow="fold"), "state", "trials", "best", box=None)
     for results in runs:
         best = results.best
         state = results.state.value if results.is_running else results.summary.get("ended_by", "cut off: resume it")
         told = f"{results.spec.metrics[0].name}={best.value:.6g}" if best else ""
-        table.add_row(str(results.folder), state, str(len(results.trials)), told)
-    Console().print(table)
+        table.add_row(str(results.place), state, str(len(results.trials)), told)
+    _print(table)
+
+
+def _print(table: Table) -> None:
+    """A pipe gets whole lines, to be searched and cut by others."""
+    Console(width=None if sys.stdout.isatty() else 200).print(table)
 
 
 def print_trials(results: Results) -> None:
@@ -53,12 +63,12 @@ def print_trials(results: Results) -> None:
             format_seconds(trial.duration_s),
             format_params(results.spec.parameters.varied(trial.params), 200),
         )
-    # A pipe gets whole lines, to be searched and cut by others.
-    Console(width=None if sys.stdout.isatty() else 200).print(table)
+    _print(table)
     for trial in results.trials:
         if trial.state is TrialState.FAILED:
-            error = trial_dir(results.folder, trial.number) / ERROR_FILE
-            click.echo(f"trial {trial.number:04d}: {trial.message}" + (f"  ({error})" if error.exists() else ""))
+            error = results.shown(trial_dir(results.folder, trial.number) / ERROR_FILE)
+            told = f"  ({error})" if results.error(trial.number) else ""
+            click.echo(f"trial {trial.number:04d}: {trial.message}{told}")
 
 
 def print_counts(results: Results) -> None:

@@ -11,15 +11,18 @@ import pandas as pd
 from ruamel.yaml import YAML
 
 from tuner.checkpoint import checkpoint_path
-from tuner.control import Verb, asked
+from tuner.control import CONTROL_FILE, Verb, asked
 from tuner.errors import StudyNotFoundError
-from tuner.files import ERROR_FILE, finite, read_json, read_reports, trial_dir
+from tuner.files import ERROR_FILE, METRICS_FILE, SPEC_FILE, finite, read_json, read_reports, trial_dir
+from tuner.localcopy import Snapshot
 from tuner.lock import is_locked
+from tuner.mirror import mark_of
+from tuner.objectstore import ObjectStore
 from tuner.spec import SweepSpec
-from tuner.study import Study
+from tuner.study import JOURNAL_FILE, Study
 from tuner.trial import Report, TrialRecord, TrialState
+from tuner.uri import Place, Uri, as_place
 
-SPEC_FILE = "sweep.yaml"
 PROVENANCE = "provenance"
 
 
@@ -29,7 +32,7 @@ class Best:
 
     Attributes:
         params: the configuration that the step was trained with.
-        checkpoint: its folder, None where no state was saved at that step.
+        checkpoint: its folder, a `Uri` where the run is at one; None where no state was saved at that step.
     """
 
     trial: TrialRecord
@@ -37,7 +40,7 @@ class Best:
     value: float
     params: Mapping[str, Any]
     metrics: Mapping[str, float]
-    checkpoint: Path | None
+    checkpoint: Place | None
 
 
 class SweepState(enum.Enum):
@@ -70,12 +73,19 @@ _ENDED = {
 class Results:
     """The results of a sweep as they are at this moment.
 
+    Args:
+        folder: the run folder.
+        place: of a run at a URI that one; `folder` is its local copy then.
+        snapshot: brings files into `folder` that are not there yet.
+
     Raises `StudyNotFoundError` where the folder holds none.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, place: Place | None = None, snapshot: Snapshot | None = None) -> None:
         self.folder = folder
-        self.spec, self.provenance = read_spec(folder)
+        self.place: Place = place or folder
+        self._snapshot = snapshot
+        self.spec, self.provenance = read_spec(folder, self.place)
         study = Study(
             folder,
             self.provenance["study"],
@@ -89,8 +99,40 @@ class Results:
         study.close()
 
     @classmethod
-    def read(cls, folder: Path | str) -> Self:
-        return cls(Path(folder))
+    def read(cls, folder: Place | str) -> Self:
+        """Of a run folder, which may be at a URI: its checkpoints stay there."""
+        place = as_place(folder)
+        if isinstance(place, Path):
+            return cls(place)
+        snapshot = Snapshot(place)
+        return cls(snapshot.bring(SPEC_FILE, JOURNAL_FILE, CONTROL_FILE, "best/*.json"), place=place, snapshot=snapshot)
+
+    def bring(self, place: Place) -> Path:
+        """The local path of a file or folder of this run, such as `best.checkpoint`; from a URI it is brought here."""
+        if isinstance(place, Path):
+            return place
+        name = place.path.removeprefix(f"{Uri(str(self.place)).path}/")
+        if self._snapshot:
+            self._snapshot.bring(name, f"{name}/*")
+        return self.folder / name
+
+    def _file(self, path: Path) -> Path:
+        """A file in `folder`, brought there where it has to be."""
+        if self._snapshot:
+            self._snapshot.bring(path.relative_to(self.folder).as_posix())
+        return path
+
+    def _reports(self, number: int) -> list[Report]:
+        return read_reports(self._file(trial_dir(self.folder, number) / METRICS_FILE).parent)
+
+    def _exists(self, folder: Path) -> bool:
+        if self._snapshot:
+            return self._snapshot.has(mark_of(folder.relative_to(self.folder).as_posix()))
+        return folder.exists()
+
+    def shown(self, path: Path) -> Place:
+        """A path in `folder` as those know it who know `place`."""
+        return path if self.place is self.folder else self.place / path.relative_to(self.folder).as_posix()
 
     def __repr__(self) -> str:
         counts = ", ".join(f"{number} {state}" for state, number in self.counts().items())
@@ -98,7 +140,7 @@ class Results:
         told = (
             f"best {self.spec.metrics[0].name}={best.value:.6g} of trial {best.trial.number}" if best else "no best yet"
         )
-        return f"<Results {str(self.folder)!r}: {counts or 'no trials'}; {told}>"
+        return f"<Results {str(self.place)!r}: {counts or 'no trials'}; {told}>"
 
     @property
     def best(self) -> Best | None:
@@ -113,9 +155,9 @@ class Results:
             return None
         trial, step = found
         folder = trial_dir(self.folder, trial.number)
-        report = next((r for r in read_reports(folder) if r.step == step), None)
+        report = next((r for r in self._reports(trial.number) if r.step == step), None)
         checkpoint = checkpoint_path(folder, step)
-        if not checkpoint.exists() and self._is_in_best(trial.number, step):
+        if not self._exists(checkpoint) and self._is_in_best(trial.number, step):
             checkpoint = self.folder / "best"
         return Best(
             trial,
@@ -123,7 +165,7 @@ class Results:
             trial.curve[step],
             trial.params_at(step),
             dict(report.metrics) if report else {},
-            checkpoint if checkpoint.exists() else None,
+            self.shown(checkpoint) if self._exists(checkpoint) else None,
         )
 
     def _is_in_best(self, number: int, step: int) -> bool:
@@ -145,7 +187,7 @@ class Results:
 
     @property
     def is_running(self) -> bool:
-        return is_locked(self.folder)
+        return self._snapshot.is_running if self._snapshot else is_locked(self.folder)
 
     @property
     def state(self) -> SweepState:
@@ -171,11 +213,11 @@ class Results:
 
     def curve(self, number: int) -> list[Report]:
         """Every report of a trial."""
-        return read_reports(trial_dir(self.folder, number))
+        return self._reports(number)
 
     def error(self, number: int) -> str:
         """The traceback of a trial that failed, empty where there is none."""
-        path = trial_dir(self.folder, number) / ERROR_FILE
+        path = self._file(trial_dir(self.folder, number) / ERROR_FILE)
         return path.read_text(encoding="utf-8") if path.exists() else ""
 
     def counted_metrics(self, trial: TrialRecord) -> dict[str, float]:
@@ -217,7 +259,7 @@ class Results:
         """What `tuner show --json` prints; docs/json.md describes it."""
         return {
             "name": self.spec.name,
-            "folder": str(self.folder),
+            "folder": str(self.place),
             "running": self.is_running,
             "state": self.state.value,
             "metric": self.spec.metrics[0].name,
@@ -265,22 +307,25 @@ def trial_json(trial: TrialRecord, spec: SweepSpec) -> dict[str, Any]:
     }
 
 
-def read_spec(folder: Path) -> tuple[SweepSpec, dict[str, Any]]:
-    """A run folder's description and its provenance."""
+def read_spec(folder: Path, place: Place | None = None) -> tuple[SweepSpec, dict[str, Any]]:
+    """A run folder's description and its provenance; `place` is what its user calls it."""
     path = folder / SPEC_FILE
     if not path.exists():
         raise StudyNotFoundError(
-            f"{folder} is no run folder: it holds no {SPEC_FILE}. `tuner list` shows those there are."
+            f"{place or folder} is no run folder: it holds no {SPEC_FILE}. `tuner list` shows those there are."
         )
     data = YAML(typ="safe", pure=True).load(path)
     provenance = data.pop(PROVENANCE, {})
     return SweepSpec.from_dict(data), provenance
 
 
-def list_runs(output: Path) -> list[Path]:
+def list_runs(output: Place) -> list[Place]:
     """The run folders in a folder, newest first; one may have been made a moment ago and hold no study yet."""
-    return sorted(
-        (path.parent for path in output.glob(f"*/{SPEC_FILE}") if not path.parent.name.startswith(".")),
-        key=lambda path: path.stat().st_mtime,
-        reverse=True,
-    )
+    if isinstance(output, Uri):
+        store = ObjectStore(output)
+        names = store.folders()
+        found = dict(zip(names, store.find(*(f"{name}/{SPEC_FILE}" for name in names)), strict=True))
+        made = {name: entry.changed_at_s for name, entry in found.items() if entry is not None}
+        return [output / name for name in sorted(made, key=lambda name: made[name], reverse=True)]
+    folders = [path.parent for path in output.glob(f"*/{SPEC_FILE}") if not path.parent.name.startswith(".")]
+    return [*sorted(folders, key=lambda path: path.stat().st_mtime, reverse=True)]

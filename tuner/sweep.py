@@ -17,29 +17,28 @@ from typing import TYPE_CHECKING, Any, Self
 
 import optuna
 from optuna.samplers import BaseSampler
-from ruamel.yaml import YAML
 
 from tuner.budget import Verdict
 from tuner.console import Console, Tee, make_console
-from tuner.context import Trial
 from tuner.control import clear
-from tuner.errors import ClusterError, ResourceError, SpecError, StorageError, StudyNotFoundError
+from tuner.errors import ClusterError, ResourceError, SpecError, StorageError
 from tuner.evaluation import evaluate_best
-from tuner.files import METRICS_FILE, write_atomic
+from tuner.files import METRICS_FILE, SPEC_FILE, write_atomic
+from tuner.localcopy import opened
 from tuner.lock import RunLock
 from tuner.provenance import provenance
 from tuner.recorder import Recorder
-from tuner.results import PROVENANCE, SPEC_FILE, Results, read_spec
+from tuner.results import PROVENANCE, Results, read_spec
 from tuner.runlog import RunLog
 from tuner.spec import SweepSpec, import_trainable, to_yaml
 from tuner.storage import Outage, storing
 from tuner.study import Study, delete_study
+from tuner.sweepfile import Trainable, load_and_import
 from tuner.tensorboard import write_experiment
+from tuner.uri import Place, Uri, as_place
 
 if TYPE_CHECKING:
     from ray.tune.schedulers import TrialScheduler
-
-Trainable = Callable[[Trial], None]
 
 
 class Sweep:
@@ -49,7 +48,7 @@ class Sweep:
         train: `def train(trial)`, or its "module:function".
         method: a method's name, or any Optuna sampler instance.
         early_terminate: as in the file, or any Ray Tune scheduler instance.
-        output: the folder that the run folder is made in.
+        output: the folder, or the URI of a place in object storage, that the run folder is made in.
         storage: an Optuna RDB URL for the study; its journal in the run folder without one.
 
     Raises `SpecError` with all mistakes at once.
@@ -65,7 +64,7 @@ class Sweep:
         metric: Mapping[str, Any] | Sequence[Mapping[str, Any]],
         method: str | BaseSampler = "bayes",
         early_terminate: "Mapping[str, Any] | TrialScheduler | None" = None,
-        output: Path | str = "runs",
+        output: Place | str = "runs",
         storage: str | None = None,
         **keys: Any,
     ) -> None:
@@ -81,14 +80,14 @@ class Sweep:
         spec = SweepSpec.from_dict(data, name_default=name.rpartition(":")[2].replace("<locals>.", ""))
         function = import_trainable(name, Path.cwd()) if isinstance(train, str) else train
         rule = spec.early_terminate if isinstance(early_terminate, Mapping) else early_terminate
-        self._set(spec, function, method, rule, Path(output), storage)
+        self._set(spec, function, method, rule, output, storage)
 
     @classmethod
-    def from_file(cls, path: Path | str, *, output: Path | str = "runs", storage: str | None = None) -> Self:
+    def from_file(cls, path: Path | str, *, output: Place | str = "runs", storage: str | None = None) -> Self:
         """The sweep that a file describes; its trainable is imported, the working directory first."""
         spec, train = load_and_import(Path(path))
         sweep = cls.__new__(cls)
-        sweep._set(spec, train, spec.method, spec.early_terminate, Path(output), storage)
+        sweep._set(spec, train, spec.method, spec.early_terminate, output, storage)
         return sweep
 
     def run(
@@ -110,22 +109,27 @@ class Sweep:
             console: where progress is told; the terminal if left out.
             verbose: show Ray's own messages as well.
         """
-        if id is not None and (self.output / id / SPEC_FILE).exists():
-            _check_same(self.output / id, self.spec)
-            return self.resume(self.output / id, address=address, console=console, verbose=verbose)
-        is_new_output = not self.output.exists()
-        folder, seed = self._create(id)
-        try:
-            return self._continue(folder, seed, address, console, verbose)
-        except (ClusterError, ResourceError, SpecError):
-            # Refused before the first report: as if it had not been asked for.
-            if not any(folder.glob(f"trials/*/{METRICS_FILE}")):
-                self._remove(folder, is_new_output)
-            raise
+        unique = f"{self.spec.name}-{secrets.token_hex(2)}"
+        console = console or make_console()
+        place = self.output / (id or unique)
+        is_new_output = isinstance(self.output, Path) and not self.output.exists()
+        with opened(place, console.event) as folder:
+            if id is not None and (folder / SPEC_FILE).exists():
+                _check_same(folder, place, self.spec)
+                return self._resume(folder, place, None, address, console, verbose)
+            # A folder of a given name is not alone with it in a database.
+            seed = self._create(folder, place, place.name if self.storage is None else unique)
+            try:
+                return self._continue(folder, place, seed, address, console, verbose)
+            except (ClusterError, ResourceError, SpecError):
+                # Refused before the first report: as if it had not been asked for.
+                if not any(folder.glob(f"trials/*/{METRICS_FILE}")):
+                    self._remove(folder, is_new_output)
+                raise
 
     def resume(
         self,
-        folder: Path | str,
+        folder: Place | str,
         *,
         run_cap: int | str | None = None,
         address: str | None = None,
@@ -137,12 +141,24 @@ class Sweep:
         Args:
             run_cap: a new one in place of the sweep's; "+50" adds to the trials there are.
         """
-        folder = Path(folder)
+        place, console = as_place(folder), console or make_console()
+        with opened(place, console.event, must_exist=True) as local:
+            return self._resume(local, place, run_cap, address, console, verbose)
+
+    def _resume(
+        self,
+        folder: Path,
+        place: Place,
+        run_cap: int | str | None,
+        address: str | None,
+        console: Console,
+        verbose: bool,
+    ) -> Results:
         _, origin = read_spec(folder)
         self.storage = origin.get("storage")
         if run_cap is not None:
             self.spec = replace(self.spec, run_cap=_new_run_cap(folder, run_cap))
-        return self._continue(folder, origin["seed"], address, console, verbose)
+        return self._continue(folder, place, origin["seed"], address, console, verbose)
 
     def _remove(self, folder: Path, is_new_output: bool) -> None:
         study = read_spec(folder)[1]["study"]
@@ -151,7 +167,7 @@ class Sweep:
             delete_study(self.storage, study)
         if is_new_output:
             with contextlib.suppress(OSError):
-                self.output.rmdir()
+                folder.parent.rmdir()
 
     def _evaluate(self, folder: Path, console: Console) -> None:
         """A mistake in the user's evaluation must not hide what a whole sweep has found."""
@@ -176,9 +192,14 @@ class Sweep:
         train: Trainable,
         method: str | BaseSampler,
         rule: "Mapping[str, Any] | TrialScheduler | None",
-        output: Path,
+        output: Place | str,
         storage: str | None,
     ) -> None:
+        output = as_place(output)
+        if isinstance(output, Uri) and storage is not None and storage.startswith("sqlite"):
+            raise SpecError(
+                [f"storage: {storage} is a file of this machine, and no other could go on with {output}; leave it out."]
+            )
         self.spec = spec
         self.train = train
         self.method = method
@@ -186,18 +207,14 @@ class Sweep:
         self.output = output
         self.storage = storage
 
-    def _create(self, id: str | None = None) -> tuple[Path, int]:
-        """A new run folder, there whole or not at all, and the sweep's seed."""
-        unique = f"{self.spec.name}-{secrets.token_hex(2)}"
-        name = id or unique
-        folder, scratch = self.output / name, self.output / f".{name}-{secrets.token_hex(4)}.tmp"
+    def _create(self, folder: Path, place: Place, study: str) -> int:
+        """Make a new run folder, there whole or not at all; the sweep's seed."""
+        scratch = folder.with_name(f".{folder.name}-{secrets.token_hex(4)}.tmp")
         try:
             (scratch / "trials").mkdir(parents=True)
         except OSError as error:
             raise SpecError([f"output: {folder} can't be made: {error.strerror}; name a folder to write to."]) from None
         seed = self.spec.seed if self.spec.seed is not None else secrets.randbelow(2**31)
-        # A folder of a given name is not alone with it in a database.
-        study = folder.name if self.storage is None else unique
         given = [instance for instance in (self.method, self.rule) if _is_instance(instance)]
         origin = provenance(study, self.storage, seed, given)
         write_atomic(scratch / SPEC_FILE, to_yaml({**self.spec.to_dict(), PROVENANCE: origin}))
@@ -208,23 +225,24 @@ class Sweep:
         except OSError:
             shutil.rmtree(scratch)
             raise SpecError(
-                [f"--id {name}: {folder} is there already and holds no such sweep; take another."]
+                [f"--id {place.name}: {place} is there already and holds no such sweep; take another."]
             ) from None
-        return folder, seed
+        return seed
 
     def _continue(
         self,
         folder: Path,
+        place: Place,
         seed: int,
         address: str | None,
-        console: Console | None,
+        console: Console,
         verbose: bool,
     ) -> Results:
         if not verbose:
             optuna.logging.set_verbosity(optuna.logging.WARNING)
         with RunLock(folder), closing(RunLog(folder)) as log:
             clear(folder)
-            console = Tee(console or make_console(), log)
+            console = Tee(console, log)
             written, origin = read_spec(folder)
             if written.run_cap != self.spec.run_cap:
                 write_atomic(folder / SPEC_FILE, to_yaml({**self.spec.to_dict(), PROVENANCE: origin}))
@@ -232,13 +250,13 @@ class Sweep:
             try:
                 verdict = self._outlast(
                     Outage(folder, console.event),
-                    lambda: self._attempt(folder, origin["study"], seed, address, console, verbose),
+                    lambda: self._attempt(folder, place, origin["study"], seed, address, console, verbose),
                 )
             finally:
                 log.event(f"ended: {verdict.message}")
             if verdict.ended_by not in ("interrupted", "cancelled"):
                 self._evaluate(folder, console)
-        return Results(folder)
+        return Results(folder, place=place)
 
     def _outlast(self, outage: Outage, attempt: Callable[[], Verdict]) -> Verdict:
         """Try until storage lasts: as after a driver that was killed, all that is to be done follows from the study."""
@@ -253,7 +271,7 @@ class Sweep:
                 outage.wait(error)  # a database that is away can't be told from one that never was
 
     def _attempt(
-        self, folder: Path, name: str, seed: int, address: str | None, console: Console, verbose: bool
+        self, folder: Path, place: Place, name: str, seed: int, address: str | None, console: Console, verbose: bool
     ) -> Verdict:
         """Run what the study leaves to be run. Raises `StorageError` where something can't be written."""
         from tuner.engine.run import run
@@ -266,7 +284,7 @@ class Sweep:
             recovered = study.recover()
             recorder = Recorder(folder, spec, study, self.method, seed)
         stopping = make_stopping(self.rule, spec.metrics[0], space)
-        console.start(f"{spec.name}  {folder}", self._subtitle(recovered))
+        console.start(f"{spec.name}  {place}", self._subtitle(recovered))
         verdict = Verdict("interrupted", "interrupted")
         slots = int(study.summary().get("slots", 1))
         started = time.monotonic()
@@ -292,7 +310,7 @@ class Sweep:
             is_stored = False
             raise
         except KeyboardInterrupt:
-            console.event(f"ended at once; go on with: tuner resume {folder}")
+            console.event(f"ended at once; go on with: tuner resume {place}")
             raise
         finally:
             console.stop()
@@ -312,36 +330,8 @@ class Sweep:
         return verdict
 
 
-def load_and_import(path: Path) -> tuple[SweepSpec, Trainable]:
-    """What a sweep file describes, and its trainable; all mistakes of both are told at once."""
-    try:
-        spec = load_file(path)
-    except SpecError as error:
-        is_told = any(problem.startswith("trainable ") for problem in error.problems)
-        raise SpecError([*error.problems, *(() if is_told else _trainable_problems(path))]) from None
-    return spec, import_trainable(spec.trainable, Path.cwd())
-
-
-def _trainable_problems(path: Path) -> Sequence[str]:
-    """Of a file that has other mistakes as well."""
-    try:
-        import_trainable(YAML(typ="safe", pure=True).load(path)["trainable"], Path.cwd())
-    except SpecError as error:
-        return error.problems
-    except Exception:
-        return ()  # its other mistakes are so bad that they are told already
-    return ()
-
-
-def load_file(path: Path) -> SweepSpec:
-    """A sweep file, or the `sweep.yaml` of a run folder."""
-    if path.name == SPEC_FILE and path.exists() and f"\n{PROVENANCE}:" in path.read_text(encoding="utf-8"):
-        return read_spec(path.parent)[0]
-    return SweepSpec.from_yaml(path)
-
-
 def resume(
-    folder: Path | str,
+    folder: Place | str,
     *,
     run_cap: int | str | None = None,
     address: str | None = None,
@@ -349,19 +339,17 @@ def resume(
     verbose: bool = False,
 ) -> Results:
     """Go on with the sweep in a run folder, its trainable imported by name; blocks."""
-    folder = Path(folder)
-    if not (folder / SPEC_FILE).exists():
-        raise StudyNotFoundError(f"{folder} is no run folder: it holds no {SPEC_FILE}.")
-    instances = read_spec(folder)[1].get("instances")
-    if instances:
-        raise SpecError(
-            [
-                f"{folder} was run from Python with {' and '.join(instances)}, which no file describes: "
-                "go on with it there, by the same Sweep's resume(folder)."
-            ]
-        )
-    sweep = Sweep.from_file(folder / SPEC_FILE)
-    return sweep.resume(folder, run_cap=run_cap, address=address, console=console, verbose=verbose)
+    place, console = as_place(folder), console or make_console()
+    with opened(place, console.event, must_exist=True) as local:
+        instances = read_spec(local)[1].get("instances")
+        if instances:
+            raise SpecError(
+                [
+                    f"{place} was run from Python with {' and '.join(instances)}, which no file describes: "
+                    "go on with it there, by the same Sweep's resume(folder)."
+                ]
+            )
+        return Sweep.from_file(local / SPEC_FILE)._resume(local, place, run_cap, address, console, verbose)
 
 
 def _name_of(train: Trainable) -> str:
@@ -376,15 +364,15 @@ def _is_instance(given: object) -> bool:
     return given is not None and not isinstance(given, str | Mapping)
 
 
-def _check_same(folder: Path, spec: SweepSpec) -> None:
+def _check_same(folder: Path, place: Place, spec: SweepSpec) -> None:
     """Whether the run in a folder is of this sweep; its seed may have been picked for it."""
     written, given = read_spec(folder)[0].to_dict(), spec.to_dict()
     differs = [key for key in {**written, **given} if written.get(key) != given.get(key)]
     if differs:
         raise SpecError(
             [
-                f"--id {folder.name}: {folder} holds another sweep, which differs in {', '.join(differs)}; choose "
-                f"another id, or go on with that one: tuner resume {folder}"
+                f"--id {place.name}: {place} holds another sweep, which differs in {', '.join(differs)}; choose "
+                f"another id, or go on with that one: tuner resume {place}"
             ]
         )
 

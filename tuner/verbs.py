@@ -6,24 +6,28 @@ Each takes a run folder, or with `--address` the id of a sweep that was submitte
 import json
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from tuner.console import format_seconds
-from tuner.control import Verb, ask
+from tuner.control import CONTROL_FILE, Verb, ask, asked
 from tuner.errors import ControlError, SpecError
+from tuner.localcopy import Snapshot
 from tuner.lock import is_locked
 from tuner.results import Results, SweepState
-from tuner.runlog import read_log
-from tuner.sweep import load_and_import
+from tuner.runlog import LOG_FILE, read_log
+from tuner.sweepfile import load_and_import
+from tuner.uri import Place, as_place
 
 if TYPE_CHECKING:
     from tuner.engine.jobs import Cluster, SweepJob
 
 _WAIT_POLL_S = 1.0
-_target = click.argument("sweep", metavar="DIR|ID")
+_WAIT_POLL_THERE_S = 5.0
+_target = click.argument("sweep", metavar="DIR|URI|ID")
 _address = click.option(
     "--address", help="A cluster's dashboard, http://HEAD:8265; SWEEP is then a submitted sweep's id."
 )
@@ -46,7 +50,7 @@ def status(sweep: str, address: str | None, as_json: bool) -> None:
     if address is not None:
         _status_there(sweep, address, as_json)
         return
-    results = Results(Path(sweep))
+    results = Results.read(sweep)
     if as_json:
         click.echo(json.dumps({**results.to_json(), "trials": len(results.trials)}, indent=2))
         return
@@ -77,7 +81,7 @@ _HINTS = {
 def logs(sweep: str, address: str | None, follow: bool) -> None:
     """Print what a sweep has told."""
     if address is None:
-        for text in read_log(Path(sweep), follow=follow):
+        for text in _log(as_place(sweep), follow):
             click.echo(text, nl=False)
         return
     cluster, job = _find(sweep, address)
@@ -122,12 +126,18 @@ def wait(sweep: str, address: str | None) -> None:
         told = f"its driver has ended with exit code {code}; see: tuner logs {sweep} --address {address}"
         click.echo(f"{sweep}: {told if code else 'finished'}")
         sys.exit(code)
-    folder = Path(sweep)
-    results = Results(folder)
-    while is_locked(folder):
-        time.sleep(_WAIT_POLL_S)
-    results = Results(folder)
-    click.echo(f"{folder}: {results.state.value}")
+    place = as_place(sweep)
+    if isinstance(place, Path):
+        Results(place)  # raises where it is no run folder
+        while is_locked(place):
+            time.sleep(_WAIT_POLL_S)
+    else:
+        snapshot = Snapshot(place)
+        while snapshot.is_running:
+            time.sleep(_WAIT_POLL_THERE_S)
+            snapshot.refresh()
+    results = Results.read(place)
+    click.echo(f"{place}: {results.state.value}")
     sys.exit(results.exit_code)
 
 
@@ -135,7 +145,9 @@ def wait(sweep: str, address: str | None) -> None:
 @click.argument("spec", type=click.Path(path_type=Path))
 @click.option("--address", required=True, help="The cluster's dashboard, http://HEAD:8265.")
 @click.option("--id", help="The sweep's name there. Sent again with the same id it runs once, and goes on if it died.")
-@click.option("--output", help="The folder on the cluster that its run folder is made in.", show_default="~/runs")
+@click.option(
+    "--output", help="The folder on the cluster, or the URI, that its run folder is made in.", show_default="~/runs"
+)
 @click.option("--exclude", multiple=True, metavar="PATTERN", help="Files not to send, as in .gitignore.")
 @click.option(
     "--entrypoint-cpus", type=float, default=0.0, help="CPUs for the driver; with some it may leave the head."
@@ -201,18 +213,39 @@ def resume_there(sweep: str, address: str) -> None:
     _pass_on(*cluster.call(job, "resume", "--paused"))
 
 
-def resume_paused(folder: Path, *, required: bool) -> bool:
+def resume_paused(place: Place, *, required: bool) -> bool:
     """Go on with a sweep that is paused; False where it is not running, unless it is required to be."""
-    if required or (is_locked(folder) and Results(folder).state is SweepState.PAUSED):
-        ask(folder, Verb.RESUME)
-        click.echo(_TOLD[Verb.RESUME].format(folder))
+    if isinstance(place, Path):
+        is_paused = is_locked(place) and asked(place) is Verb.PAUSE
+    else:
+        snapshot = Snapshot(place)
+        is_paused = snapshot.is_running and asked(snapshot.bring(CONTROL_FILE)) is Verb.PAUSE
+    if required or is_paused:
+        _ask(str(place), None, Verb.RESUME)
         return True
     return False
 
 
+def _log(place: Place, follow: bool) -> Iterator[str]:
+    if isinstance(place, Path):
+        return read_log(place, place=place, look=lambda: is_locked(place), follow=follow)
+    snapshot = Snapshot(place)
+
+    def look() -> bool:
+        snapshot.refresh()
+        snapshot.bring(LOG_FILE)
+        return snapshot.is_running
+
+    return read_log(snapshot.folder, place=place, look=look, follow=follow)
+
+
 def _ask(sweep: str, address: str | None, verb: Verb) -> None:
     if address is None:
-        ask(Path(sweep), verb)
+        place = as_place(sweep)
+        if isinstance(place, Path):
+            ask(place, verb)
+        else:
+            Snapshot(place).ask(verb)
         click.echo(_TOLD[verb].format(sweep))
         return
     cluster, job = _find(sweep, address)

@@ -335,7 +335,8 @@ def test_a_trial_without_the_metric_is_an_ordinary_failure_once_another_had_it(t
 def test_a_resumed_sweep_that_is_refused_loses_nothing(tmp_path: Path) -> None:
     keys: dict[str, Any] = {"parameters": {"lr": LR}, "metric": LOSS, "output": tmp_path, "run_cap": 4}
     made = Sweep(loops.wrong_metric, **keys)
-    folder, _ = made._create()
+    folder = tmp_path / "refused"
+    made._create(folder, folder, folder.name)
     with pytest.raises(SpecError, match="What was reported"):
         made.resume(folder, console=Told())
     assert (folder / "sweep.yaml").exists()

@@ -31,6 +31,7 @@ from tuner.engine.cluster import use_token
 from tuner.engine.package import SWEEP_FOLDER, pack
 from tuner.errors import ClusterError, SpecError
 from tuner.spec import SweepSpec, to_yaml
+from tuner.uri import as_place
 
 DEFAULT_OUTPUT = "~/runs"
 _CONNECT_TIMEOUT_S = 10.0
@@ -140,7 +141,8 @@ class Cluster:
             raise SpecError(problems)
         attempts = self._attempts(id)
         before = attempts[-1] if attempts else None
-        folder = f"{output or DEFAULT_OUTPUT}/{id}".replace("//", "/") if before is None or output else before.folder
+        # As text: a path of the cluster's, such as ~/runs, or a URI.
+        folder = str(as_place(output or DEFAULT_OUTPUT) / id) if before is None or output else before.folder
         spec_digest = hashlib.sha256(json.dumps(spec.to_dict(), sort_keys=True).encode()).hexdigest()
         if before is not None:
             _check_same(before, spec_digest, folder)
@@ -155,7 +157,7 @@ class Cluster:
                 module=spec.trainable.rpartition(":")[0],
                 excludes=excludes,
             )
-            parent = folder.rpartition("/")[0]
+            parent = str(as_place(folder).parent)
             command = f"python -m tuner run {SWEEP_FOLDER}/{name} --id {id} --output {_shell(parent)} --address auto"
             env = {
                 "working_dir": str(package.path),

@@ -1,0 +1,215 @@
+"""Run folders at s3://: a real server, real drivers on a real cluster, real signals."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from ray.cluster_utils import Cluster
+
+from tests.s3 import BUCKET, ENVIRONMENT, Server, running_server
+from tuner.lease import read_holder
+from tuner.localcopy import Snapshot, local_folder
+from tuner.objectstore import ObjectStore
+from tuner.results import Results
+from tuner.trial import TrialState
+from tuner.uri import Uri
+
+pytestmark = pytest.mark.slow
+
+SWEEP = """
+name: stored
+trainable: tests.loops:descent
+method: random
+metric: {name: loss}
+parameters:
+  lr: {min: 0.01, max: 0.6, distribution: log_uniform_values}
+  epochs: {value: 9}
+  step_s: {value: 0.1}
+early_terminate: {type: asha, min_iter: 1, max_iter: 9, eta: 3}
+run_cap: 60
+seed: 11
+"""
+RUNS = Uri(f"s3://{BUCKET}/runs")
+
+
+@pytest.fixture(scope="module")
+def address() -> Iterator[str]:
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 2, "include_dashboard": False})
+    yield cluster.address
+    cluster.shutdown()
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    with running_server(tmp_path_factory.mktemp("s3") / "log.txt") as server:
+        yield server
+
+
+@pytest.fixture(autouse=True)
+def _reached(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in (ENVIRONMENT | {"AWS_ENDPOINT_URL": server.url, "XDG_CACHE_HOME": str(tmp_path / "a")}).items():
+        monkeypatch.setenv(name, value)
+    (tmp_path / "stored.yaml").write_text(SWEEP)
+
+
+def start(*args: str) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "tuner", *args]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+
+
+def tuner(*args: str) -> tuple[int, str]:
+    done = start(*args)
+    output = done.communicate(timeout=180)[0]
+    return done.returncode, output
+
+
+def until(is_true: Callable[[], bool], process: subprocess.Popen[str], timeout_s: float = 120.0) -> None:
+    end = time.monotonic() + timeout_s
+    while not is_true():
+        assert process.poll() is None, process.communicate()[0]
+        assert time.monotonic() < end
+        time.sleep(0.2)
+
+
+def run(tmp_path: Path, address: str, id: str) -> subprocess.Popen[str]:
+    return start("run", str(tmp_path / "stored.yaml"), "--output", str(RUNS), "--id", id, "--address", address)
+
+
+def finished(uri: Uri) -> dict[int, tuple[object, list[object]]]:
+    """The record and the reports of each trial that has ended, as they are at the URI."""
+    if ObjectStore(uri).find("study.journal") == [None]:
+        return {}
+    results = Results.read(uri)
+    return {t.number: (t, [*results.curve(t.number)]) for t in results.trials if t.state.is_final}
+
+
+def check(results: Results) -> None:
+    for trial in results.trials:
+        assert trial.state in (TrialState.COMPLETED, TrialState.PRUNED), trial
+        steps = [report.step for report in results.curve(trial.number)]
+        assert steps == list(range(1, max(steps) + 1)) == sorted(trial.curve)
+
+
+def same(uri: Uri) -> None:
+    """What is at the URI and in the local copy is the same."""
+    folder, snapshot = local_folder(uri), Snapshot(uri)
+    snapshot.bring("*")
+    here = {p.relative_to(folder).as_posix(): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+    there = {
+        p.relative_to(snapshot.folder).as_posix(): p.read_bytes() for p in snapshot.folder.rglob("*") if p.is_file()
+    }
+    unlike = {name for name in {**here, **there} if here.get(name) != there.get(name)}
+    assert {name for name in unlike if name != "driver.lock" and not name.rpartition("/")[2].startswith(".")} == set()
+
+
+def test_another_machine_goes_on_after_the_driver_and_its_disk_are_gone(
+    tmp_path: Path, address: str, server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    uri = RUNS / "moved"
+    process = run(tmp_path, address, "moved")
+    until(lambda: len(finished(uri)) >= 5, process)
+    # Readers need nothing but the URI.
+    code, told = tuner("status", str(uri), "--json")
+    assert (code, json.loads(told)["state"]) == (0, "running")
+    assert "stored" in tuner("logs", str(uri))[1]
+    os.kill(process.pid, signal.SIGKILL)
+    process.communicate()
+    assert json.loads(tuner("status", str(uri), "--json")[1])["state"] == "crashed"
+    kept = finished(uri)
+    shutil.rmtree(tmp_path / "a")
+    process = start("resume", str(uri), "--address", address)
+    until(lambda: len(finished(uri)) > len(kept) + 3, process)
+    # Once more, and this time the local copy is there, and newer than what is at the URI.
+    os.kill(process.pid, signal.SIGKILL)
+    process.communicate()
+    newer = Results(local_folder(uri)).trials
+    code, output = tuner("resume", str(uri), "--address", address)
+    assert code == 0, output
+    assert "bringing" not in output
+    assert f"tuner show {uri}" in output
+    now = finished(uri)
+    assert {number: now[number] for number in kept} == kept
+    assert [now[t.number][0] for t in newer if t.state.is_final] == [t for t in newer if t.state.is_final]
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "b"))
+    results = Results.read(uri)
+    assert len(results.trials) == 60
+    check(results)
+    best = results.best
+    assert best is not None
+    assert isinstance(best.checkpoint, Uri)
+    assert (results.bring(best.checkpoint) / "state.pt").exists()
+    shown = json.loads(tuner("best", str(uri), "--json")[1])
+    assert shown["checkpoint"] == f"{uri}/trials/{best.trial.number:04d}/checkpoints/step-{best.step:04d}"
+    assert str(uri) in tuner("list", "--output", str(RUNS))[1]
+    assert "60 trials" in tuner("show", str(uri))[1]
+    assert tuner("wait", str(uri)) == (0, f"{uri}: finished\n")
+    assert not (tmp_path / "b").exists(), "reading leaves nothing behind"
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "a"))
+    same(uri)
+    # The server may also be named in the URI.
+    monkeypatch.delenv("AWS_ENDPOINT_URL")
+    named = Uri(f"{uri}?endpoint_override={server.url.removeprefix('http://')}&scheme=http")
+    assert len(Results.read(named).trials) == 60
+
+
+def test_storage_that_is_gone_for_a_while_holds_nothing_up_and_a_second_driver_is_refused(
+    tmp_path: Path, address: str, server: Server
+) -> None:
+    uri = RUNS / "gone"
+    (tmp_path / "stored.yaml").write_text(SWEEP.replace("run_cap: 60", "run_cap: 1000"))
+    process = run(tmp_path, address, "gone")
+    until(lambda: len(finished(uri)) >= 2, process)
+    code, told = tuner("resume", str(uri), "--address", address)
+    assert code == 2
+    assert f"{uri} is being run by process {process.pid} on " in told
+    journal = local_folder(uri) / "study.journal"
+    server.pause()
+    try:
+        before = journal.stat().st_size
+        time.sleep(25.0)
+        # It goes on, and tells so.
+        assert journal.stat().st_size > before
+    finally:
+        server.go_on()
+    code, told = tuner("pause", str(uri))
+    assert (code, told.startswith("paused")) == (0, True), told
+    until(lambda: json.loads(tuner("status", str(uri), "--json")[1])["counts"].get("running") is None, process)
+    assert tuner("resume", str(uri))[1].startswith("resumed")
+    until(lambda: json.loads(tuner("status", str(uri), "--json")[1])["counts"].get("running") is not None, process)
+    assert tuner("stop", str(uri))[0] == 0
+    output = process.communicate(timeout=120)[0]
+    assert process.returncode == 0, output
+    assert output.count("can't be") == 1, output
+    assert output.count(f"{uri} is back after ") == 1
+    assert "paused: " in output
+    check(Results.read(uri))
+    same(uri)
+    holder = read_holder(ObjectStore(uri))
+    assert holder is not None
+    assert holder.is_released
+
+
+def test_what_can_not_be_used_is_refused_and_leaves_nothing(tmp_path: Path, address: str) -> None:
+    spec = str(tmp_path / "stored.yaml")
+    for output, told in (
+        ("s3://nobody-made-this/runs", "The specified bucket does not exist"),
+        ("zz://somewhere/runs", "Unrecognized filesystem type"),
+    ):
+        code, output_ = tuner("run", spec, "--output", output)
+        assert (code, told in output_) == (2, True), output_
+    code, told_ = tuner("run", spec, "--output", str(RUNS), "--storage", "sqlite:///study.db")
+    assert (code, "no other could go on" in told_) == (2, True)
+    (tmp_path / "stored.yaml").write_text(SWEEP.replace("name: loss", "name: lost"))
+    code, told_ = tuner("run", spec, "--output", str(RUNS / "refused"), "--id", "it", "--address", address)
+    assert (code, "loss" in told_) == (2, True), told_
+    assert ObjectStore(RUNS / "refused").entries() == {}
+    assert tuner("show", str(RUNS / "nothing"))[0] == 2
+    assert tuner("resume", str(RUNS / "nothing"))[0] == 2
+    assert ObjectStore(RUNS / "nothing").entries() == {}

@@ -1,0 +1,223 @@
+"""The local copy of a run folder at a URI: what a driver works in, and what a reader looks at."""
+
+import contextlib
+import hashlib
+import os
+import secrets
+import shutil
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, contextmanager
+from fnmatch import fnmatchcase
+from pathlib import Path
+
+from tuner.control import CONTROL_FILE, Verb, asked, request
+from tuner.errors import ClusterError, ObjectStoreError, ResourceError, SpecError, StorageError, StudyNotFoundError
+from tuner.files import SPEC_FILE, write_atomic
+from tuner.lease import Lease, is_held
+from tuner.mirror import GIVE_UP_S, Mirror, Stamp, is_mirrored, mark_of, read_record, scan, start_record, unit_of
+from tuner.objectstore import Entry, ObjectStore
+from tuner.runlog import RunLog
+from tuner.study import JOURNAL_FILE
+from tuner.uri import Place, Uri
+
+_DOWNLOADS = 8
+_FOLLOW_EVERY_S = 10.0
+
+
+def local_folder(uri: Uri) -> Path:
+    """Where this machine's driver keeps its copy; it may be deleted while none runs."""
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    return cache / "tuner" / hashlib.sha256(uri.parent.text.encode()).hexdigest()[:16] / uri.name
+
+
+@contextmanager
+def opened(place: Place, tell: Callable[[str], None], *, must_exist: bool = False) -> Iterator[Path]:
+    """The folder to drive a sweep in: `place` itself, or the local copy of the one at a URI, which is kept up to date.
+
+    Entering blocks until the URI is held and its files are here; leaving, until all is there. A `StorageError` says
+    what is only here. Raises `StudyLockedError` where another driver runs, `ObjectStoreError` where the URI is no use,
+    `StudyNotFoundError` for what `must_exist` and does not.
+    """
+    if isinstance(place, Path):
+        if must_exist and not (place / SPEC_FILE).exists():
+            raise StudyNotFoundError(f"{place} is no run folder: it holds no {SPEC_FILE}.")
+        yield place
+        return
+    folder = local_folder(place)
+
+    def told(text: str) -> None:
+        tell(text)
+        if folder.exists():
+            with closing(RunLog(folder)) as log:
+                log.event(text)
+
+    store = ObjectStore(place)
+    if must_exist and not (folder / SPEC_FILE).exists() and store.find(SPEC_FILE) == [None]:
+        raise StudyNotFoundError(f"{place} is no run folder: it holds no {SPEC_FILE}.")
+    heard: bytes | None = None
+
+    def listen() -> None:
+        nonlocal heard
+        now = store.read(CONTROL_FILE)
+        if now is not None and now != heard and folder.exists():
+            heard = now
+            write_atomic(folder / CONTROL_FILE, now.decode())
+
+    def give_way() -> None:
+        told(f"{place} has been taken over by {lease.lost_to}: this driver ends; what it has found stays in {folder}")
+        write_atomic(folder / CONTROL_FILE, request(place, Verb.CANCEL, before=Verb.RESUME, is_running=True))
+
+    lease = Lease(store, tell, listen, give_way)
+    try:
+        there = _reconcile(folder, store, lease, tell)
+        # What an earlier driver was asked for.
+        store.delete(CONTROL_FILE)
+        mirror = Mirror(folder, store, lease, there, told)
+    except BaseException:
+        with contextlib.suppress(ObjectStoreError):
+            lease.release()
+        raise
+    mirror.start()
+    is_refused = False
+    try:
+        yield folder
+    except (ClusterError, ResourceError, SpecError):
+        # Before its first report: as if it had not been asked for.
+        is_refused = not folder.exists()
+        raise
+    finally:
+        # Released at last: who sees that finds everything there.
+        reason = mirror.close(is_wanted=not is_refused)
+        with contextlib.suppress(ObjectStoreError):
+            store.delete(CONTROL_FILE)
+            lease.release()
+            if is_refused:
+                store.delete_folder()
+        if reason:
+            raise StorageError(_left_here(place, folder, lease, reason))
+
+
+def _left_here(place: Uri, folder: Path, lease: Lease, reason: str) -> str:
+    if lease.lost_to is not None:
+        return f"{place} has been taken over by {lease.lost_to}; what this driver has found is in {folder}."
+    return (
+        f"{reason}, tried for {GIVE_UP_S:.0f} s after the sweep's end. Nothing is lost: all of it is in {folder}. "
+        f"When the storage is back, `tuner resume {place}` on this machine brings the rest there."
+    )
+
+
+def _reconcile(folder: Path, store: ObjectStore, lease: Lease, tell: Callable[[str], None]) -> dict[str, Stamp | None]:
+    """Make the local copy the newer one of itself and what is at the URI, told by their content.
+
+    Gives what is at the URI, with the stamps of the local files that are known to be the same.
+    """
+    session, brought = read_record(folder)
+    entries = {name: entry for name, entry in store.entries().items() if is_mirrored(name)}
+    if not (folder / SPEC_FILE).exists():
+        shutil.rmtree(folder, ignore_errors=True)
+    is_newer = SPEC_FILE not in entries or (folder.exists() and session == lease.before)
+    if folder.exists() and not is_newer:
+        journal = folder / JOURNAL_FILE
+        here, there = journal.read_bytes() if journal.exists() else b"", store.read(JOURNAL_FILE)
+        # A study in a database says nothing: whoever drove the sweep last has the newer files.
+        is_newer = there is not None and here.startswith(there)
+        if not is_newer and not (there or b"").startswith(here):
+            aside = folder.with_name(f"{folder.name}.{secrets.token_hex(2)}")
+            folder.rename(aside)
+            tell(f"the local copy holds what {store.uri} does not, which has gone on elsewhere; it is kept in {aside}")
+    if is_newer:
+        same = {name: stamp for name, stamp in brought.items() if session == lease.before and name in entries}
+    else:
+        size = sum(entry.size for entry in entries.values())
+        tell(f"bringing {size / 2**20:.1f} MiB from {store.uri}")
+        same = _bring_whole(folder, store, entries)
+    if folder.exists():
+        start_record(folder, lease.session, {name: stamp for name, stamp in same.items() if unit_of(name)})
+    return {name: same.get(name) for name in entries}
+
+
+def _bring_whole(folder: Path, store: ObjectStore, entries: dict[str, Entry]) -> dict[str, Stamp]:
+    """Put what is at the URI in the place of the local copy; it is there whole or not at all."""
+    wanted = [name for name in entries if (unit := unit_of(name)) is None or mark_of(unit) in entries]
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    scratch = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
+    try:
+        _bring(store, wanted, scratch)
+        shutil.rmtree(folder, ignore_errors=True)
+        scratch.rename(folder)
+    except BaseException:
+        shutil.rmtree(scratch)
+        raise
+    return scan(folder)
+
+
+def _bring(store: ObjectStore, names: list[str], folder: Path) -> list[str]:
+    """Those that were still there."""
+
+    def bring(name: str) -> bool:
+        try:
+            store.download(name, folder / name)
+        except FileNotFoundError:
+            return False
+        return True
+
+    with ThreadPoolExecutor(_DOWNLOADS) as pool:
+        return [name for name, is_here in zip(names, pool.map(bring, names), strict=True) if is_here]
+
+
+class Snapshot:
+    """A run folder at a URI as a reader sees it: in a temporary folder, with those files that were asked for."""
+
+    def __init__(self, uri: Uri) -> None:
+        self.uri = uri
+        self._store = ObjectStore(uri)
+        self._scratch = tempfile.TemporaryDirectory(prefix="tuner-")
+        self.folder = Path(self._scratch.name)
+        self._brought: dict[str, Entry] = {}
+        self.refresh()
+
+    def refresh(self) -> None:
+        """Look again what is there."""
+        # Asked first: what a driver has written before it ended is found then.
+        self.is_running = is_held(self._store)
+        self._there = self._store.entries()
+
+    def has(self, name: str) -> bool:
+        return name in self._there
+
+    def bring(self, *patterns: str) -> Path:
+        """Bring the files whose names match, as far as they are new or changed; gives the folder they are in."""
+        names = [
+            name
+            for name, entry in self._there.items()
+            if self._brought.get(name) != entry and any(fnmatchcase(name, pattern) for pattern in patterns)
+        ]
+        for name in _bring(self._store, names, self.folder):
+            self._brought[name] = self._there[name]
+        return self.folder
+
+    def ask(self, verb: Verb) -> None:
+        """Ask the driver that runs the sweep, as `tuner.control.ask` does for a folder; it looks every few seconds."""
+        before = asked(self.bring(CONTROL_FILE))
+        text = request(self.uri, verb, before=before, is_running=self.is_running)
+        self._store.write(CONTROL_FILE, text.encode())
+
+
+def follow(uri: Uri, *patterns: str) -> Path:
+    """A folder with the files that match, kept up to date by a thread as long as this process lives."""
+    snapshot = Snapshot(uri)
+    folder = snapshot.bring(*patterns)
+
+    def run() -> None:
+        while True:
+            time.sleep(_FOLLOW_EVERY_S)
+            with contextlib.suppress(ObjectStoreError):
+                snapshot.refresh()
+                snapshot.bring(*patterns)
+
+    threading.Thread(target=run, name="follow", daemon=True).start()
+    return folder

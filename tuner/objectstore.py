@@ -1,0 +1,190 @@
+"""Files under a URI, in whatever storage pyarrow knows: read, written whole, deleted. Knows nothing of sweeps."""
+
+import re
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import pyarrow as pa
+from pyarrow import fs
+
+from tuner.errors import ObjectStoreError
+from tuner.uri import Uri
+
+# A request that gets no answer for that long has failed; without a limit it would wait for ever.
+REQUEST_TIMEOUT_S = 5.0
+CONNECT_TIMEOUT_S = 5.0
+_CHUNK_BYTES = 1 << 22
+_DOWNLOADS_TRIED = 3
+# Where a file that is being written can't be seen before it is whole.
+_WRITES_WHOLE = ("s3", "gcs", "abfs")
+_NOISE = re.compile(r"^When .*?: (?=AWS Error)|\s*\(Request ID: [^)]*\)|^google::cloud::Status\(")
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A file there. `changed_at_s` is by the storage's clock, 0 where it tells none."""
+
+    size: int
+    changed_at_s: float
+
+
+class ObjectStore:
+    """The files under a URI, by their names relative to it.
+
+    Every method blocks, for some seconds at most where nothing answers, and raises `ObjectStoreError`. It may be
+    used from several threads.
+    """
+
+    def __init__(self, uri: Uri) -> None:
+        self.uri = uri
+        if re.match(r"[^/]*://[^/?]*:[^/?]*@", uri.text):
+            raise ObjectStoreError(
+                f"{uri.text.partition('://')[0]}://...: leave the credentials out of the URI, which is shown and "
+                "logged; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or a profile."
+            )
+        try:
+            self._fs, self._root = _connect(uri)
+        except (OSError, pa.ArrowException, ImportError, ValueError) as error:
+            raise ObjectStoreError(f"{uri} can't be used: {_reason(error)}{_hint(error)}") from None
+
+    def entries(self) -> dict[str, Entry]:
+        """All files, in folders of folders too; none where there is no such place."""
+        with self._sentences("be read"):
+            infos = self._fs.get_file_info(fs.FileSelector(self._root, recursive=True, allow_not_found=True))
+        return {info.path[len(self._root) + 1 :]: _entry(info) for info in infos if info.type == fs.FileType.File}
+
+    def folders(self) -> list[str]:
+        """The names of the folders that are in it itself."""
+        with self._sentences("be read"):
+            infos = self._fs.get_file_info(fs.FileSelector(self._root, allow_not_found=True))
+        return [info.base_name for info in infos if info.type == fs.FileType.Directory]
+
+    def find(self, *names: str) -> list[Entry | None]:
+        """Of each file whether it is there."""
+        with self._sentences("be read"):
+            infos = self._fs.get_file_info([self._path(name) for name in names])
+        return [_entry(info) if info.type == fs.FileType.File else None for info in infos]
+
+    def read(self, name: str) -> bytes | None:
+        """None where there is no such file."""
+        with self._sentences("be read"):
+            try:
+                with self._fs.open_input_stream(self._path(name)) as stream:
+                    data: bytes = stream.read()
+                    return data
+            except FileNotFoundError:
+                return None
+
+    def write(self, name: str, data: bytes) -> None:
+        with self._sentences("be written to"), self._writing(name) as stream:
+            stream.write(data)
+
+    def upload(self, name: str, source: BinaryIO, size: int) -> None:
+        """Write the first `size` bytes of an open file."""
+        with self._sentences("be written to"), self._writing(name) as stream:
+            while size and (chunk := source.read(min(size, _CHUNK_BYTES))):
+                stream.write(chunk)
+                size -= len(chunk)
+
+    def download(self, name: str, target: Path) -> None:
+        """Write a file to `target`, there whole or not at all. Raises `FileNotFoundError` where it is gone."""
+        target.parent.mkdir(parents=True, exist_ok=True)
+        scratch = target.with_name(f".{target.name}.tmp")
+        for attempt in range(1, _DOWNLOADS_TRIED + 1):
+            try:
+                with (
+                    self._sentences("be read"),
+                    self._fs.open_input_stream(self._path(name)) as stream,
+                    scratch.open("wb") as file,
+                ):
+                    while chunk := stream.read(_CHUNK_BYTES):
+                        file.write(chunk)
+                break
+            except ObjectStoreError:
+                if attempt == _DOWNLOADS_TRIED:
+                    raise
+                time.sleep(attempt)
+        scratch.replace(target)
+
+    def delete(self, name: str) -> None:
+        """Delete a file, if it is there."""
+        with self._sentences("be written to"):
+            try:
+                self._fs.delete_file(self._path(name))
+            except FileNotFoundError:
+                pass
+
+    def delete_folder(self, name: str = "") -> None:
+        """Delete a folder and what is in it, the whole place without a name; if it is there."""
+        with self._sentences("be written to"):
+            try:
+                self._fs.delete_dir(self._path(name) if name else self._root)
+            except FileNotFoundError:
+                pass
+
+    def _path(self, name: str) -> str:
+        return f"{self._root}/{name}"
+
+    @contextmanager
+    def _writing(self, name: str) -> Iterator[Any]:
+        path = self._path(name)
+        if self._fs.type_name in _WRITES_WHOLE:
+            with self._fs.open_output_stream(path) as stream:
+                yield stream
+            return
+        parent, _, base = path.rpartition("/")
+        self._fs.create_dir(parent, recursive=True)
+        scratch = f"{parent}/.{base}.tmp"
+        with self._fs.open_output_stream(scratch) as stream:
+            yield stream
+        self._fs.move(scratch, path)
+
+    @contextmanager
+    def _sentences(self, doing: str) -> Iterator[None]:
+        """What pyarrow raises, as sentences."""
+        try:
+            yield
+        except FileNotFoundError:
+            raise
+        except (OSError, pa.ArrowException) as error:
+            raise ObjectStoreError(f"{self.uri} can't {doing}: {_reason(error)}") from error
+
+
+def _connect(uri: Uri) -> tuple[Any, str]:
+    text = uri.text
+    if re.match(r"(gs|gcs)://", text) and "retry_limit_seconds=" not in text:
+        # Google's library would try for a quarter of an hour; the mirror tries again itself.
+        text += f"{'&' if '?' in text else '?'}retry_limit_seconds={REQUEST_TIMEOUT_S:.0f}"
+    found, root = fs.FileSystem.from_uri(text)
+    if found.type_name == "s3":
+        # A URI has no words for these: the same file system again, with limits.
+        options = found.__reduce__()[1][0]
+        found = fs.S3FileSystem(
+            **{
+                **options,
+                "request_timeout": REQUEST_TIMEOUT_S,
+                "connect_timeout": CONNECT_TIMEOUT_S,
+                "retry_strategy": fs.AwsStandardS3RetryStrategy(max_attempts=1),
+                "allow_delayed_open": True,
+            }
+        )
+    return found, root.rstrip("/")
+
+
+def _entry(info: Any) -> Entry:
+    return Entry(info.size or 0, info.mtime.timestamp() if info.mtime else 0.0)
+
+
+def _reason(error: BaseException) -> str:
+    lines = str(error).splitlines() or [type(error).__name__]
+    return _NOISE.sub("", lines[0])[:300].rstrip(" .:")
+
+
+def _hint(error: BaseException) -> str:
+    if "Unrecognized filesystem" in str(error):
+        return "; known are s3, gs, abfs, hdfs, file, and what fsspec knows as fsspec+NAME://"
+    return ""

@@ -1,0 +1,42 @@
+"""A sweep file together with the trainable that it names."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from ruamel.yaml import YAML
+
+from tuner.context import Trial
+from tuner.errors import SpecError
+from tuner.files import SPEC_FILE
+from tuner.results import PROVENANCE, read_spec
+from tuner.spec import SweepSpec, import_trainable
+
+Trainable = Callable[[Trial], None]
+
+
+def load_and_import(path: Path) -> tuple[SweepSpec, Trainable]:
+    """What a sweep file describes, and its trainable; all mistakes of both are told at once."""
+    try:
+        spec = load_file(path)
+    except SpecError as error:
+        is_told = any(problem.startswith("trainable ") for problem in error.problems)
+        raise SpecError([*error.problems, *(() if is_told else _trainable_problems(path))]) from None
+    return spec, import_trainable(spec.trainable, Path.cwd())
+
+
+def _trainable_problems(path: Path) -> Sequence[str]:
+    """Of a file that has other mistakes as well."""
+    try:
+        import_trainable(YAML(typ="safe", pure=True).load(path)["trainable"], Path.cwd())
+    except SpecError as error:
+        return error.problems
+    except Exception:
+        return ()  # its other mistakes are so bad that they are told already
+    return ()
+
+
+def load_file(path: Path) -> SweepSpec:
+    """A sweep file, or the `sweep.yaml` of a run folder."""
+    if path.name == SPEC_FILE and path.exists() and f"\n{PROVENANCE}:" in path.read_text(encoding="utf-8"):
+        return read_spec(path.parent)[0]
+    return SweepSpec.from_yaml(path)

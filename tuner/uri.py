@@ -1,0 +1,49 @@
+"""`Uri`, a place in object storage, as a `Path` is a local one. Knows nothing of how to get there."""
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from tuner.errors import SpecError
+
+_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
+_COLLAPSED = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:$")
+
+
+@dataclass(frozen=True)
+class Uri:
+    """Such as s3://bucket/runs?region=eu-west-1; `/` keeps the query where it is."""
+
+    text: str
+
+    def __str__(self) -> str:
+        return self.text
+
+    def __truediv__(self, name: str | Path) -> "Uri":
+        path, mark, query = self.text.partition("?")
+        return Uri(f"{path.rstrip('/')}/{name}{mark}{query}")
+
+    @property
+    def path(self) -> str:
+        return self.text.partition("?")[0].rstrip("/")
+
+    @property
+    def name(self) -> str:
+        return self.path.rpartition("/")[2]
+
+    @property
+    def parent(self) -> "Uri":
+        mark, query = self.text.partition("?")[1:]
+        return Uri(f"{self.path.rpartition('/')[0]}{mark}{query}")
+
+
+Place = Path | Uri
+
+
+def as_place(given: str | Path | Uri) -> Place:
+    """A folder, or a URI where there is a scheme in front. Raises `SpecError` for a URI that was made a `Path`."""
+    if isinstance(given, str):
+        return Uri(given) if _SCHEME.match(given) else Path(given)
+    if isinstance(given, Path) and given.parts and _COLLAPSED.match(given.parts[0]):
+        raise SpecError([f"{given}: give a URI as a text; a Path loses one of its slashes."])
+    return given
