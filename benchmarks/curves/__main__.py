@@ -1,0 +1,72 @@
+"""Compare search methods on learning curves; writes tables and plots under benchmarks/results.
+
+python -m benchmarks.curves [--half development] [--seeds 5] [--methods NAME ...] [--minutes M]
+
+Runs that are in the runs file already are not made again, so a comparison may be made in pieces.
+"""
+
+import argparse
+import itertools
+import time
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+
+from benchmarks.common import RESULTS
+from benchmarks.curves.methods import METHODS, make_method
+from benchmarks.curves.records import Record, append_records, read_records, summarise
+from benchmarks.curves.report import write_report
+from benchmarks.curves.simulator import simulate
+from benchmarks.curves.tasks import load_task, stream_seed, task_names
+
+WORKERS = 4
+FULL_TRAININGS = 50
+
+
+def run_one(method_name: str, task_name: str, seed: int) -> Record:
+    task = load_task(task_name)
+    budget = FULL_TRAININGS * task.max_step
+    method = make_method(method_name, task, stream_seed(task_name, seed))
+    try:
+        run = simulate(task, method, workers=WORKERS, budget=budget)
+    finally:
+        method.close()
+    return summarise(run, method_name, task_name, task.family, seed, budget, task.max_step)
+
+
+def run_all(cases: list[tuple[str, str, int]], jobs: int, seconds: float) -> Iterator[Record]:
+    """The runs as they end, until the time is up."""
+    ends_at = time.monotonic() + seconds
+    if jobs == 1:
+        for case in cases:
+            if time.monotonic() < ends_at:
+                yield run_one(*case)
+        return
+    with ProcessPoolExecutor(jobs) as pool:
+        for batch in (cases[i : i + 4 * jobs] for i in range(0, len(cases), 4 * jobs)):
+            if time.monotonic() < ends_at:
+                yield from pool.map(run_one, *zip(*batch, strict=True))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--half", choices=("development", "test", "all"), default="all")
+    parser.add_argument("--tasks", nargs="+", help="names of tasks in place of a half")
+    parser.add_argument("--methods", nargs="+", default=list(METHODS), choices=METHODS, metavar="NAME")
+    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--jobs", type=int, default=1, help="processes")
+    parser.add_argument("--minutes", type=float, default=1e6, help="begin no run after this time")
+    parser.add_argument("--runs", type=Path, default=RESULTS / "curves" / "runs.jsonl")
+    given = parser.parse_args()
+    tasks = given.tasks or task_names(given.half)
+    cases = list(itertools.product(given.methods, tasks, range(given.seeds)))
+    done = {record.key for record in read_records(given.runs)}
+    # All methods of a task and seed before the next seed: what is there so far can be compared.
+    cases = sorted((case for case in cases if case not in done), key=lambda case: case[2])
+    append_records(given.runs, run_all(cases, given.jobs, given.minutes * 60))
+    records = [record for record in read_records(given.runs) if record.task in tasks and record.method in given.methods]
+    print(write_report(records, given.runs.parent))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,86 @@
+"""Runs a search method on a task: asynchronous workers, a simulated clock, one event for each report.
+
+A step takes one unit of the clock, whatever the configuration. Knows nothing of what the methods are made of.
+"""
+
+import heapq
+import itertools
+import math
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from benchmarks.curves.tasks import Task, blocks
+
+
+class Method(Protocol):
+    """A search method with its early stopping, as the simulator sees it."""
+
+    def ask(self) -> tuple[int, Mapping[str, Any]] | None:
+        """The next trial's number and configuration; None where a finite space has been asked for whole."""
+
+    def report(self, number: int, step: int, value: float, is_last: bool) -> bool:
+        """Take a running trial's report; whether the trial goes on. `is_last` tells its full length."""
+
+    def close(self) -> None: ...
+
+
+@dataclass(frozen=True)
+class Run:
+    """What a method did on a task.
+
+    Attributes:
+        incumbents: (steps spent by all workers together, value), each the best value so far at any step.
+        lengths: of the trials, in steps, in the order of asking; those of the last few were cut by the budget.
+        ask_ms: of each suggestion.
+    """
+
+    incumbents: list[tuple[int, float]]
+    lengths: list[int]
+    ask_ms: list[float]
+
+
+def simulate(task: Task, method: Method, *, workers: int, budget: int) -> Run:
+    """Run until all workers together have spent `budget` steps.
+
+    Events of the same time come in the order in which they were planned, so a run depends on the method alone.
+    """
+    incumbents: list[tuple[int, float]] = []
+    lengths: dict[int, int] = {}
+    ask_ms: list[float] = []
+    curves: dict[int, Iterator[float]] = {}
+    events: list[tuple[int, int, int]] = []
+    order = itertools.count()
+    spent = 0
+
+    def start(now: int) -> None:
+        began = time.perf_counter()
+        asked = method.ask()
+        ask_ms.append((time.perf_counter() - began) * 1e3)
+        if asked is not None:
+            number, params = asked
+            lengths[number] = 0
+            curves[number] = _curve(task, params)
+            heapq.heappush(events, (now + 1, next(order), number))
+
+    for _ in range(workers):
+        start(0)
+    while events and spent < budget:
+        now, _, number = heapq.heappop(events)
+        value = next(curves[number])
+        spent += 1
+        lengths[number] += 1
+        if math.isfinite(value) and (not incumbents or task.metric.goal.better(value, incumbents[-1][1])):
+            incumbents.append((spent, value))
+        if method.report(number, lengths[number], value, lengths[number] == task.max_step):
+            heapq.heappush(events, (now + 1, next(order), number))
+        else:
+            del curves[number]
+            start(now)
+    return Run(incumbents, list(lengths.values()), ask_ms)
+
+
+def _curve(task: Task, params: Mapping[str, Any]) -> Iterator[float]:
+    for steps in blocks(task.max_step):
+        yield from task.values(params, steps)

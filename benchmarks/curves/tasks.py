@@ -1,0 +1,177 @@
+"""The tasks: learning curves of LCBench (a surrogate) and TaskSet (tables), and which of them are for development.
+
+Curves are third-party data, read from the folder that the environment variable `TUNER_DATA` names. The first stored
+point of each curve is the untrained network and is left out, so step 1 is the first epoch that was trained.
+"""
+
+import functools
+import hashlib
+import itertools
+import json
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+from tuner.context import Metric
+from tuner.parameters import SearchSpace
+from tuner.trial import Goal
+
+# Choices are made by looking at these alone; the others are for the final comparison.
+DEVELOPMENT = (
+    *("3945", "34539", "126026", "146212", "167149", "167161", "167181", "167185", "167200"),
+    *("168329", "168331", "168868", "168910", "189862", "189866", "189905", "189908"),
+    *("imdb_patch32_GRU128_bs128", "imdb_patch32_IRNN64_relu_avg_bs128", "imdb_patch128_LSTM128_avg_bs64"),
+)
+
+
+def data_folder() -> Path:
+    return Path(os.environ.get("TUNER_DATA", Path(__file__).parents[3] / "shared" / "data")) / "curves"
+
+
+class Task(Protocol):
+    """Something to be tuned: a space of configurations, each with a curve of `max_step` values.
+
+    Attributes:
+        family: the collection that it is from.
+        rows: all configurations there are, where the space is a table; None otherwise.
+    """
+
+    name: str
+    family: str
+    space: SearchSpace
+    metric: Metric
+    max_step: int
+    rows: Sequence[Mapping[str, Any]] | None
+
+    def values(self, params: Mapping[str, Any], steps: range) -> list[float]:
+        """The metric at 1-based steps; NaN where training has diverged."""
+
+
+class LCBench:
+    """Validation accuracy (%) of a multilayer perceptron on an OpenML task, by YAHPO Gym's surrogate network.
+
+    Zimmer et al., Auto-PyTorch Tabular, 2021; Pfisterer et al., YAHPO Gym, 2022.
+    """
+
+    family = "LCBench"
+    metric = Metric("val_accuracy", Goal.MAXIMIZE)
+    max_step = 51
+    rows = None
+    space = SearchSpace.from_dict(
+        {
+            "batch_size": {"min": 16, "max": 512, "distribution": "int_log_uniform"},
+            "learning_rate": {"min": 1e-4, "max": 0.1, "distribution": "log_uniform_values"},
+            "momentum": {"min": 0.1, "max": 0.99},
+            "weight_decay": {"min": 1e-5, "max": 0.1, "distribution": "uniform"},
+            "num_layers": {"min": 1, "max": 5},
+            "max_units": {"min": 64, "max": 1024, "distribution": "int_log_uniform"},
+            "max_dropout": {"min": 0.0, "max": 1.0},
+        }
+    )
+    # In the order that the network wants, after the epoch.
+    _INPUTS = tuple(parameter.name for parameter in space.parameters)
+    _ACCURACY = 1
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self._code = _encoding()[name]
+
+    def values(self, params: Mapping[str, Any], steps: range) -> list[float]:
+        rows = np.tile([0.0, *(params[name] for name in self._INPUTS)], (len(steps), 1))
+        rows[:, 0] = np.asarray(steps) + 1
+        return [float(value) for value in self.predict(rows)]
+
+    def predict(self, rows: np.ndarray) -> np.ndarray:
+        """Accuracies, `[n]`, of rows `[n, 8]`: the stored epoch (2 to 52), then the parameters in the space's order."""
+        inputs = {
+            "x_cat": np.full((len(rows), 1), self._code, dtype=np.int32),
+            "x_cont": rows.astype(np.float32),
+        }
+        predicted: np.ndarray = _surrogate().run(None, inputs)[0]
+        return predicted[:, self._ACCURACY]
+
+
+@functools.cache
+def _encoding() -> dict[str, int]:
+    codes: dict[str, int] = json.loads((data_folder() / "lcbench" / "encoding.json").read_text())["OpenML_task_id"]
+    # The network was not trained on these two.
+    return {name: code for name, code in codes.items() if name not in ("#na#", "167083")}
+
+
+@functools.cache
+def _surrogate() -> Any:
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    return onnxruntime.InferenceSession(str(data_folder() / "lcbench" / "model.onnx"), options)
+
+
+class TaskSet:
+    """Validation loss of a recurrent text classifier under Adam with 8 hyperparameters: 1,000 recorded trainings.
+
+    Metz et al., Using a Thousand Optimization Tasks to Learn Hyperparameter Search Strategies, 2020.
+    """
+
+    family = "TaskSet"
+    metric = Metric("val_loss", Goal.MINIMIZE)
+    max_step = 50
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        records = json.loads((data_folder() / "taskset" / f"{name}.json").read_text())
+        self.rows = [_logarithmic(record["hp"]) for record in records]
+        self._curves = np.array([record["valid"]["loss"] for record in records], dtype=float)[:, 1:]
+        self._index = {tuple(row.values()): index for index, row in enumerate(self.rows)}
+        ranges = {key: [row[key] for row in self.rows] for key in self.rows[0]}
+        self.space = SearchSpace.from_dict(
+            {
+                key: {"min": min(values), "max": max(values), "distribution": "log_uniform_values"}
+                for key, values in ranges.items()
+            }
+        )
+
+    def values(self, params: Mapping[str, Any], steps: range) -> list[float]:
+        index = self._index[tuple(params[key] for key in self.rows[0])]
+        return [float(self._curves[index, step - 1]) for step in steps]
+
+    @property
+    def curves(self) -> np.ndarray:
+        """`[rows, steps]`."""
+        return self._curves
+
+
+def _logarithmic(hp: Mapping[str, float]) -> dict[str, float]:
+    """The decay rates as their distance from 1, which is what was sampled on a logarithmic scale."""
+    return {
+        f"1 - {name}" if name.startswith("beta") else name: 1 - value if name.startswith("beta") else value
+        for name, value in hp.items()
+    }
+
+
+def task_names(half: str) -> list[str]:
+    """Of the half `development` or `test`, or `all`."""
+    tables = sorted(path.stem for path in (data_folder() / "taskset").glob("*.json"))
+    names = [*sorted(_encoding(), key=int), *tables]
+    if half == "all":
+        return names
+    return [name for name in names if (name in DEVELOPMENT) == (half == "development")]
+
+
+@functools.lru_cache(maxsize=8)
+def load_task(name: str) -> Task:
+    return LCBench(name) if name in _encoding() else TaskSet(name)
+
+
+def stream_seed(task: str, seed: int) -> int:
+    """The seed of a run: a stream of its own for each task and seed, the same for all methods."""
+    return int.from_bytes(hashlib.blake2b(f"{task}/{seed}".encode(), digest_size=4).digest(), "little")
+
+
+def blocks(max_step: int) -> list[range]:
+    """The steps 1 to `max_step` in pieces that grow as the rungs of early stopping do: most trials need the first."""
+    edges = [0, *itertools.takewhile(lambda edge: edge < max_step, (3**k for k in itertools.count())), max_step]
+    return [range(first + 1, last + 1) for first, last in itertools.pairwise(edges)]
