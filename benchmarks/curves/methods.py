@@ -204,13 +204,14 @@ METHODS: dict[str, Callable[[Task, int], Method]] = {
     "Optuna TPE + SuccessiveHalvingPruner": lambda task, seed: OptunaPeer(
         task, seed, TPESampler(seed=seed), SuccessiveHalvingPruner(min_resource=1, reduction_factor=ETA)
     ),
-    "Optuna TPE + HyperbandPruner": lambda task, seed: OptunaPeer(
-        task, seed, TPESampler(seed=seed), _hyperband(task)
-    ),
+    "Optuna TPE + HyperbandPruner": lambda task, seed: OptunaPeer(task, seed, TPESampler(seed=seed), _hyperband(task)),
     "Ray OptunaSearch, no early stopping": lambda task, seed: RayPeer(
         task, seed, TPESampler(seed=seed), FIFOScheduler()
     ),
     "random, no early stopping": lambda task, seed: RayPeer(task, seed, RandomSampler(seed), FIFOScheduler()),
+    "curves + asha": lambda task, seed: Ours(task, seed, "curves", _asha_rule(task)),
+    "curves + auto": lambda task, seed: Ours(task, seed, "curves", _asha_rule(task) | {"type": "auto"}),
+    "random + auto": lambda task, seed: Ours(task, seed, "random", _asha_rule(task) | {"type": "auto"}),
     "bayes + asha": lambda task, seed: Ours(task, seed, "bayes", _asha_rule(task)),
 }
 

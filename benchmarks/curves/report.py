@@ -54,9 +54,7 @@ def _table(title: str, records: Sequence[Record], methods: Sequence[str]) -> str
         low, high = interval(by_method[name][:, -1])
         trials, full = np.mean([r.trials for r in own]), np.mean([r.full_runs for r in own])
         ms = np.median([r.ask_ms for r in own])
-        lines.append(
-            f"| {name} | {means} | {rank} | {low:.3f}–{high:.3f} | {trials:.0f} / {full:.0f} | {ms:.1f} |"
-        )
+        lines.append(f"| {name} | {means} | {rank} | {low:.3f}–{high:.3f} | {trials:.0f} / {full:.0f} | {ms:.1f} |")
     return "\n".join([*lines, ""])
 
 

@@ -19,6 +19,8 @@ from optuna.samplers import (
     TPESampler,
 )
 
+from tuner.methods.multi_fidelity import MultiFidelitySampler
+
 
 def _tpe(seed: int) -> BaseSampler:
     return TPESampler(seed=seed, multivariate=True, group=True, constant_liar=True, n_startup_trials=10)
@@ -36,6 +38,7 @@ METHODS: dict[str, Callable[[int], BaseSampler]] = {
     "gp": lambda seed: GPSampler(seed=seed, n_startup_trials=10),
     "cmaes": lambda seed: CmaEsSampler(seed=seed, n_startup_trials=10, warn_independent_sampling=False),
     "qmc": lambda seed: QMCSampler(seed=seed, scramble=True, warn_independent_sampling=False),
+    "curves": lambda seed: MultiFidelitySampler(seed=seed),
     "nsgaii": lambda seed: NSGAIISampler(seed=seed),
 }
 

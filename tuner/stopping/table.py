@@ -21,6 +21,7 @@ from tuner.context import Metric
 from tuner.errors import SpecError
 from tuner.parameters import Choice, Float, Int, SearchSpace
 from tuner.stopping.asking import Asking
+from tuner.stopping.halving import RecentHalving
 from tuner.trial import Goal
 
 # The step of a report, under the name that Ray Tune's schedulers look for.
@@ -101,6 +102,13 @@ def _successive_halving(rule: Mapping[str, Any], metric: Metric, brackets: int) 
     return Stopping(scheduler, Asking(steps, last=max_iter), rule.get("max_iter"))
 
 
+def _recent(rule: Mapping[str, Any], metric: Metric, space: SearchSpace) -> Stopping:
+    max_iter, eta, first = rule.get("max_iter") or 10**9, rule["eta"], rule["min_iter"]
+    steps = [-int(-first * eta**k // 1) for k in range(_num_rungs(first, max_iter, eta))]
+    scheduler = RecentHalving(**_metric_and_mode(metric), time_attr=STEP, steps=steps, eta=eta, max_iter=max_iter)
+    return Stopping(scheduler, Asking(frozenset(steps), last=max_iter), rule.get("max_iter"))
+
+
 def _num_rungs(first: int, max_iter: int, eta: float) -> int:
     count, rung = 0, float(first)
     while rung <= max_iter:
@@ -166,6 +174,7 @@ def _metric_and_mode(metric: Metric) -> dict[str, str]:
 
 RULES: dict[str, Callable[[Mapping[str, Any], Metric, SearchSpace], Stopping]] = {
     "asha": _asha,
+    "auto": _recent,
     "hyperband": _hyperband,
     "median": _median,
     "pbt": _pbt,

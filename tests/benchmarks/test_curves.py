@@ -1,0 +1,115 @@
+"""The simulator runs the real objects as asynchronous workers would, the same each time; its figures are right."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pytest
+
+from benchmarks.curves.methods import METHODS, Ours, make_method
+from benchmarks.curves.references import Reference
+from benchmarks.curves.simulator import Run, simulate
+from benchmarks.curves.statistics import interval, mean_ranks, regrets
+from benchmarks.curves.tasks import blocks, data_folder, load_task, task_names
+from tuner.context import Metric
+from tuner.parameters import SearchSpace
+from tuner.trial import FailureReason, Goal, TrialState
+
+
+class Slopes:
+    """Curves that rise to x; those below 0.1 diverge at step 2."""
+
+    name = "slopes"
+    family = "toy"
+    space = SearchSpace.from_dict({"x": {"min": 0.01, "max": 1.0, "distribution": "log_uniform_values"}})
+    metric = Metric("score", Goal.MAXIMIZE)
+    max_step = 9
+    rows: list[dict[str, float]] | None = None
+
+    def values(self, params: Mapping[str, Any], steps: range) -> list[float]:
+        x = params["x"]
+        return [float("nan") if x < 0.1 and step > 1 else x * step / 9 for step in steps]
+
+
+class Table(Slopes):
+    rows = [{"x": float(x)} for x in np.geomspace(0.01, 1.0, 40)]  # noqa: RUF012  # nobody changes it
+
+
+def run(name: str, task: Slopes, seed: int = 3, budget: int = 180) -> Run:
+    method = make_method(name, task, seed)
+    try:
+        return simulate(task, method, workers=4, budget=budget)
+    finally:
+        method.close()
+
+
+def test_blocks_cover_the_steps_and_end_where_rungs_do() -> None:
+    assert [step for block in blocks(51) for step in block] == list(range(1, 52))
+    assert [block[-1] for block in blocks(51)] == [1, 3, 9, 27, 51]
+
+
+def test_without_early_stopping_the_budget_is_full_trainings_but_for_the_last_ones() -> None:
+    done = run("random, no early stopping", Slopes(), budget=9 * 10)
+    assert sum(done.lengths) == 90
+    # Four workers have trained 2.5 configurations each.
+    assert sorted(done.lengths) == [4, 4, 5, 5, *[9] * 8]
+    values = [value for _, value in done.incumbents]
+    assert values == sorted(values)
+
+
+@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("task", [Slopes(), Table()], ids=["surrogate", "table"])
+def test_every_method_runs_the_same_again_and_stays_within_its_budget(name: str, task: Slopes) -> None:
+    first, again = run(name, task), run(name, task)
+    assert (first.incumbents, first.lengths) == (again.incumbents, again.lengths)
+    assert sum(first.lengths) <= 180
+    if task.rows is not None:
+        assert len(first.lengths) <= len(task.rows)
+        assert sum(first.lengths) == 180 or len(first.lengths) == len(task.rows)
+    assert first.incumbents != run(name, task, seed=4).incumbents
+
+
+def test_our_study_is_told_what_the_engine_would_tell() -> None:
+    method = Ours(Slopes(), 0, "random", {"type": "asha", "min_iter": 1, "max_iter": 9, "eta": 3})
+    simulate(Slopes(), method, workers=4, budget=150)
+    records = [record for record in method._study.records() if record.state.is_final]
+    by_state = {state: [r for r in records if r.state is state] for state in TrialState}
+    assert all(max(r.curve) == 9 and r.values == (max(r.curve.values()),) for r in by_state[TrialState.COMPLETED])
+    assert {max(r.curve) for r in by_state[TrialState.PRUNED]} <= {1, 3}
+    assert all(r.reason is FailureReason.NAN for r in by_state[TrialState.FAILED])
+    assert by_state[TrialState.COMPLETED]
+    assert by_state[TrialState.PRUNED]
+    method.close()
+
+
+def test_regret_is_that_of_the_incumbent_at_a_share_of_the_budget() -> None:
+    reference = Reference(best=1.0, random=0.5)
+    found = regrets([(5, 0.5), (50, 0.9), (100, 1.1)], reference, 100, (0.01, 0.1, 0.5, 1.0))
+    assert found == pytest.approx([1.0, 1.0, 0.2, 0.0])
+    assert Reference(best=0.1, random=0.3).regret(0.2) == pytest.approx(0.5)
+
+
+def test_ranks_are_means_over_tasks_and_equals_share_theirs() -> None:
+    ranks = mean_ranks({"a": np.array([0.1, 0.2]), "b": np.array([0.1, 0.1]), "c": np.array([0.3, 0.3])})
+    assert ranks == {"a": 1.75, "b": 1.25, "c": 3.0}
+    low, high = interval(np.array([0.1, 0.2, 0.3]))
+    assert 0.1 <= low < 0.2 < high <= 0.3
+
+
+@pytest.mark.skipif(not data_folder().exists(), reason="needs the curves that TUNER_DATA names")
+def test_the_recorded_tasks_are_read_without_their_untrained_first_point() -> None:
+    pytest.importorskip("onnxruntime")
+    development, test = task_names("development"), task_names("test")
+    assert len(development) <= len(test)
+    assert sorted([*development, *test]) == sorted(task_names("all"))
+    assert len(task_names("all")) == 40
+    table = load_task("imdb_patch32_GRU128_bs128")
+    assert table.rows is not None
+    assert len(table.rows) == 1000
+    assert len(table.values(table.rows[0], range(1, 51))) == 50
+    surrogate = load_task("3945")
+    middle = {"batch_size": 64, "learning_rate": 1e-2, "momentum": 0.9, "weight_decay": 1e-3}
+    curve = surrogate.values({**middle, "num_layers": 3, "max_units": 256, "max_dropout": 0.2}, range(1, 52))
+    assert len(curve) == 51
+    assert len(set(curve)) > 40
+    assert 50 < curve[0] < curve[-1] < 100
