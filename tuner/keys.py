@@ -7,7 +7,7 @@ from typing import Any
 
 from tuner.fields import Field
 
-METHODS = ("grid", "random", "bayes", "tpe", "gp", "cmaes", "qmc", "nsgaii")
+METHODS = ("grid", "random", "bayes", "tpe", "gp", "multifidelity", "cmaes", "qmc", "nsgaii")
 
 # The methods that can search for a Pareto front; `bayes` is TPE.
 FRONT_METHODS = ("bayes", "tpe", "nsgaii")
@@ -19,6 +19,7 @@ _ETA = Field("number", "one in this many trials goes on at each rung", default=3
 # The keys of `early_terminate` beside `type`, for each type.
 EARLY_TERMINATE: dict[str, dict[str, Field]] = {
     "asha": {"min_iter": _MIN_ITER, "max_iter": _MAX_ITER, "eta": _ETA},
+    "auto": {"min_iter": _MIN_ITER, "max_iter": _MAX_ITER, "eta": _ETA},
     "hyperband": {
         "min_iter": _MIN_ITER,
         "max_iter": _MAX_ITER,

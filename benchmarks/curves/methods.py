@@ -190,8 +190,8 @@ def _asha(task: Task) -> ASHAScheduler:
     return ASHAScheduler(time_attr=STEP, grace_period=1, max_t=task.max_step, reduction_factor=ETA)
 
 
-def _asha_rule(task: Task) -> dict[str, Any]:
-    return {"type": "asha", "min_iter": 1, "max_iter": task.max_step, "eta": ETA}
+def _halving(rule: str, task: Task) -> dict[str, Any]:
+    return {"type": rule, "min_iter": 1, "max_iter": task.max_step, "eta": ETA}
 
 
 def _hyperband(task: Task) -> HyperbandPruner:
@@ -209,10 +209,10 @@ METHODS: dict[str, Callable[[Task, int], Method]] = {
         task, seed, TPESampler(seed=seed), FIFOScheduler()
     ),
     "random, no early stopping": lambda task, seed: RayPeer(task, seed, RandomSampler(seed), FIFOScheduler()),
-    "curves + asha": lambda task, seed: Ours(task, seed, "curves", _asha_rule(task)),
-    "curves + auto": lambda task, seed: Ours(task, seed, "curves", _asha_rule(task) | {"type": "auto"}),
-    "random + auto": lambda task, seed: Ours(task, seed, "random", _asha_rule(task) | {"type": "auto"}),
-    "bayes + asha": lambda task, seed: Ours(task, seed, "bayes", _asha_rule(task)),
+    "tuner bayes + asha": lambda task, seed: Ours(task, seed, "bayes", _halving("asha", task)),
+    "tuner random + auto": lambda task, seed: Ours(task, seed, "random", _halving("auto", task)),
+    "tuner multifidelity + asha": lambda task, seed: Ours(task, seed, "multifidelity", _halving("asha", task)),
+    "tuner multifidelity + auto": lambda task, seed: Ours(task, seed, "multifidelity", _halving("auto", task)),
 }
 
 

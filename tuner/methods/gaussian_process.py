@@ -50,7 +50,7 @@ class Kernel:
         steps = (t[:, None] - t[None, :]) ** 2
 
         def objective(theta: np.ndarray) -> tuple[float, np.ndarray]:
-            value, gradient = _negative_log_likelihood(theta, differences, steps, y)
+            value, gradient = negative_log_likelihood(theta, differences, steps, y)
             away = (theta - prior) / spread
             return value + 0.5 * float(away @ away), gradient + away / spread
 
@@ -71,7 +71,7 @@ def _matern(r: np.ndarray) -> np.ndarray:
     return values
 
 
-def _negative_log_likelihood(
+def negative_log_likelihood(
     theta: np.ndarray, differences: np.ndarray, steps: np.ndarray, y: np.ndarray
 ) -> tuple[float, np.ndarray]:
     """With its gradient; `differences [n, n, d]` and `steps [n, n]` are squared."""

@@ -19,7 +19,7 @@ from optuna.samplers import (
     TPESampler,
 )
 
-from tuner.methods.multi_fidelity import MultiFidelitySampler
+from tuner.methods.multifidelity import MultiFidelitySampler
 
 
 def _tpe(seed: int) -> BaseSampler:
@@ -36,9 +36,9 @@ METHODS: dict[str, Callable[[int], BaseSampler]] = {
     "bayes": _tpe,
     "tpe": _tpe,
     "gp": lambda seed: GPSampler(seed=seed, n_startup_trials=10),
+    "multifidelity": lambda seed: MultiFidelitySampler(seed=seed),
     "cmaes": lambda seed: CmaEsSampler(seed=seed, n_startup_trials=10, warn_independent_sampling=False),
     "qmc": lambda seed: QMCSampler(seed=seed, scramble=True, warn_independent_sampling=False),
-    "curves": lambda seed: MultiFidelitySampler(seed=seed),
     "nsgaii": lambda seed: NSGAIISampler(seed=seed),
 }
 

@@ -7,6 +7,7 @@ from ray.tune.schedulers import AsyncHyperBandScheduler, MedianStoppingRule, Tri
 
 from tuner.context import Metric
 from tuner.stopping.asking import Asking
+from tuner.stopping.halving import RecentHalving
 from tuner.stopping.table import STEP
 from tuner.trial import TrialRecord
 
@@ -28,7 +29,7 @@ def replay(scheduler: TrialScheduler, records: Sequence[TrialRecord], metric: Me
     Only the rules that compare a trial with finished ones can use it: synchronous ones (hyperband with pauses,
     population based training) look at trials that run, and start anew with those.
     """
-    if not isinstance(scheduler, AsyncHyperBandScheduler | MedianStoppingRule):
+    if not isinstance(scheduler, AsyncHyperBandScheduler | MedianStoppingRule | RecentHalving):
         return
     for record in records:
         # A trial that is to go on is asked about again; what is known of it already would give it a free pass.

@@ -1,0 +1,170 @@
+"""The sampler that learns from partial curves: what it is given, what it asks for, and that it can be resumed."""
+
+import math
+from collections.abc import Callable
+
+import numpy as np
+import optuna
+import pytest
+from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+from optuna.samplers import RandomSampler
+from optuna.trial import TrialState
+from scipy.optimize import check_grad
+from scipy.stats import norm, rankdata
+
+from tuner.methods.cube import Cube
+from tuner.methods.gaussian_process import GaussianProcess, Kernel, negative_log_likelihood
+from tuner.methods.multifidelity import MultiFidelitySampler, gather, log_expected_improvement
+from tuner.methods.table import make_sampler
+
+SPACE = {
+    "lr": FloatDistribution(1e-4, 1.0, log=True),
+    "width": IntDistribution(8, 64, step=8),
+    "depth": IntDistribution(1, 9),
+    "optimizer": CategoricalDistribution(["sgd", "adam", None]),
+}
+LAST = 9
+
+
+def train(trial: optuna.Trial) -> tuple[float, float]:
+    """A loss after one step that says little, and the final one; best at lr 0.01, adam."""
+    params = trial.params
+    away = abs(math.log10(params["lr"]) + 2) + 0.5 * (params["optimizer"] != "adam")
+    return away * 0.3 + 0.5 * math.sin(7 * params["depth"]), away
+
+
+def sweep(study: optuna.Study, trials: int, sampler: Callable[[int], optuna.samplers.BaseSampler]) -> list[float]:
+    """One in three trials goes on from the first step, fails at lr above 0.3; the final losses."""
+    losses = []
+    for number in range(len(study.trials), trials):
+        study.sampler = sampler(number)
+        trial = study.ask(SPACE)
+        first, final = train(trial)
+        trial.report(first, 1)
+        if trial.params["lr"] > 0.3:
+            study.tell(trial, state=TrialState.FAIL)
+        elif number % 3:
+            study.tell(trial, state=TrialState.PRUNED)
+        else:
+            trial.report(final, LAST)
+            study.tell(trial, final)
+        losses.append(final)
+    return losses
+
+
+def ours(number: int) -> optuna.samplers.BaseSampler:
+    return make_sampler("multifidelity", 0, number)
+
+
+def test_it_asks_for_better_configurations_than_chance_does() -> None:
+    found = sweep(optuna.create_study(), 45, ours)
+    by_chance = sweep(optuna.create_study(), 45, lambda number: RandomSampler(seed=number))
+    # Both are seeded: this does not fail by chance.
+    assert np.median(found[25:]) < 0.4 * np.median(by_chance[25:])
+
+
+def test_what_it_asks_for_is_a_function_of_the_study() -> None:
+    whole = optuna.create_study()
+    sweep(whole, 30, ours)
+    storage = optuna.storages.InMemoryStorage()
+    sweep(optuna.create_study(storage=storage, study_name="s"), 17, ours)
+    again = optuna.load_study(storage=storage, study_name="s")
+    sweep(again, 30, ours)
+    assert [trial.params for trial in again.trials] == [trial.params for trial in whole.trials]
+
+
+def test_trials_that_run_are_not_asked_for_again() -> None:
+    study = optuna.create_study()
+    sweep(study, 30, ours)
+    asked = []
+    for number in range(30, 36):
+        study.sampler = MultiFidelitySampler(seed=number, random_share=0.0)
+        asked.append(Cube(SPACE).point(study.ask(SPACE).params))
+    distances = [np.linalg.norm(a - b) for i, a in enumerate(asked) for b in asked[:i]]
+    assert min(distances) > 0.01
+
+
+def test_the_model_is_given_rungs_and_failures() -> None:
+    study = optuna.create_study()
+    for curve, state in [
+        ({1: 5.0, 2: 3.0, 3: 4.0, 5: 2.0}, TrialState.PRUNED),
+        ({1: 1.0, 2: math.nan}, TrialState.FAIL),
+        ({step: 6.0 - step for step in range(1, 10)}, TrialState.COMPLETE),
+        ({}, None),
+    ]:
+        trial = study.ask(SPACE)
+        for step, value in curve.items():
+            trial.report(value, step)
+        if state is not None:
+            study.tell(trial, -3.0 if state is TrialState.COMPLETE else None, state)
+    data = gather(study.trials, Cube(SPACE), False, np.random.default_rng(0))
+    assert np.exp(data.t * math.log(9)) == pytest.approx([1, 3, 5, 9, 1, 3, 9])
+    # The best up to each step, smaller losses higher; a failure is below all.
+    assert rankdata(data.y).tolist() == [2.5, 4.5, 6, 1, 2.5, 4.5, 7]
+    assert len(data.pending) == 1
+
+
+def test_several_thousand_trials_are_held_to_as_many_values_as_are_affordable() -> None:
+    study = optuna.create_study()
+    sweep(study, 1500, lambda number: RandomSampler(seed=number))
+    data = gather(study.get_trials(deepcopy=False), Cube(SPACE), False, np.random.default_rng(0))
+    assert len(data.y) == 400
+    assert (data.t == 1).sum() == 300
+
+
+def test_conditional_parameters_and_those_of_one_value_are_handled() -> None:
+    study = optuna.create_study()
+    for number in range(20):
+        study.sampler = MultiFidelitySampler(seed=number, random_share=0.0)
+        trial = study.ask()
+        optimizer = trial.suggest_categorical("optimizer", ["sgd", "adam"])
+        momentum = trial.suggest_float("momentum", 0.0, 0.9) if optimizer == "sgd" else 0.0
+        assert trial.suggest_int("epochs", 3, 3) == 3
+        study.tell(trial, 1.0 - momentum)
+    assert sum(trial.params["optimizer"] == "sgd" for trial in study.trials[10:]) > 5
+
+
+def test_several_objectives_are_refused() -> None:
+    study = optuna.create_study(directions=["minimize", "minimize"], sampler=MultiFidelitySampler(seed=0))
+    study.tell(study.ask(SPACE), [1.0, 1.0])
+    with pytest.raises(ValueError, match="takes one objective; the study has 2"):
+        study.ask(SPACE)
+
+
+def test_points_stand_for_their_parameters() -> None:
+    rng = np.random.default_rng(0)
+    cube = Cube(SPACE)
+    points = cube.mutate(cube.sample(50, rng), rng)
+    assert points.shape == (50, 6)
+    for point in points:
+        params = cube.params(point)
+        assert all(SPACE[name]._contains(SPACE[name].to_internal_repr(value)) for name, value in params.items())
+        assert cube.params(cube.point(params)) == pytest.approx(params, rel=1e-9, abs=0)
+    assert cube.point({"lr": 1.0}).tolist() == [1.0, 0.5, 0.5, 0.0, 0.0, 0.0]
+
+
+def test_the_process_fits_what_it_is_given_and_its_gradient_is_right() -> None:
+    rng = np.random.default_rng(0)
+    x, t = rng.random((40, 2)), rng.choice([0.0, 0.5, 1.0], 40)
+    y = np.sin(3 * x[:, 0]) + t
+    kernel = Kernel.prior_mean(2)
+    differences, steps = (x[:, None] - x[None]) ** 2, (t[:, None] - t[None]) ** 2
+    off = check_grad(
+        lambda theta: negative_log_likelihood(theta, differences, steps, y)[0],
+        lambda theta: negative_log_likelihood(theta, differences, steps, y)[1],
+        kernel.theta,
+    )
+    assert off < 1e-3
+    model = GaussianProcess(kernel.fitted(x, t, y), x, t, y)
+    mean, deviation = model.predict(np.array([[0.5, 0.5], [0.5, 0.5]]), np.array([1.0, 0.0]))
+    assert mean == pytest.approx([np.sin(1.5) + 1, np.sin(1.5)], abs=0.05)
+    assert (deviation < 0.2).all()
+    assert model.mean(x, t) == pytest.approx(y, abs=0.05)
+
+
+def test_expected_improvement_does_not_underflow() -> None:
+    z = np.array([-8.0, -1.0, 0.0, 3.0])
+    assert log_expected_improvement(z) == pytest.approx(np.log(z * norm.cdf(z) + norm.pdf(z)), rel=1e-4)
+    far = log_expected_improvement(np.linspace(-200, -5, 100))
+    assert np.isfinite(far).all()
+    assert (np.diff(far) > 0).all()

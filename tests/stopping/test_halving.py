@@ -1,0 +1,75 @@
+"""Halving that follows recent trials: who goes on, and what the first ones are compared with."""
+
+import math
+from types import SimpleNamespace
+
+from ray.tune.schedulers import TrialScheduler
+
+from tests.conftest import ACCURACY, LOSS
+from tuner.parameters import SearchSpace
+from tuner.stopping.halving import RecentHalving
+from tuner.stopping.replay import replay
+from tuner.stopping.table import STEP, make_stopping
+from tuner.trial import TrialRecord, TrialState
+
+SPACE = SearchSpace.from_dict({"x": {"min": 0.0, "max": 1.0}})
+RULE = {"type": "auto", "min_iter": 1, "max_iter": 27, "eta": 3}
+
+
+def make() -> RecentHalving:
+    scheduler = make_stopping(RULE, ACCURACY, SPACE).scheduler
+    assert isinstance(scheduler, RecentHalving)
+    return scheduler
+
+
+def goes_on(scheduler: RecentHalving, number: int, step: int, value: float) -> bool:
+    trial = SimpleNamespace(trial_id=f"{number:04d}")
+    decision = scheduler.on_trial_result(None, trial, {STEP: step, "accuracy": value})
+    return decision == TrialScheduler.CONTINUE
+
+
+def test_it_is_asked_at_its_rungs_alone() -> None:
+    stopping = make_stopping(RULE, LOSS, SPACE)
+    assert [step for step in range(1, 28) if stopping.asking(step)] == [1, 3, 9, 27]
+    assert stopping.asking.waits
+    assert stopping.max_iter == 27
+
+
+def test_one_in_eta_goes_on_and_what_is_not_finite_stops_nothing() -> None:
+    scheduler = make()
+    passed = [goes_on(scheduler, number, 1, (number * 7) % 30 / 30) for number in range(300)]
+    assert 0.25 < sum(passed[30:]) / 270 < 0.42
+    assert goes_on(scheduler, 999, 1, math.nan)
+
+
+def test_the_cutoff_follows_the_recent_trials() -> None:
+    scheduler = make()
+    for number in range(100):
+        goes_on(scheduler, number, 1, number / 1000)
+    # A crowd of near-copies that are all better than what came before: they are compared with each other.
+    passed = [goes_on(scheduler, 100 + number, 1, 0.9 + (number * 37 % 100) / 1e4) for number in range(100)]
+    assert sum(passed[40:]) < 30
+
+
+def test_the_first_at_a_rung_must_have_stood_well_at_the_one_below() -> None:
+    scheduler = make()
+    assert goes_on(scheduler, 0, 1, 0.5)
+    # Nothing is known yet that could let it pass to the third rung.
+    assert not goes_on(scheduler, 0, 3, 0.6)
+    for number in range(1, 12):
+        goes_on(scheduler, number, 1, number / 100)
+    assert goes_on(scheduler, 20, 1, 0.7)
+    assert goes_on(scheduler, 20, 3, 0.1)
+
+
+def test_a_trial_ends_at_its_full_length() -> None:
+    scheduler = make()
+    assert goes_on(scheduler, 0, 2, 0.5)
+    assert not goes_on(scheduler, 0, 27, 1.0)
+
+
+def test_replay_fills_its_rungs() -> None:
+    stopping = make_stopping(RULE, ACCURACY, SPACE)
+    records = [TrialRecord(n, TrialState.PRUNED, {}, {1: n / 10, 2: 0.5, 3: n / 5}) for n in range(3)]
+    replay(stopping.scheduler, records, ACCURACY, stopping.asking)
+    assert [list(rung.values()) for rung in stopping.scheduler._rungs[:2]] == [[0.0, 0.1, 0.2], [0.0, 0.2, 0.4]]

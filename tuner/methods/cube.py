@@ -1,0 +1,95 @@
+"""An Optuna search space as a cube: numbers scaled to [0, 1], a coordinate for each choice of a categorical one."""
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
+
+# Two choices of a categorical parameter are as far from each other as the ends of a number's range.
+_CHOSEN = math.sqrt(0.5)
+
+
+class Cube:
+    """Attributes: dimensions: coordinates of a point; a categorical parameter has as many as choices."""
+
+    def __init__(self, space: Mapping[str, BaseDistribution]) -> None:
+        self._space = space
+        widths = [len(d.choices) if isinstance(d, CategoricalDistribution) else 1 for d in space.values()]
+        ends = np.cumsum(widths).tolist()
+        self._columns = dict(zip(space, map(slice, [0, *ends[:-1]], ends), strict=True))
+        self._categories = [
+            columns for name, columns in self._columns.items() if isinstance(space[name], CategoricalDistribution)
+        ]
+        self.dimensions: int = ends[-1]
+
+    def point(self, params: Mapping[str, Any]) -> np.ndarray:
+        """`[dimensions]`; a parameter that does not apply stands in the middle, a category then at none."""
+        point = np.zeros(self.dimensions)
+        for name, columns in self._columns.items():
+            distribution = self._space[name]
+            if isinstance(distribution, CategoricalDistribution):
+                if name in params and params[name] in distribution.choices:
+                    point[columns.start + int(distribution.to_internal_repr(params[name]))] = _CHOSEN
+            else:
+                point[columns] = _scaled(distribution, params[name]) if name in params else 0.5
+        return point
+
+    def params(self, point: np.ndarray) -> dict[str, Any]:
+        """A value for every parameter, whether it applies or not."""
+        params: dict[str, Any] = {}
+        for name, columns in self._columns.items():
+            distribution = self._space[name]
+            if isinstance(distribution, CategoricalDistribution):
+                params[name] = distribution.choices[int(point[columns].argmax())]
+            else:
+                params[name] = _unscaled(distribution, float(point[columns.start]))
+        return params
+
+    def sample(self, num: int, rng: np.random.Generator) -> np.ndarray:
+        """`[num, dimensions]`, uniform."""
+        points = rng.random((num, self.dimensions))
+        for columns in self._categories:
+            points[:, columns] = _draw(columns, num, rng)
+        return points
+
+    def mutate(self, points: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """A neighbour of each point `[n, dimensions]`: few or all coordinates moved, by 0.01 to 0.5 or so.
+
+        What would leave the cube stays on its face, so that the ends of ranges are tried.
+        """
+        num = len(points)
+        sizes = 10 ** rng.uniform(-2.0, -0.3, size=(num, 1))
+        is_moved = rng.random(points.shape) < rng.choice([0.2, 0.5, 1.0], size=(num, 1))
+        moved: np.ndarray = np.clip(points + is_moved * sizes * rng.normal(size=points.shape), 0.0, 1.0)
+        for columns in self._categories:
+            is_drawn = (rng.random(num) < 0.15)[:, None]
+            moved[:, columns] = np.where(is_drawn, _draw(columns, num, rng), points[:, columns])
+        return moved
+
+
+def _draw(columns: slice, num: int, rng: np.random.Generator) -> np.ndarray:
+    width = columns.stop - columns.start
+    drawn: np.ndarray = np.eye(width)[rng.integers(width, size=num)] * _CHOSEN
+    return drawn
+
+
+def _scaled(distribution: BaseDistribution, value: float) -> float:
+    assert isinstance(distribution, FloatDistribution | IntDistribution)
+    low, high = distribution.low, distribution.high
+    if distribution.log:
+        low, high, value = math.log(low), math.log(high), math.log(value)
+    return min(max((value - low) / (high - low), 0.0), 1.0)
+
+
+def _unscaled(distribution: BaseDistribution, unit: float) -> int | float:
+    assert isinstance(distribution, FloatDistribution | IntDistribution)
+    low, high, step = distribution.low, distribution.high, distribution.step
+    value = low + unit * (high - low)
+    if distribution.log:
+        value = math.exp(math.log(low) + unit * (math.log(high) - math.log(low)))
+    if step is not None:
+        value = low + round((value - low) / step) * step
+    value = min(max(value, low), high)
+    return int(value) if isinstance(distribution, IntDistribution) else value

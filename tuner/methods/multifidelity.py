@@ -1,0 +1,193 @@
+"""An Optuna sampler that learns from partial curves: a Gaussian process over configurations and steps.
+
+It asks for what is expected to be best at the last step (expected improvement, Jones et al., Efficient Global
+Optimization, 1998), so a value after one step is never taken for a final one. Works in plain Optuna too, on any study
+with one objective, whether its trials report or not. What it asks for depends on the study and the seed alone. Knows
+nothing of Ray.
+"""
+
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import optuna
+from optuna.distributions import BaseDistribution
+from optuna.samplers import BaseSampler, RandomSampler
+from optuna.study import StudyDirection
+from optuna.trial import FrozenTrial, TrialState
+from scipy.special import log_ndtr, ndtri
+from scipy.stats import rankdata
+
+from tuner.methods.cube import Cube
+from tuner.methods.gaussian_process import GaussianProcess, Kernel
+
+# Under this key a trial holds the hyperparameters that were fitted before it was asked for.
+_KERNEL = "tuner:kernel"
+# They are fitted anew once there are so many times more trials, to so many values at most.
+_REFIT = 1.2
+_MAX_FITTED = 200
+# Values that the model is given at most, and points that it chooses among: they bound the cost of a suggestion.
+_MAX_ROWS = 400
+_NUM_CANDIDATES = 400
+# Half of the candidates are neighbours of this many of the most promising configurations.
+_NUM_PARENTS = 10
+# Of a curve the last value is used, and those at the powers of this.
+_ETA = 3
+
+
+@dataclass(frozen=True)
+class Data:
+    """What the trials have shown so far; rows are (trial, step).
+
+    Attributes:
+        x: configurations `[n, d]`.
+        t: steps `[n]`, scaled logarithms: 1 is the largest step of any trial.
+        y: normal scores `[n]` of the best values up to these steps, larger is better.
+        pending: configurations `[m, d]` of running trials that have shown nothing yet.
+    """
+
+    x: np.ndarray
+    t: np.ndarray
+    y: np.ndarray
+    pending: np.ndarray
+
+
+class MultiFidelitySampler(BaseSampler):
+    """A study of n trials costs one Cholesky factor of at most 400 values a suggestion, whatever n is.
+
+    Args:
+        n_startup: trials with a value before the model is asked; random until then.
+        random_share: of later suggestions, which keep showing what the model does not expect.
+    """
+
+    def __init__(self, seed: int | None = None, n_startup: int = 8, random_share: float = 0.15) -> None:
+        self._rng = np.random.default_rng(seed)
+        self._random = RandomSampler(seed=seed)
+        self._n_startup = n_startup
+        self._random_share = random_share
+
+    def reseed_rng(self) -> None:
+        self._rng = np.random.default_rng()
+        self._random.reseed_rng()
+
+    def infer_relative_search_space(self, study: optuna.Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
+        """Every parameter that any trial has had; those that do not apply to the new one are not asked for."""
+        space: dict[str, BaseDistribution] = {}
+        for known in study.get_trials(deepcopy=False):
+            space.update(known.distributions)
+        return {name: space[name] for name in sorted(space) if not space[name].single()}
+
+    def sample_relative(
+        self, study: optuna.Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
+    ) -> dict[str, Any]:
+        if len(study.directions) > 1:
+            raise ValueError(f"{type(self).__name__} takes one objective; the study has {len(study.directions)}")
+        trials = [known for known in study.get_trials(deepcopy=False) if known.number != trial.number]
+        num_shown = sum(bool(known.intermediate_values) or known.state is TrialState.COMPLETE for known in trials)
+        if not search_space or num_shown < self._n_startup or self._rng.random() < self._random_share:
+            return {}
+        cube = Cube(search_space)
+        data = gather(trials, cube, study.direction is StudyDirection.MAXIMIZE, self._rng)
+        kernel = self._kernel(study, trial, trials, data)
+        model = GaussianProcess(kernel, data.x, data.t, data.y)
+        if len(data.pending):
+            # Those are taken to reach what is expected of them (Ginsbourger et al., the Kriging believer, 2010).
+            ends = np.ones(len(data.pending))
+            believed = np.concatenate([data.y, model.mean(data.pending, ends)])
+            model = GaussianProcess(kernel, np.vstack([data.x, data.pending]), np.concatenate([data.t, ends]), believed)
+        return cube.params(self._best_candidate(model, data, cube))
+
+    def sample_independent(
+        self, study: optuna.Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
+    ) -> Any:
+        return self._random.sample_independent(study, trial, param_name, param_distribution)
+
+    def _best_candidate(self, model: GaussianProcess, data: Data, cube: Cube) -> np.ndarray:
+        """The point `[d]` with the largest expected improvement, at the last step, on what is expected so far."""
+        known = np.unique(data.x, axis=0)
+        expected = model.mean(known, np.ones(len(known)))
+        parents = known[np.argsort(-expected)[:_NUM_PARENTS]]
+        half = _NUM_CANDIDATES // 2
+        near = cube.mutate(parents[self._rng.integers(len(parents), size=half)], self._rng)
+        candidates = np.vstack([cube.sample(half, self._rng), near])
+        mean, deviation = model.predict(candidates, np.ones(len(candidates)))
+        gain = log_expected_improvement((mean - expected.max()) / deviation) + np.log(deviation)
+        chosen: np.ndarray = candidates[int(gain.argmax())]
+        return chosen
+
+    def _kernel(self, study: optuna.Study, trial: FrozenTrial, trials: Sequence[FrozenTrial], data: Data) -> Kernel:
+        """The hyperparameters fitted last, or fitted anew where the study has grown enough since."""
+        kernel, fitted_at = Kernel.prior_mean(data.x.shape[1]), 0
+        for earlier in reversed(trials):
+            if _KERNEL in earlier.system_attrs:
+                stored = json.loads(earlier.system_attrs[_KERNEL])
+                # A space that has grown since has more of them.
+                if len(stored) == len(kernel.theta):
+                    kernel, fitted_at = Kernel(np.array(stored)), earlier.number
+                break
+        if fitted_at and trial.number < _REFIT * fitted_at:
+            return kernel
+        rows = self._rng.permutation(len(data.y))[:_MAX_FITTED]
+        kernel = kernel.fitted(data.x[rows], data.t[rows], data.y[rows])
+        study._storage.set_trial_system_attr(trial._trial_id, _KERNEL, json.dumps(kernel.theta.tolist()))
+        return kernel
+
+
+def gather(trials: Sequence[FrozenTrial], cube: Cube, maximise: bool, rng: np.random.Generator) -> Data:
+    """What the model is to be given, of at least one trial with a value."""
+    last = max((max(trial.intermediate_values, default=1) for trial in trials), default=1)
+    rows = [(trial, step, value) for trial in trials for step, value in _curve(trial, last, maximise)]
+    if len(rows) > _MAX_ROWS:
+        # Of the trials that were stopped first, which are most, a random part is enough.
+        lowest = min(step for _, step, _ in rows)
+        others = [row for row in rows if row[1] > lowest][-_MAX_ROWS * 3 // 4 :]
+        short = [row for row in rows if row[1] == lowest]
+        kept = rng.permutation(len(short))[: _MAX_ROWS - len(others)]
+        rows = [*(short[index] for index in kept), *others]
+    points = {trial.number: cube.point(trial.params) for trial, _, _ in rows}
+    values = np.array([value for _, _, value in rows])
+    pending = [t for t in trials if t.state is TrialState.RUNNING and not t.intermediate_values]
+    return Data(
+        x=np.array([points[trial.number] for trial, _, _ in rows]),
+        t=np.log([step for _, step, _ in rows]) / math.log(max(last, 2)),
+        # Their order is what matters, and one diverged loss must not flatten all others.
+        y=ndtri((rankdata(values) - 0.5) / len(values)),
+        pending=np.array([cube.point(trial.params) for trial in pending]).reshape(-1, cube.dimensions),
+    )
+
+
+def _curve(trial: FrozenTrial, last: int, maximise: bool) -> list[tuple[int, float]]:
+    """(step, best value up to there), larger is better; a failed trial has reached the worst in the end."""
+    if trial.state is TrialState.FAIL:
+        return [(last, -math.inf)]
+    values = sorted(trial.intermediate_values.items())
+    if not values:
+        if trial.state is not TrialState.COMPLETE or trial.value is None:
+            return []
+        values = [(last, trial.value)]
+    curve, best, rung = [], -math.inf, 1
+    for index, (step, value) in enumerate(values):
+        if math.isfinite(value):
+            best = max(best, value if maximise else -value)
+        if step >= rung or index == len(values) - 1:
+            curve.append((max(step, 1), best))
+        while rung <= step:
+            rung *= _ETA
+    if trial.state is TrialState.COMPLETE:
+        # It has run to its end, whatever the lengths of the others.
+        curve[-1] = (last, best)
+    return curve
+
+
+def log_expected_improvement(z: np.ndarray) -> np.ndarray:
+    """log(z Phi(z) + phi(z)), which does not underflow for z far below 0 (Ament et al., LogEI, 2023)."""
+    log_density = -0.5 * z**2 - 0.5 * math.log(2 * math.pi)
+    # For z far below 0, z Phi(z) + phi(z) is about phi(z) / z^2.
+    far = np.minimum(z, -10.0)
+    near = np.maximum(z, -10.0)
+    exact = log_ndtr(near) + np.log(near + np.exp(-0.5 * near**2 - 0.5 * math.log(2 * math.pi) - log_ndtr(near)))
+    found: np.ndarray = np.where(z < -10.0, log_density - 2 * np.log(-far), exact)
+    return found
