@@ -63,7 +63,7 @@ class MultiFidelitySampler(BaseSampler):
         random_share: of later suggestions, which keep showing what the model does not expect.
     """
 
-    def __init__(self, seed: int | None = None, n_startup: int = 8, random_share: float = 0.15) -> None:
+    def __init__(self, seed: int | None = None, n_startup: int = 8, random_share: float = 0.05) -> None:
         self._rng = np.random.default_rng(seed)
         self._random = RandomSampler(seed=seed)
         self._n_startup = n_startup
@@ -107,7 +107,7 @@ class MultiFidelitySampler(BaseSampler):
 
     def _best_candidate(self, model: GaussianProcess, data: Data, cube: Cube) -> np.ndarray:
         """The point `[d]` with the largest expected improvement, at the last step, on what is expected so far."""
-        known = np.unique(data.x, axis=0)
+        known = np.unique(np.vstack([data.x, data.pending]), axis=0)
         expected = model.mean(known, np.ones(len(known)))
         parents = known[np.argsort(-expected)[:_NUM_PARENTS]]
         half = _NUM_CANDIDATES // 2
