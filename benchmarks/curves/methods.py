@@ -149,8 +149,12 @@ class OptunaPeer:
 
     def __init__(self, task: Task, seed: int, sampler: BaseSampler, pruner: BasePruner) -> None:
         self._rows = None if task.rows is None else _row_sampler(task, sampler)
+        # Optuna's hyperband deals trials to brackets by a hash of the study's name.
         self._study = optuna.create_study(
-            direction=task.metric.goal.value, sampler=self._rows or sampler, pruner=pruner
+            study_name=f"curves-{seed}",
+            direction=task.metric.goal.value,
+            sampler=self._rows or sampler,
+            pruner=pruner,
         )
         self._space = _distributions(task)
         self._trials: dict[int, optuna.Trial] = {}
