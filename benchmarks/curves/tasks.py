@@ -32,19 +32,27 @@ def data_folder() -> Path:
 
 
 class Task(Protocol):
-    """Something to be tuned: a space of configurations, each with a curve of `max_step` values.
+    """Something to be tuned: a space of configurations, each with a curve of `max_step` values."""
 
-    Attributes:
-        family: the collection that it is from.
-        rows: all configurations there are, where the space is a table; None otherwise.
-    """
+    @property
+    def name(self) -> str: ...
 
-    name: str
-    family: str
-    space: SearchSpace
-    metric: Metric
-    max_step: int
-    rows: Sequence[Mapping[str, Any]] | None
+    @property
+    def family(self) -> str:
+        """The collection that it is from."""
+
+    @property
+    def space(self) -> SearchSpace: ...
+
+    @property
+    def metric(self) -> Metric: ...
+
+    @property
+    def max_step(self) -> int: ...
+
+    @property
+    def rows(self) -> Sequence[Mapping[str, Any]] | None:
+        """All configurations there are, where the space is a table; None otherwise."""
 
     def values(self, params: Mapping[str, Any], steps: range) -> list[float]:
         """The metric at 1-based steps; NaN where training has diverged."""
