@@ -4,10 +4,9 @@
 """
 
 import math
-import numbers
 import os
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -28,8 +27,9 @@ from trainables.data import (
     load_test,
     random_crop,
 )
-from trainables.metrics import classification_metrics
-from trainables.optim import OPTIMIZERS, SCHEDULES, load_moments, make_optimizer, make_scheduler
+from trainables.metrics import classification_metrics, classification_report
+from trainables.optim import OPTIMIZERS, SCHEDULES, descend, load_moments, make_optimizer, make_scheduler
+from trainables.settings import POSITIVE, SHARE, Allowed, Range, read_settings
 from tuner.context import NotFinite, Trial
 
 AUGMENTATIONS = ("none", "crop", "crop+flip")
@@ -47,6 +47,7 @@ class Settings:
         batch_size: of a step, shared out where the trial has several workers.
         momentum: of sgd; other optimizers ignore it.
         warmup_epochs: epochs, or part of one, in which the learning rate rises linearly before the schedule.
+        clip_norm: length that a longer gradient is shortened to, 0 for never.
         channels, depth: width of the network's first block, number of its blocks.
         patience: epochs without a better validation accuracy after which the training ends, 0 for never.
     """
@@ -62,6 +63,7 @@ class Settings:
     weight_decay: float = 1e-4
     schedule: str = "cosine"
     warmup_epochs: float = 0.0
+    clip_norm: float = 0.0
     channels: int = 16
     depth: int = 3
     dropout: float = 0.0
@@ -72,74 +74,29 @@ class Settings:
     @classmethod
     def from_params(cls, params: Mapping[str, Any]) -> "Settings":
         """Raises ValueError that names all wrong parameters."""
-        values, problems = {}, []
-        for name, value in params.items():
-            try:
-                values[name] = _checked(name, value)
-            except ValueError as error:
-                problems.append(str(error))
-        if problems:
-            raise ValueError("; ".join(problems))
-        return cls(**values)
+        return read_settings(cls, params, _ALLOWED)
 
 
-@dataclass(frozen=True)
-class _Range:
-    """The numbers that a parameter may be; an open end is itself not allowed."""
-
-    low: float
-    high: float = math.inf
-    is_open: tuple[bool, bool] = (False, False)
-
-    def __contains__(self, value: float) -> bool:
-        open_low, open_high = self.is_open
-        above = value > self.low if open_low else value >= self.low
-        below = value < self.high if open_high else value <= self.high
-        return above and below and math.isfinite(value)
-
-    def __str__(self) -> str:
-        open_low, open_high = self.is_open
-        low = f"above {self.low}" if open_low else f"of at least {self.low}"
-        high = f" and below {self.high}" if open_high else f" and at most {self.high}"
-        return low + (high if math.isfinite(self.high) else "")
-
-
-_SHARE = _Range(0, 1, (False, True))
-_RANGES = {
-    "image_size": _Range(8, 512),
-    "train_size": _Range(0),
-    "epochs": _Range(1),
-    "batch_size": _Range(1),
-    "lr": _Range(0, is_open=(True, False)),
-    "momentum": _SHARE,
-    "weight_decay": _Range(0),
-    "warmup_epochs": _Range(0),
-    "channels": _Range(1, 1024),
-    "depth": _Range(1, 12),
-    "dropout": _SHARE,
-    "label_smoothing": _SHARE,
-    "patience": _Range(0),
+_ALLOWED: dict[str, Allowed] = {
+    "dataset": find_dataset,
+    "image_size": Range(8, 512),
+    "train_size": Range(0),
+    "epochs": Range(1),
+    "batch_size": Range(1),
+    "optimizer": tuple(OPTIMIZERS),
+    "lr": POSITIVE,
+    "momentum": SHARE,
+    "weight_decay": Range(0),
+    "schedule": tuple(SCHEDULES),
+    "warmup_epochs": Range(0),
+    "clip_norm": Range(0),
+    "channels": Range(1, 1024),
+    "depth": Range(1, 12),
+    "dropout": SHARE,
+    "label_smoothing": SHARE,
+    "augment": AUGMENTATIONS,
+    "patience": Range(0),
 }
-_CHOICES = {"optimizer": tuple(OPTIMIZERS), "schedule": tuple(SCHEDULES), "augment": AUGMENTATIONS}
-_TYPES = {field.name: field.type for field in fields(Settings)}
-
-
-def _checked(name: str, value: Any) -> Any:
-    """The value of a parameter in its own type; raises ValueError that says what is allowed."""
-    if name == "dataset":
-        find_dataset(str(value))
-        return str(value)
-    if name in _CHOICES:
-        if value not in _CHOICES[name]:
-            raise ValueError(f"{name} must be one of {', '.join(_CHOICES[name])}; got {value!r}")
-        return value
-    if name not in _RANGES:
-        raise ValueError(f"parameter {name!r} is unknown; known are {', '.join(_TYPES)}")
-    kind, what = (int, "a whole number") if _TYPES[name] is int else (float, "a number")
-    is_number = isinstance(value, numbers.Real) and not isinstance(value, bool)
-    if not is_number or value not in _RANGES[name] or kind(value) != value:
-        raise ValueError(f"{name} must be {what} {_RANGES[name]}; got {value!r}")
-    return kind(value)
 
 
 def train(trial: Trial) -> None:
@@ -152,8 +109,10 @@ def train(trial: Trial) -> None:
         trial.report(run.epoch, metrics, state=run.state())
 
 
-def evaluate(params: Mapping[str, Any], state: Mapping[str, Any], device: torch.device | str) -> dict[str, float]:
+def evaluate(params: Mapping[str, Any], state: Mapping[str, Any], device: torch.device | str) -> dict[str, Any]:
     """The metrics on the test set of a model that `train` saved: for the end of a sweep, not for choosing.
+
+    `report` among them holds the whole classification report.
 
     Args:
         params: of the trial that saved it.
@@ -163,7 +122,10 @@ def evaluate(params: Mapping[str, Any], state: Mapping[str, Any], device: torch.
     test = load_test(settings.dataset, settings.image_size).to(device)
     model = _make_model(settings, test).to(device)
     model.load_state_dict(state["model"])
-    return _scores("test", test, _logits(model, test.images))
+    logits = _logits(model, test.images)
+    names = [str(label) for label in range(test.num_classes)]
+    report = classification_report(test.labels.cpu().numpy(), logits.softmax(dim=1).cpu().numpy(), names)
+    return {**_scores("test", test, logits), "report": report}
 
 
 class _Run:
@@ -262,10 +224,7 @@ class _Run:
 
     def _train_batch(self, images: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         loss = cross_entropy(self._prepared(images), labels, label_smoothing=self._settings.label_smoothing)
-        self._optimizer.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]  # PyTorch leaves it unannotated
-        self._optimizer.step()
-        self._scheduler.step()
+        descend(loss, self._model, self._optimizer, self._scheduler, self._settings.clip_norm)
         return loss.detach()
 
 
@@ -298,5 +257,5 @@ def _logits(model: nn.Module, images: torch.Tensor) -> torch.Tensor:
 
 
 def _scores(prefix: str, rows: Labelled, logits: torch.Tensor) -> dict[str, float]:
-    metrics = classification_metrics(prefix, rows.labels.cpu().numpy(), logits.argmax(dim=1).cpu().numpy())
+    metrics = classification_metrics(prefix, rows.labels.cpu().numpy(), logits.softmax(dim=1).cpu().numpy())
     return metrics | {f"{prefix}_loss": float(cross_entropy(logits, rows.labels))}

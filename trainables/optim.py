@@ -4,6 +4,7 @@ import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import torch
 from torch import nn
 from torch.optim import SGD, Adagrad, Adam, AdamW, Optimizer
 from torch.optim.lr_scheduler import LambdaLR
@@ -87,3 +88,15 @@ def make_scheduler(
     for group in optimizer.param_groups:
         group["initial_lr"] = group["lr"]
     return LambdaLR(optimizer, factor, last_epoch=done_steps - 1)
+
+
+def descend(
+    loss: torch.Tensor, model: nn.Module, optimizer: Optimizer, scheduler: LambdaLR, clip_norm: float = 0.0
+) -> None:
+    """One step down the loss's gradient, shortened to `clip_norm` where it is longer and that is not 0."""
+    optimizer.zero_grad()
+    loss.backward()  # type: ignore[no-untyped-call]  # PyTorch leaves it unannotated
+    if clip_norm:
+        nn.utils.clip_grad_norm_(model.parameters(), clip_norm)
+    optimizer.step()
+    scheduler.step()

@@ -1,6 +1,5 @@
 """The one evaluation of a sweep's winner on the test data, which the search never sees."""
 
-import inspect
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -8,17 +7,18 @@ from pathlib import Path
 from tuner.checkpoint import load_checkpoint
 from tuner.context import Trial
 from tuner.devices import best_device
-from tuner.files import finite, read_json, write_atomic
+from tuner.files import read_json, write_atomic
 from tuner.results import Results
+from tuner.scores import find_evaluate, score, write_report
 
 
 def evaluate_best(folder: Path, train: Callable[[Trial], None]) -> dict[str, float | None] | None:
     """Evaluate the best checkpoint on the test data, once: `best/test.json` is written and never made anew for it.
 
     Uses the function `evaluate(params, state, device)` of the trainable's module; None where there is none, or no
-    checkpoint.
+    checkpoint. Its `report`, if it gives one, goes to `best/report.json` and `best/report.txt`.
     """
-    evaluate = getattr(inspect.getmodule(train), "evaluate", None)
+    evaluate = find_evaluate(train)
     results = Results(folder)
     best = results.best
     target = folder / "best" / "test.json"
@@ -28,6 +28,7 @@ def evaluate_best(folder: Path, train: Callable[[Trial], None]) -> dict[str, flo
     if (done.get("trial"), done.get("step")) == (best.trial.number, best.step):
         return None
     state, _ = load_checkpoint(results.bring(best.checkpoint))
-    scores = {name: finite(value) for name, value in evaluate(best.params, state, best_device()).items()}
+    scores, report = score(evaluate, best.params, state, best_device())
+    write_report(folder / "best", report)
     write_atomic(target, json.dumps({"trial": best.trial.number, "step": best.step, **scores}, indent=2) + "\n")
     return scores

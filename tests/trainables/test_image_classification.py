@@ -17,7 +17,8 @@ from tuner.trial import Goal, Report
 
 ACCURACY = Metric("val_accuracy", Goal.MAXIMIZE)
 CPU = torch.device("cpu")
-REPORTED = {"train_loss", "val_loss", "val_accuracy", "val_precision", "val_recall", "val_f1", "lr"}
+SCORES = ("accuracy", "balanced_accuracy", "precision", "recall", "f1", "auc", "calibration_error", "loss")
+REPORTED = {"train_loss", "lr", *(f"val_{name}" for name in SCORES)}
 
 
 def run(
@@ -85,7 +86,8 @@ def test_evaluation_reads_the_test_set_alone(tmp_path: Path, monkeypatch: pytest
     monkeypatch.setitem(data.DATASETS, "digits", Dataset(refuse, data.DATASETS["digits"].test))
     state, _ = load_checkpoint(checkpoint_path(tmp_path, 4))
     metrics = evaluate(params, state, CPU)
-    assert set(metrics) == {"test_accuracy", "test_precision", "test_recall", "test_f1", "test_loss"}
+    assert set(metrics) == {"report", *(f"test_{name}" for name in SCORES)}
+    assert sum(map(sum, metrics["report"]["confusion_matrix"]["rows"])) == 359
     assert metrics["test_accuracy"] == pytest.approx(reports[-1].metrics["val_accuracy"], abs=0.05)
 
 
@@ -94,7 +96,7 @@ def test_evaluation_reads_the_test_set_alone(tmp_path: Path, monkeypatch: pytest
     [
         {"dropout": 0.3, "augment": "crop+flip", "label_smoothing": 0.1},
         {"optimizer": "sgd", "lr": 0.05, "schedule": "one_cycle", "warmup_epochs": 0.5},
-        {"optimizer": "adagrad", "lr": 0.01, "schedule": "step"},
+        {"optimizer": "adagrad", "lr": 0.01, "schedule": "step", "clip_norm": 1.0},
     ],
 )
 def test_a_continued_run_is_bit_for_bit_the_uninterrupted_one(tmp_path: Path, extra: dict[str, Any]) -> None:

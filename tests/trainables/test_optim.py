@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import nn
 
-from trainables.optim import OPTIMIZERS, SCHEDULES, load_moments, make_optimizer, make_scheduler
+from trainables.optim import OPTIMIZERS, SCHEDULES, descend, load_moments, make_optimizer, make_scheduler
 
 
 def model() -> nn.Module:
@@ -115,3 +115,13 @@ def test_warmup_rises_linearly_and_then_the_schedule_begins(name: str) -> None:
 @pytest.mark.parametrize("name", SCHEDULES)
 def test_a_warmup_longer_than_the_training_never_ends(name: str) -> None:
     assert rates(name, total_steps=5, warmup_steps=9) == pytest.approx([0.2, 0.4, 0.6, 0.8, 1.0])
+
+
+@pytest.mark.parametrize(("clip_norm", "length"), [(0.0, 5.0), (2.0, 2.0), (9.0, 5.0)])
+def test_a_gradient_that_is_too_long_is_shortened(clip_norm: float, length: float) -> None:
+    net = nn.Linear(2, 1, bias=False)
+    before = net.weight.detach().clone()
+    optimizer = torch.optim.SGD(net.parameters(), lr=1.0)
+    scheduler = make_scheduler("constant", optimizer, total_steps=1)
+    descend(net(torch.tensor([[3.0, 4.0]])).sum(), net, optimizer, scheduler, clip_norm)
+    assert (net.weight - before).norm().item() == pytest.approx(length, rel=1e-4)

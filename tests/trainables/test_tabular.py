@@ -1,0 +1,167 @@
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from tests.trainables.test_tables import rows_of, write_csv
+from trainables import tabular
+from trainables.tables import Source, fold_numbers, load_development
+from trainables.tabular import MODELS, Settings, evaluate, fit, guess, scores, train
+from tuner.checkpoint import checkpoint_path, load_checkpoint
+from tuner.context import Metric, NotFinite, Trial, seed_everything
+from tuner.errors import StopTrial
+from tuner.trial import Goal, Report
+
+QUICK = {"epochs": 4, "width": 16, "depth": 1, "n_estimators": 10, "max_iter": 10}
+CLASS_METRICS = {"accuracy", "balanced_accuracy", "precision", "recall", "f1", "auc", "calibration_error", "loss"}
+VALUE_METRICS = {"r2", "rmse", "mae"}
+
+
+def run(
+    folder: Path, params: dict[str, Any], *, stop_after: int = 0, restore_from: Path | None = None, seed: int = 3
+) -> list[Report]:
+    """The reports of a trial, ended at step `stop_after` as a driver would end it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    reports: list[Report] = []
+
+    def deliver(report: Report, stop: StopTrial | None) -> None:
+        reports.append(report)
+        if report.step == stop_after:
+            raise StopTrial
+
+    seed_everything(seed)
+    trial = Trial(
+        params,
+        number=0,
+        seed=seed,
+        dir=folder,
+        metrics=(Metric("val_rmse" if params.get("dataset") == "diabetes" else "val_accuracy", Goal.MAXIMIZE),),
+        deliver=deliver,
+        restore_from=restore_from,
+        device=torch.device("cpu"),
+    )
+    try:
+        train(trial)
+    except NotFinite:
+        raise
+    except StopTrial:
+        assert reports[-1].step == stop_after
+    return reports
+
+
+def refuse(*_: Any) -> None:
+    raise AssertionError("the test rows were read")
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_every_model_predicts_classes_and_values(tmp_path: Path, model: str) -> None:
+    for dataset, names in (("wine", CLASS_METRICS), ("diabetes", VALUE_METRICS)):
+        params = {"dataset": dataset, "model": model, **QUICK, "epochs": 15, "batch_size": 16, "lr": 0.005}
+        reports = run(tmp_path / dataset, params)
+        assert [report.step for report in reports] == [1, 2, 3, 4, 5]
+        last = reports[-1].metrics
+        assert set(last) == {f"val_{name}" for name in names}
+        assert all(math.isfinite(value) for report in reports for value in report.metrics.values())
+        assert last["val_accuracy"] > 0.85 if dataset == "wine" else last["val_r2"] > 0.2
+        state, _ = load_checkpoint(checkpoint_path(tmp_path / dataset, 5))
+        found = evaluate(params, state, "cpu")
+        assert {name for name in found if name != "report"} == {
+            *(f"test_{name}" for name in names),
+            "test_rows",
+            "test_rows_also_in_training",
+        }
+        assert found["test_accuracy"] > 0.85 if dataset == "wine" else found["test_r2"] > 0.2
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_a_continued_trial_is_bit_for_bit_the_uninterrupted_one(tmp_path: Path, model: str) -> None:
+    params = {"dataset": "wine", "model": model, "dropout": 0.3, **QUICK}
+    whole = run(tmp_path / "whole", params)
+    first = run(tmp_path / "cut", params, stop_after=2)
+    rest = run(tmp_path / "cut", params, restore_from=checkpoint_path(tmp_path / "cut", 2))
+    assert [dict(report.metrics) for report in first + rest] == [dict(report.metrics) for report in whole]
+    states = [load_checkpoint(checkpoint_path(tmp_path / name, 5))[0] for name in ("whole", "cut")]
+    assert states[0] == states[1]
+    assert evaluate(params, states[0], "cpu") == evaluate(params, states[1], "cpu")
+
+
+def test_a_step_is_the_mean_over_the_folds_run_and_guesses_for_the_rest(tmp_path: Path) -> None:
+    params = {"dataset": "wine", "model": "linear", "folds": 3}
+    reports = run(tmp_path, params)
+    settings = Settings.from_params(params)
+    development = load_development(Source("wine"))
+    table, schema = development.table, development.schema
+    fold_of = fold_numbers(table.target, table.groups, 3)
+    models, guesses = [], []
+    for fold in range(3):
+        rows, held_out = table.take(fold_of != fold), table.take(fold_of == fold)
+        models.append(scores("val", schema, held_out, fit(settings, schema, rows, 0, "cpu")(held_out)))
+        guesses.append(scores("val", schema, held_out, guess(schema, rows, len(held_out))))
+    for step, report in enumerate(reports, start=1):
+        for name in ("val_accuracy", "val_loss", "val_auc"):
+            counted = [each[name] for each in models[:step] + guesses[step:]]
+            assert report.metrics[name] == pytest.approx(np.mean(counted))
+    # So the last step, the whole cross-validation, is the best one.
+    curve = [report.metrics["val_accuracy"] for report in reports]
+    assert curve == sorted(curve)
+
+
+def test_training_never_reads_the_test_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tabular, "load_test", refuse)
+    assert len(run(tmp_path, {"dataset": "wine", "model": "linear"})) == 5
+
+
+def test_the_seed_decides(tmp_path: Path) -> None:
+    params = {"dataset": "wine", "model": "mlp", **QUICK, "folds": 2}
+    one, same, other = (
+        [dict(r.metrics) for r in run(tmp_path / str(i), params, seed=s)] for i, s in enumerate((1, 1, 2))
+    )
+    assert one == same != other
+
+
+def test_a_csv_file_goes_the_whole_way(tmp_path: Path) -> None:
+    rows = rows_of(120)
+    rows[0][2], rows[1][0], rows[2][1] = "", "", ""
+    path = write_csv(tmp_path / "t.csv", rows)
+    params = {"dataset": str(path), "target": "label", "model": "random_forest", "class_weight": "balanced"}
+    assert run(tmp_path / "trial", params)[-1].metrics["val_accuracy"] > 0.9
+    told = json.loads((tmp_path / "trial" / "data.json").read_text())
+    assert (told["rows_read"], told["rows_without_target"]) == (120, 1)
+    found = evaluate(params, {"seed": 0}, "cpu")
+    report = found["report"]
+    assert set(report["classes"]) == {"large", "small"}
+    assert np.sum(report["confusion_matrix"]["rows"]) == found["test_rows"] == 24
+    assert "confusion matrix" in report["text"]
+    assert report["data"]["training"] == told
+    json.dumps(report)
+
+
+def test_class_weights_raise_the_recall_of_a_seldom_class(tmp_path: Path) -> None:
+    random = np.random.default_rng(0)
+    rows = [[random.normal() + (1.5 if i % 10 == 0 else 0.0), random.normal(), i % 10 == 0] for i in range(600)]
+    path = str(write_csv(tmp_path / "t.csv", rows))
+    for model in ("linear", "mlp"):
+        params = {"dataset": path, "model": model, "epochs": 10, "width": 16}
+        recall = [
+            run(tmp_path / f"{model}-{weight}", {**params, "class_weight": weight})[-1].metrics["val_recall"]
+            for weight in ("none", "balanced")
+        ]
+        assert recall[0] + 0.1 < recall[1]
+
+
+def test_a_diverged_network_ends_as_not_finite(tmp_path: Path) -> None:
+    params = {"dataset": "diabetes", "model": "mlp", "optimizer": "sgd", "lr": 1e30, "clip_norm": 0, **QUICK}
+    with pytest.raises(NotFinite, match=r"val_rmse is (nan|inf) at step 1"):
+        run(tmp_path, params)
+
+
+def test_all_wrong_parameters_are_told_at_once() -> None:
+    params = {"dataset": "wines", "model": "xgboost", "folds": 1, "C": 0, "max_features": 1.5, "n_estimators": 2.5}
+    with pytest.raises(ValueError, match="dataset 'wines' is neither one of") as caught:
+        Settings.from_params(params)
+    assert all(any(name in sentence for sentence in str(caught.value).split("; ")) for name in params)
+    assert Settings.from_params({"C": None, "n_estimators": 20.0}).n_estimators == 20

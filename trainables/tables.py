@@ -1,0 +1,311 @@
+"""Tables of numbers and categories: read, cleaned, split, folded, encoded; knows nothing of models or trials.
+
+A table is two reads that never meet: `load_development`, whose rows the folds of the cross-validation share, and
+`load_test`. What a column is, and which are of no use, is decided on the development rows alone.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import torch
+from sklearn.datasets import load_breast_cancer, load_diabetes, load_digits, load_wine
+
+from trainables.data import stratified_order
+
+TASKS = ("auto", "classification", "regression")
+TEST_FOLDS = 5  # one of them is the test set of a table that comes in one piece
+# A target of numbers is taken for classes where it has no more different ones than this, all of them whole.
+MOST_CLASSES = 20
+# Targets of a regression are split in proportion within as many equal parts.
+TARGET_PARTS = 10
+FEWEST_CLASS_ROWS = 4
+
+Floats = npt.NDArray[np.float64]
+Texts = npt.NDArray[np.object_]
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where rows come from, and what is asked of them.
+
+    Attributes:
+        dataset: a bundled data set's name, or the path of a CSV file with a header.
+        target: the column to be predicted; the last one if empty.
+        task: auto tells by the target.
+        group: a column whose equal values stay on one side of every split; if empty, identical rows do.
+        test_dataset: a CSV file with the test rows; if empty, one of `TEST_FOLDS` parts of `dataset` is set apart.
+        test_fold: which part, from 0.
+    """
+
+    dataset: str
+    target: str = ""
+    task: str = "auto"
+    group: str = ""
+    test_dataset: str = ""
+    test_fold: int = 0
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows as they are, not yet encoded.
+
+    Attributes:
+        numbers: float64 `[n, number columns]`, NaN where missing.
+        categories: texts `[n, category columns]`, empty where missing.
+        target: int64 class indices or float64 values, `[n]`.
+        groups: int64 `[n]`, alike for rows that must stay together.
+    """
+
+    numbers: Floats
+    categories: Texts
+    target: npt.NDArray[Any]
+    groups: npt.NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.target)
+
+    def take(self, rows: npt.NDArray[Any]) -> "Table":
+        return Table(self.numbers[rows], self.categories[rows], self.target[rows], self.groups[rows])
+
+
+@dataclass(frozen=True)
+class Schema:
+    """What the development rows have told of the columns.
+
+    Attributes:
+        classes: names of the classes, empty for a regression.
+        dropped: columns that are of no use, and why.
+    """
+
+    target: str
+    numbers: tuple[str, ...]
+    categories: tuple[str, ...]
+    classes: tuple[str, ...]
+    dropped: Mapping[str, str]
+
+    @property
+    def is_classification(self) -> bool:
+        return bool(self.classes)
+
+
+@dataclass(frozen=True)
+class Development:
+    """What training and the search see, and what was left out of it.
+
+    Attributes:
+        told: counts of rows and values, to be shown to people.
+    """
+
+    schema: Schema
+    table: Table
+    told: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """The test set, that no search may see."""
+
+    table: Table
+    told: Mapping[str, Any]
+
+
+BUNDLED: dict[str, Callable[[], Any]] = {
+    "breast_cancer": load_breast_cancer,
+    "wine": load_wine,
+    "digits": load_digits,
+    # Its usual form is scaled by all rows, those of the test set among them.
+    "diabetes": lambda: load_diabetes(scaled=False),
+}
+
+
+def check_source(name: str) -> None:
+    """Raises ValueError where `name` is neither a bundled data set nor a file."""
+    if name not in BUNDLED and not Path(name).expanduser().is_file():
+        raise ValueError(f"dataset {name!r} is neither one of {', '.join(BUNDLED)} nor a file; give a CSV file's path")
+
+
+def load_development(source: Source) -> Development:
+    """All rows but the test set's: the same ones each time, with the target in proportion."""
+    frame, target = _read(source.dataset, source.target)
+    rows, told = _cleaned(frame, target)
+    if not source.test_dataset:
+        rows = rows[_test_part(rows, target, source) != source.test_fold]
+    schema = _schema(rows, target, source)
+    table, unread = _table(rows, schema, source.group)
+    return Development(schema, table, {**told, "rows_used": len(table), **unread, "columns_dropped": schema.dropped})
+
+
+def load_test(source: Source, development: Development) -> HeldOut:
+    """The test rows, read as the development rows' schema says.
+
+    Raises ValueError for classes that are not among these. What is told holds how many rows also stand there.
+    """
+    frame, target = _read(source.test_dataset or source.dataset, source.target)
+    rows, told = _cleaned(frame, target)
+    if not source.test_dataset:
+        rows = rows[_test_part(rows, target, source) == source.test_fold]
+    schema = development.schema
+    if missing := {schema.target, *schema.numbers, *schema.categories} - {*rows.columns}:
+        raise ValueError(f"{source.test_dataset} has no column {', '.join(sorted(missing))}; {source.dataset} has")
+    table, unread = _table(rows, schema, source.group)
+    known = set(_row_keys(development.table))
+    in_both = sum(key in known for key in _row_keys(table))
+    return HeldOut(table, {**told, "rows_used": len(table), **unread, "rows_also_in_training": in_both})
+
+
+def fold_numbers(strata: npt.NDArray[Any], groups: npt.NDArray[Any], count: int) -> npt.NDArray[np.int64]:
+    """The number of each row's fold, 0 to `count` - 1: strata in proportion, no group in two folds."""
+    _, first, inverse = np.unique(groups, return_index=True, return_inverse=True)
+    if len(first) < count:
+        raise ValueError(f"{len(first)} groups of rows are too few for {count} parts")
+    order = stratified_order(torch.from_numpy(_strata(strata[first]))).numpy()
+    fold = np.empty(len(first), np.int64)
+    fold[order] = np.arange(len(first)) * count // len(first)
+    return np.asarray(fold[inverse])
+
+
+def check_classes(development: Development, folds: int) -> None:
+    """Raises ValueError where a class has too few rows for that many folds."""
+    schema = development.schema
+    fewest = max(folds, FEWEST_CLASS_ROWS)
+    if not schema.is_classification:
+        return
+    counts = np.bincount(development.table.target, minlength=len(schema.classes))
+    few = [f"{name} ({count})" for name, count in zip(schema.classes, counts, strict=True) if count < fewest]
+    if few:
+        raise ValueError(
+            f"target {schema.target!r} needs {fewest} rows of each class for {folds} folds; too few of: "
+            f"{', '.join(few)}. Remove or join these classes, or take fewer folds"
+        )
+
+
+def _read(name: str, target: str) -> tuple[pd.DataFrame, str]:
+    """The table as it stands, and the name of its target column."""
+    if name in BUNDLED:
+        bunch = BUNDLED[name]()
+        frame = pd.DataFrame(bunch.data, columns=[str(column) for column in bunch.feature_names])
+        names = getattr(bunch, "target_names", None)
+        frame["target"] = bunch.target if names is None else np.asarray(names)[bunch.target].astype(str)
+        return frame, _target_of(frame, target, name)
+    path = Path(name).expanduser()
+    try:
+        # As texts: what is a number is for the development rows to say.
+        frame = pd.read_csv(path, dtype=str, skipinitialspace=True)
+    except (OSError, ValueError) as error:
+        raise ValueError(f"{path} can't be read as a CSV file with a header: {error}") from error
+    return frame, _target_of(frame, target, name)
+
+
+def _target_of(frame: pd.DataFrame, target: str, name: str) -> str:
+    columns = [str(column) for column in frame.columns]
+    if target and target not in columns:
+        raise ValueError(f"target {target!r} is no column of {name}; there are {', '.join(columns)}")
+    if len(columns) < 2:
+        raise ValueError(f"{name} needs a target and one more column; it has {', '.join(columns) or 'none'}")
+    return target or columns[-1]
+
+
+def _cleaned(frame: pd.DataFrame, target: str) -> tuple[pd.DataFrame, dict[str, Any]]:
+    rows = frame[frame[target].notna()].reset_index(drop=True)
+    return rows, {"rows_read": len(frame), "rows_without_target": len(frame) - len(rows)}
+
+
+def _test_part(rows: pd.DataFrame, target: str, source: Source) -> npt.NDArray[np.int64]:
+    return fold_numbers(_codes(rows[target]), _groups(rows, target, source.group), TEST_FOLDS)
+
+
+def _codes(column: "pd.Series[Any]") -> npt.NDArray[Any]:
+    """Numbers where all are, else a number for each text: something to split in proportion by."""
+    numeric = pd.to_numeric(column, errors="coerce")
+    return numeric.to_numpy(np.float64) if numeric.notna().all() else pd.factorize(column, sort=True)[0]
+
+
+def _groups(rows: pd.DataFrame, target: str, group: str) -> npt.NDArray[np.int64]:
+    if group and group not in rows.columns:
+        raise ValueError(f"group {group!r} is no column; there are {', '.join(map(str, rows.columns))}")
+    if group:
+        return pd.factorize(rows[group].fillna(""))[0].astype(np.int64)
+    hashes = pd.util.hash_pandas_object(rows.drop(columns=target), index=False)
+    return pd.factorize(hashes)[0].astype(np.int64)
+
+
+def _strata(values: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
+    """Few different values as they are, many in parts of equal size."""
+    codes, unique = pd.factorize(values, sort=True)
+    if len(unique) <= MOST_CLASSES or values.dtype.kind != "f":
+        return codes.astype(np.int64)
+    return pd.qcut(values, TARGET_PARTS, labels=False, duplicates="drop").astype(np.int64)
+
+
+def _schema(rows: pd.DataFrame, target: str, source: Source) -> Schema:
+    classes = _classes(rows[target], source.task)
+    numbers, categories, dropped = [], [], {}
+    for column in map(str, rows.columns):
+        if column in (target, source.group):
+            continue
+        values = rows[column].dropna()
+        is_number = bool(pd.to_numeric(values, errors="coerce").notna().all())
+        num_different = values.nunique()
+        if num_different == 0 or (num_different == 1 and len(values) == len(rows)):
+            dropped[column] = "empty" if num_different == 0 else "the same in all rows"
+        elif is_number:
+            numbers.append(column)
+        elif num_different == len(values) > MOST_CLASSES:
+            dropped[column] = "another text in each row"
+        else:
+            categories.append(column)
+    if not numbers and not categories:
+        raise ValueError(f"{source.dataset} has no column to predict {target!r} from: {dropped or 'there is none'}")
+    return Schema(target, tuple(numbers), tuple(categories), classes, dropped)
+
+
+def _classes(target: "pd.Series[Any]", task: str) -> tuple[str, ...]:
+    """Their names in order, by value where they are numbers; empty for a regression."""
+    numeric = pd.to_numeric(target, errors="coerce")
+    is_number = bool(np.isfinite(numeric).all())
+    is_whole = is_number and bool((numeric % 1 == 0).all())
+    if task == "regression" or (task == "auto" and is_number and not (is_whole and numeric.nunique() <= MOST_CLASSES)):
+        if not is_number:
+            raise ValueError(f"target {target.name!r} is not all numbers, as a regression needs; got {target[0]!r}")
+        return ()
+    names = target.astype(str).unique().tolist()
+    if len(names) < 2:
+        raise ValueError(f"target {target.name!r} is the same in all rows: {names}")
+    return tuple(sorted(names, key=(lambda name: (float(name), name)) if is_number else str))
+
+
+def _table(rows: pd.DataFrame, schema: Schema, group: str) -> tuple[Table, dict[str, int]]:
+    raw = rows[list(schema.numbers)]
+    numeric = raw.apply(pd.to_numeric, errors="coerce").to_numpy(np.float64, copy=True).reshape(len(rows), -1)
+    unread = int((np.isnan(numeric) & raw.notna().to_numpy()).sum() + np.isinf(numeric).sum())
+    numeric[np.isinf(numeric)] = np.nan
+    categories = rows[list(schema.categories)].fillna("").to_numpy(object)
+    told = {
+        "values_missing": int(np.isnan(numeric).sum() + (categories == "").sum()) - unread,
+        "values_no_finite_number": unread,
+    }
+    target = _target(rows[schema.target], schema)
+    return Table(numeric, categories, target, _groups(rows, schema.target, group)), told
+
+
+def _target(column: "pd.Series[Any]", schema: Schema) -> npt.NDArray[Any]:
+    if not schema.is_classification:
+        values = pd.to_numeric(column, errors="coerce").to_numpy(np.float64, copy=True)
+        if not np.isfinite(values).all():
+            raise ValueError(f"target {schema.target!r} is not a finite number in {(~np.isfinite(values)).sum()} rows")
+        return values
+    index = {name: number for number, name in enumerate(schema.classes)}
+    names = column.astype(str)
+    if unknown := sorted(set(names) - set(index)):
+        raise ValueError(f"target {schema.target!r} has classes that the training rows have not: {', '.join(unknown)}")
+    return names.map(index).to_numpy(np.int64, copy=True)
+
+
+def _row_keys(table: Table) -> list[bytes]:
+    numbers, categories = table.numbers, table.categories
+    return [numbers[row].tobytes() + "\0".join(categories[row]).encode() for row in range(len(table))]

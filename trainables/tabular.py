@@ -1,0 +1,269 @@
+"""Predict a column of a table with networks or with scikit-learn's models, compared in one sweep.
+
+A step is a fold of a cross-validation. `train` sees the development rows; `evaluate` alone reads the test rows, with a
+model fitted to all development rows. Never imports ray.
+"""
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from trainables.encoding import SCALINGS, Encoder, Matrix
+from trainables.estimators import ESTIMATORS, fit_estimator
+from trainables.metrics import classification_metrics, classification_report, log_loss, regression_metrics
+from trainables.optim import OPTIMIZERS, SCHEDULES
+from trainables.settings import POSITIVE, SHARE, Allowed, Range, read_settings
+from trainables.tables import (
+    TASKS,
+    TEST_FOLDS,
+    Development,
+    Schema,
+    Source,
+    Table,
+    check_classes,
+    check_source,
+    fold_numbers,
+    load_development,
+    load_test,
+)
+from trainables.tabular_networks import NETWORKS, NetworkSettings, train_network
+from tuner.context import Trial
+
+Floats = npt.NDArray[np.floating[Any]]
+
+
+@dataclass(frozen=True)
+class Settings(NetworkSettings):
+    """The parameters of a trial; `from_params` checks them. Those of other models than `model` are ignored.
+
+    None stands for scikit-learn's own default.
+
+    Attributes:
+        dataset: breast_cancer, wine, digits, diabetes, or the path of a CSV file with a header.
+        target, task, group, test_dataset, test_fold: as in `Source`.
+        folds: of the cross-validation; one a step.
+        scaling: of numbers; quantile makes them normally distributed.
+        class_weight: balanced counts each class alike in the training.
+        C: inverse strength of the regularisation of linear and svm.
+    """
+
+    dataset: str = "breast_cancer"
+    target: str = ""
+    task: str = "auto"
+    group: str = ""
+    test_dataset: str = ""
+    test_fold: int = 0
+    folds: int = 5
+    model: str = "hist_gradient_boosting"
+    scaling: str = "standard"
+    class_weight: str = "none"
+    # linear, svm
+    C: float | None = None
+    gamma: float | None = None
+    # random_forest, hist_gradient_boosting
+    n_estimators: int | None = None
+    max_features: float | None = None
+    min_samples_leaf: int | None = None
+    learning_rate: float | None = None
+    max_iter: int | None = None
+    max_leaf_nodes: int | None = None
+    l2_regularization: float | None = None
+
+    @classmethod
+    def from_params(cls, params: Mapping[str, Any]) -> "Settings":
+        """Raises ValueError that names all wrong parameters."""
+        return read_settings(cls, params, _ALLOWED)
+
+    @property
+    def source(self) -> Source:
+        return Source(self.dataset, self.target, self.task, self.group, self.test_dataset, self.test_fold)
+
+
+# Of rows `[n, inputs]` the class probabilities `[n, classes]`, or the values `[n]`.
+Model = Callable[[Matrix], Floats]
+
+
+@dataclass(frozen=True)
+class Predictor:
+    """A model with what its rows are encoded by; `offset` and `scale` are of a regression's target."""
+
+    encoder: Encoder
+    model: Model
+    offset: float
+    scale: float
+
+    def __call__(self, table: Table) -> Floats:
+        out = self.model(self.encoder(table))
+        return out if out.ndim == 2 else out * self.scale + self.offset
+
+
+def train(trial: Trial) -> None:
+    """Report each fold of a cross-validation; the parameters are those of `Settings`.
+
+    Each metric is the mean over all folds, in which a fold that has not been run yet counts with the score of a guess:
+    the shares of the classes, or the mean, of its training rows. All trials have the same folds in the same order, so
+    that early stopping compares them as by the mean of the folds run. And since a model is better than a guess, the
+    best step is the last one, the mean of the whole cross-validation, not the fold that happens to be easy.
+    """
+    settings = Settings.from_params(trial.params)
+    if trial.world_size > 1:
+        raise ValueError("trainables.tabular trains in one process: leave resources.workers out")
+    development = _development(trial, settings)
+    table, schema = development.table, development.schema
+    (trial.dir / "data.json").write_text(json.dumps(development.told, indent=2) + "\n")
+    fold_of = fold_numbers(table.target, table.groups, settings.folds)
+    splits = [(table.take(fold_of != fold), table.take(fold_of == fold)) for fold in range(settings.folds)]
+    guesses = [scores("val", schema, held_out, guess(schema, rows, len(held_out))) for rows, held_out in splits]
+    state = trial.restore()
+    done: list[dict[str, float]] = state["scores"] if state else []
+    for fold in range(len(done), settings.folds):
+        rows, held_out = splits[fold]
+        predictor = fit(settings, schema, rows, _seed(trial.seed, fold), trial.device)
+        done = [*done, scores("val", schema, held_out, predictor(held_out))]
+        # The mean over the folds; summed in the same order whether the trial was interrupted or not.
+        counted = [*done, *guesses[fold + 1 :]]
+        means = {name: sum(each[name] for each in counted) / settings.folds for name in done[0]}
+        trial.report(fold + 1, means, state={"scores": done, "seed": trial.seed})
+
+
+def evaluate(params: Mapping[str, Any], state: Mapping[str, Any], device: torch.device | str) -> dict[str, Any]:
+    """The metrics on the test rows of a model that is fitted to all development rows with the trial's seed.
+
+    A checkpoint holds no model: those of a cross-validation have each left a fold out, and scikit-learn's could only be
+    kept as pickles. `report` among the metrics holds the classification report, and what was left out of the data.
+    """
+    settings = Settings.from_params(params)
+    development = load_development(settings.source)
+    schema = development.schema
+    predictor = fit(settings, schema, development.table, _seed(state["seed"], settings.folds), device)
+    test = load_test(settings.source, development)
+    predictions = predictor(test.table)
+    report = {"data": {"training": development.told, "test": test.told}}
+    if schema.is_classification:
+        report |= classification_report(test.table.target, predictions, schema.classes)
+    found = {"test_rows": len(test.table), "test_rows_also_in_training": test.told["rows_also_in_training"]}
+    return {**scores("test", schema, test.table, predictions), **found, "report": report}
+
+
+def fit(settings: Settings, schema: Schema, rows: Table, seed: int, device: torch.device | str) -> Predictor:
+    """A model of these rows alone: scaling, missing values, categories and the target's scale are learned from them."""
+    encoder = Encoder.fit(rows, settings.scaling)
+    x = encoder(rows)
+    if schema.is_classification:
+        offset, scale, y = 0.0, 1.0, rows.target
+    else:
+        offset, scale = float(rows.target.mean()), float(rows.target.std()) or 1.0
+        y = ((rows.target - offset) / scale).astype(np.float32)
+    is_network = settings.model in NETWORKS
+    model = (
+        _fit_network(settings, schema, x, y, seed, device) if is_network else _fit_other(settings, schema, x, y, seed)
+    )
+    return Predictor(encoder, model, offset, scale)
+
+
+def guess(schema: Schema, rows: Table, count: int) -> Floats:
+    """What can be predicted of `count` rows without looking at them."""
+    if not schema.is_classification:
+        return np.full(count, rows.target.mean())
+    shares = np.bincount(rows.target, minlength=len(schema.classes)) / len(rows)
+    return np.tile(shares, (count, 1))
+
+
+def scores(prefix: str, schema: Schema, rows: Table, predictions: Floats) -> dict[str, float]:
+    if not schema.is_classification:
+        return regression_metrics(prefix, rows.target, predictions)
+    loss = {f"{prefix}_loss": log_loss(rows.target, predictions)}
+    return classification_metrics(prefix, rows.target, predictions) | loss
+
+
+def _development(trial: Trial, settings: Settings) -> Development:
+    """Read once a process; checked for each trial, since the number of folds may differ."""
+    path = Path(settings.dataset).expanduser()
+    version = (str(path.resolve()), path.stat().st_mtime_ns) if path.is_file() else settings.dataset
+    development = trial.cached(f"table {version} {settings.source}", lambda: load_development(settings.source))
+    check_classes(development, settings.folds)
+    return development
+
+
+def _seed(seed: int, fold: int) -> int:
+    return int(np.random.SeedSequence([seed, fold]).generate_state(1)[0])
+
+
+def _fit_network(
+    settings: Settings, schema: Schema, x: Matrix, y: npt.NDArray[Any], seed: int, device: torch.device | str
+) -> Model:
+    num_outputs = len(schema.classes) or 1
+    class_weights = _class_weights(settings, schema, y)
+    network = train_network(
+        lambda: NETWORKS[settings.model](x.shape[1], num_outputs, settings),
+        x,
+        y,
+        settings,
+        class_weights=class_weights,
+        seed=seed,
+        device=device,
+    )
+
+    @torch.no_grad()
+    def predict(x: Matrix) -> Floats:
+        out = network(torch.from_numpy(x).to(device)).double()
+        return np.asarray((out.softmax(dim=1) if schema.is_classification else out.squeeze(1)).cpu().numpy())
+
+    return predict
+
+
+def _class_weights(settings: Settings, schema: Schema, y: npt.NDArray[Any]) -> npt.NDArray[np.float32] | None:
+    """As scikit-learn's `balanced` has them."""
+    if settings.class_weight == "none" or not schema.is_classification:
+        return None
+    counts = np.bincount(y, minlength=len(schema.classes))
+    return (len(y) / (len(counts) * np.maximum(counts, 1))).astype(np.float32)
+
+
+def _fit_other(settings: Settings, schema: Schema, x: Matrix, y: npt.NDArray[Any], seed: int) -> Model:
+    given = {name: value for name, value in vars(settings).items() if value is not None}
+    class_weight = None if settings.class_weight == "none" else settings.class_weight
+    return fit_estimator(settings.model, x, y, len(schema.classes), given=given, class_weight=class_weight, seed=seed)
+
+
+MODELS: Sequence[str] = (*ESTIMATORS, *NETWORKS)
+
+_ALLOWED: dict[str, Allowed] = {
+    "dataset": check_source,
+    "target": str,
+    "task": TASKS,
+    "group": str,
+    "test_dataset": lambda path: check_source(path) if path else None,
+    "test_fold": Range(0, TEST_FOLDS - 1),
+    "folds": Range(2, 100),
+    "model": MODELS,
+    "scaling": SCALINGS,
+    "class_weight": ("none", "balanced"),
+    "C": POSITIVE,
+    "gamma": POSITIVE,
+    "n_estimators": Range(1),
+    "max_features": Range(0, 1, (True, False)),
+    "min_samples_leaf": Range(1),
+    "learning_rate": POSITIVE,
+    "max_iter": Range(1),
+    "max_leaf_nodes": Range(2),
+    "l2_regularization": Range(0),
+    "width": Range(1, 8192),
+    "depth": Range(1, 64),
+    "dropout": SHARE,
+    "epochs": Range(1),
+    "batch_size": Range(2),
+    "optimizer": tuple(OPTIMIZERS),
+    "lr": POSITIVE,
+    "momentum": SHARE,
+    "weight_decay": Range(0),
+    "schedule": tuple(SCHEDULES),
+    "warmup_epochs": Range(0),
+    "clip_norm": Range(0),
+}

@@ -1,0 +1,118 @@
+"""The MLP and the ResNet for tables of Gorishniy et al. 2021 (arXiv:2106.11959, section 3), and their settings.
+
+Knows nothing of columns or trials.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import nn
+from torch.nn.functional import cross_entropy, mse_loss
+
+from trainables.data import count_batches, epoch_batches, epoch_generator
+from trainables.optim import descend, make_optimizer, make_scheduler
+
+# Of the ResNet's hidden layers, against its width.
+EXPANSION = 2
+
+
+@dataclass(frozen=True)
+class NetworkSettings:
+    """What a network is built from, and how it is trained.
+
+    Attributes:
+        width, depth: of its layers, and the number of these, or of the ResNet's blocks.
+        momentum: of sgd; other optimizers ignore it.
+        warmup_epochs: epochs, or part of one, in which the learning rate rises linearly before the schedule.
+        clip_norm: length that a longer gradient is shortened to, 0 for never.
+    """
+
+    width: int = 128
+    depth: int = 2
+    dropout: float = 0.1
+    epochs: int = 50
+    batch_size: int = 64
+    optimizer: str = "adamw"
+    lr: float = 1e-3
+    momentum: float = 0.9
+    weight_decay: float = 1e-4
+    schedule: str = "cosine"
+    warmup_epochs: float = 0.0
+    clip_norm: float = 1.0
+
+
+def make_mlp(num_inputs: int, num_outputs: int, settings: NetworkSettings) -> nn.Module:
+    """Eq. 1: blocks of a linear layer, ReLU and dropout."""
+    layers: list[nn.Module] = []
+    for index in range(settings.depth):
+        layers += [nn.Linear(num_inputs if index == 0 else settings.width, settings.width), nn.ReLU()]
+        layers.append(nn.Dropout(settings.dropout))
+    return nn.Sequential(*layers, nn.Linear(settings.width, num_outputs))
+
+
+def make_resnet(num_inputs: int, num_outputs: int, settings: NetworkSettings) -> nn.Module:
+    """Eq. 2: a linear layer, residual blocks, and batch norm, ReLU and a linear layer to predict with."""
+    blocks = [_ResNetBlock(settings.width, settings.dropout) for _ in range(settings.depth)]
+    head = nn.Sequential(nn.BatchNorm1d(settings.width), nn.ReLU(), nn.Linear(settings.width, num_outputs))
+    return nn.Sequential(nn.Linear(num_inputs, settings.width), *blocks, head)
+
+
+class _ResNetBlock(nn.Module):
+    def __init__(self, width: int, dropout: float) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(
+            nn.BatchNorm1d(width),
+            nn.Linear(width, EXPANSION * width),
+            nn.ReLU(),
+            nn.Dropout(dropout),
+            nn.Linear(EXPANSION * width, width),
+            nn.Dropout(dropout),
+        )
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        out: torch.Tensor = x + self.layers(x)
+        return out
+
+
+NETWORKS: dict[str, Callable[[int, int, NetworkSettings], nn.Module]] = {"mlp": make_mlp, "resnet": make_resnet}
+
+
+def train_network(
+    make: Callable[[], nn.Module],
+    x: npt.NDArray[np.float32],
+    y: npt.NDArray[np.generic],
+    settings: NetworkSettings,
+    *,
+    class_weights: npt.NDArray[np.float32] | None,
+    seed: int,
+    device: torch.device | str,
+) -> nn.Module:
+    """A network trained on all of `x`, `[n, inputs]`, in evaluation mode; a function of its arguments alone on a CPU.
+
+    Args:
+        y: class indices for cross entropy, or float values for the mean squared error, `[n]`.
+        class_weights: of the loss, `[classes]`.
+    """
+    torch.manual_seed(seed)  # for the first weights and dropout
+    model = make().to(device).train()
+    inputs, targets = torch.from_numpy(x).to(device), torch.from_numpy(y).to(device)
+    is_classification = not targets.is_floating_point()
+    weights = None if class_weights is None else torch.from_numpy(class_weights).to(device)
+    optimizer = make_optimizer(settings.optimizer, model, settings.lr, settings.momentum, settings.weight_decay)
+    batches = count_batches(len(inputs), settings.batch_size)
+    scheduler = make_scheduler(
+        settings.schedule, optimizer, batches * settings.epochs, round(batches * settings.warmup_epochs)
+    )
+    for epoch in range(1, settings.epochs + 1):
+        for batch in epoch_batches(len(inputs), settings.batch_size, epoch_generator(seed, epoch)):
+            rows = batch.to(device)
+            out = model(inputs[rows])
+            if is_classification:
+                loss = cross_entropy(out, targets[rows], weights)
+            else:
+                loss = mse_loss(out.squeeze(1), targets[rows])
+            descend(loss, model, optimizer, scheduler, settings.clip_norm)
+    return model.eval()
