@@ -19,7 +19,7 @@ LAYERS = (
     *("rules", "schema", "trainable", "spec", "journal", "lock", "provenance", "methods", "study", "files", "best"),
     *("retention", "budget", "tensorboard", "control", "console", "runlog", "stopping", "running", "recorder"),
     *("lease", "mirror", "localcopy", "archive", "results", "scores", "evaluation", "engine", "tryout", "sweepfile"),
-    *("sweep", "printing", "verbs", "cli", "__main__", "tuner"),
+    *("sweep", "comparison", "baseline", "printing", "verbs", "cli", "__main__", "tuner"),
 )
 RANK = {name: rank for rank, name in enumerate(LAYERS)}
 

@@ -9,6 +9,7 @@ from typing import Any
 import click
 from ruamel.yaml import YAML
 
+from tuner.baseline import evaluate as evaluate_sweep
 from tuner.errors import (
     ClusterError,
     ControlError,
@@ -20,7 +21,7 @@ from tuner.errors import (
     StudyNotFoundError,
 )
 from tuner.localcopy import follow
-from tuner.printing import print_best, print_counts, print_runs, print_trials
+from tuner.printing import print_best, print_counts, print_evaluation, print_runs, print_trials
 from tuner.results import Results, list_runs
 from tuner.spec import json_schema
 from tuner.sweep import Sweep
@@ -173,6 +174,34 @@ def best(folder: Place, as_json: bool) -> None:
         click.echo(json.dumps(results.best_json(), indent=2))
     else:
         print_best(results)
+
+
+@cli.command()
+@_folder
+@click.option("--seeds", type=click.IntRange(min=1), default=5, help="Trainings of each configuration; 5 if left out.")
+@click.option(
+    "--set", "settings", multiple=True, metavar="NAME=VALUE", help="A parameter of the default configuration."
+)
+@_address
+@_json
+@_verbose
+def evaluate(
+    folder: Place, seeds: int, settings: tuple[str, ...], address: str | None, as_json: bool, verbose: bool
+) -> None:
+    """Train the best configuration in FOLDER and the default one with several seeds, and compare their test scores.
+
+    The default one is the first of `start_with`, or what --set gives, with the trainable's own defaults.
+    """
+    if not isinstance(folder, Path):
+        raise ControlError(f"{folder}: bring the run folder to this machine first, and name the folder here.")
+    chosen = dict(_setting(text) for text in settings)
+    evaluation = evaluate_sweep(folder, seeds, chosen, address=address, verbose=verbose)
+    if as_json:
+        click.echo(json.dumps(evaluation.to_json(), indent=2))
+    else:
+        print_evaluation(evaluation)
+    if not evaluation.tuned.score_names or not evaluation.default.score_names:
+        sys.exit(1)
 
 
 @cli.command()

@@ -8,6 +8,7 @@ import click
 from rich.console import Console
 from rich.table import Column, Table
 
+from tuner.baseline import Evaluation
 from tuner.console import format_params, format_seconds
 from tuner.files import ERROR_FILE, trial_dir
 from tuner.results import Results
@@ -104,6 +105,35 @@ def print_best(results: Results) -> None:
             click.echo(f"{key}: {value:.4f}" if isinstance(value, float) else f"{key}: {value}")
     if others:
         _print_front(results)
+
+
+def print_evaluation(evaluation: Evaluation) -> None:
+    table = Table(box=None)
+    for heading in ("test score", "tuned", "default", "difference"):
+        table.add_column(heading, no_wrap=True)
+    tuned, default = evaluation.tuned.estimates(), evaluation.default.estimates()
+    for name in dict.fromkeys([*tuned, *default]):
+        gain = evaluation.gain(name)
+        if gain is not None and tuned[name] == default[name] and not tuned[name].half_width:
+            continue  # the same each time, such as the number of rows
+        cells = [str(found.get(name, "-")) for found in (tuned, default)]
+        table.add_row(name, *cells, str(gain.difference if gain else "-"))
+    for title, candidate in (("tuned", evaluation.tuned), ("default", evaluation.default)):
+        click.echo(f"{title}: {format_params(candidate.params, 200)}")
+    for title, candidate in (("tuned", evaluation.tuned), ("default", evaluation.default)):
+        for training in candidate.trainings:
+            if training.error:
+                click.echo(f"{title}, seed {training.seed} failed: {training.error}")
+    Console(width=None if sys.stdout.isatty() else 200).print(table)
+    gain = evaluation.gain(evaluation.metric) if evaluation.metric else None
+    if gain is None:
+        click.echo("no verdict: no seed has a test score of the sweep's metric from both")
+        return
+    p = "" if gain.p is None else f", p = {gain.p:.2g}"
+    click.echo(
+        f"{evaluation.metric}: the gain, {gain.difference}, is {gain.verdict} "
+        f"(paired t-test over {gain.difference.num_seeds} seeds{p}; ± is a 95 % interval)"
+    )
 
 
 def _print_front(results: Results) -> None:

@@ -1,0 +1,202 @@
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import ray
+from click.testing import CliRunner
+
+from tests.sweeps import Told
+from tuner import Sweep
+from tuner.baseline import EVALUATION_FILE, default_params, train_and_score
+from tuner.cli import cli
+from tuner.context import Metric, Trial
+from tuner.errors import SpecError, StopTrial
+from tuner.spec import SweepSpec
+from tuner.trial import Goal, Report
+
+ACCURACY = {"name": "val_accuracy", "goal": "maximize"}
+
+
+def spec(**keys: Any) -> SweepSpec:
+    parameters = {
+        "epochs": {"value": 3},
+        "model": {"values": ["mlp", "svm"]},
+        "C": {"min": 0.1, "max": 10.0, "when": {"model": "svm"}},
+        "cache": {"value": 200, "when": {"model": "svm"}},
+        "lr": {"min": 0.1, "max": 1.0},
+    }
+    data = {"trainable": "tests.scored_loops:curve", "metric": ACCURACY, "parameters": parameters, "run_cap": 1}
+    return SweepSpec.from_dict({**data, **keys})
+
+
+def score(
+    folder: Path, params: dict[str, Any], *, max_iter: int | None = None, stop_after: int = 0, seed: int = 2
+) -> list[Report]:
+    """The reports of a training of the loop in `tests.scored_loops`, as `evaluate` has it done."""
+    reports: list[Report] = []
+
+    def deliver(report: Report, stop: StopTrial | None) -> None:
+        reports.append(report)
+        if report.step == stop_after:
+            raise StopTrial
+
+    plan = {
+        "trainable": "tests.scored_loops:curve",
+        "metric": "val_accuracy",
+        "goal": "maximize",
+        "max_iter": max_iter,
+        "configurations": {"tuned": params},
+        "configuration": "tuned",
+        "seed": seed,
+    }
+    metrics = (Metric("val_accuracy", Goal.MAXIMIZE),)
+    train_and_score(Trial(plan, number=0, seed=99, dir=folder, metrics=metrics, deliver=deliver))
+    return reports
+
+
+def test_the_default_is_the_constants_and_the_first_known_good_configuration() -> None:
+    assert default_params(spec(), {}) == {"epochs": 3}
+    assert default_params(spec(start_with=[{"model": "svm", "C": 1.0}, {"model": "mlp"}]), {}) == {
+        "epochs": 3,
+        "model": "svm",
+        "C": 1.0,
+        "cache": 200,
+    }
+
+
+def test_the_default_may_be_chosen_and_is_checked() -> None:
+    assert default_params(spec(start_with=[{"model": "svm"}]), {"lr": 0.5}) == {"epochs": 3, "lr": 0.5}
+    with pytest.raises(SpecError, match="--set: lr must be") as caught:
+        default_params(spec(), {"lr": 5.0, "depth": 2})
+    assert any("depth" in problem for problem in caught.value.problems)
+
+
+def test_the_best_step_is_scored_after_the_last(tmp_path: Path) -> None:
+    reports = score(tmp_path, {"curve": "0.5 0.8 0.6"})
+    assert [report.step for report in reports] == [1, 2, 3, 4]
+    last = dict(reports[-1].metrics)
+    assert last.pop("test score: test_nan") != 0
+    assert last == pytest.approx(
+        {"val_accuracy": 0.82, "best step": 2, "test score: test_accuracy": 0.72, "test score: test_step": 2}
+    )
+    assert not list(tmp_path.iterdir())  # its checkpoints are elsewhere, and gone
+
+
+def test_a_training_is_no_longer_than_a_trial(tmp_path: Path) -> None:
+    reports = score(tmp_path, {"curve": "0.5 0.6 0.9"}, max_iter=2)
+    assert reports[-1].metrics["best step"] == 2
+
+
+def test_a_training_that_diverges_counts_with_its_best_step(tmp_path: Path) -> None:
+    assert score(tmp_path, {"curve": "0.5 nan 0.9"})[-1].metrics["best step"] == 1
+    with pytest.raises(RuntimeError, match="no step had a finite val_accuracy and a state"):
+        score(tmp_path, {"curve": "nan 0.9"})
+
+
+def test_a_training_that_saves_nothing_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(RuntimeError, match="and a state"):
+        score(tmp_path, {"curve": "0.5 0.6", "saves": False})
+
+
+def test_what_stops_the_trial_stops_the_training(tmp_path: Path) -> None:
+    with pytest.raises(StopTrial):
+        score(tmp_path, {"curve": "0.5 0.6 0.7"}, stop_after=2)
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[None]:
+    ray.init("local", num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
+    yield
+    ray.shutdown()
+
+
+def evaluated(folder: Path, *options: str) -> tuple[int, dict[str, Any]]:
+    done = CliRunner().invoke(cli, ["evaluate", str(folder), "--json", *options], catch_exceptions=False)
+    return done.exit_code, json.loads(done.stdout)
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("cluster")
+def test_tables_are_evaluated_over_seeds(tmp_path: Path) -> None:
+    sweep = Sweep(
+        "trainables.tabular:train",
+        parameters={
+            "dataset": "wine",
+            "model": "mlp",
+            "folds": 2,
+            "width": 16,
+            "epochs": {"grid": [1, 15]},
+            "batch_size": 16,
+            "lr": 0.005,
+        },
+        metric=ACCURACY,
+        output=tmp_path,
+    )
+    results = sweep.run(console=Told())
+    code, told = evaluated(results.folder, "--seeds", "3", "--set", "epochs=1")
+    assert (code, told["metric"], told["goal"]) == (0, "test_accuracy", "maximize")
+    assert told == json.loads((results.folder / "best" / EVALUATION_FILE).read_text())
+    assert told["tuned"]["params"]["epochs"] == 15
+    assert told["default"]["params"] == {**told["tuned"]["params"], "epochs": 1}
+    for candidate in ("tuned", "default"):
+        assert [training["seed"] for training in told[candidate]["trainings"]] == [0, 1, 2]
+        assert told[candidate]["scores"]["test_accuracy"]["num_seeds"] == 3
+    assert told["gain"]["mean"] > 0.2
+    assert told["gain"]["is_beyond_noise"] == (told["gain"]["mean"] > told["gain"]["half_width"])
+    shown = CliRunner().invoke(cli, ["evaluate", str(results.folder), "--seeds", "2"], catch_exceptions=False)
+    assert "paired t-test over 2 seeds" in shown.stdout
+    assert "test_rows" not in shown.stdout
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("cluster")
+def test_images_are_evaluated_over_seeds_and_a_default_that_fails_is_told(tmp_path: Path) -> None:
+    sweep = Sweep(
+        "trainables.image_classification:train",
+        parameters={
+            "dataset": "digits",
+            "train_size": 200,
+            "epochs": 3,
+            "channels": {"values": [4, 8]},
+            "optimizer": {"values": ["adamw", "sdg"]},
+        },
+        metric=ACCURACY,
+        early_terminate={"type": "asha", "max_iter": 2},
+        start_with=[{"channels": 8, "optimizer": "adamw"}],
+        run_cap=1,
+        output=tmp_path,
+        seed=0,
+    )
+    results = sweep.run(console=Told())
+    assert results.best is not None
+    code, told = evaluated(results.folder, "--seeds", "2", "--set", "optimizer=sdg")
+    assert code == 1
+    assert (told["gain"], told["verdict"]) == (None, None)
+    assert "optimizer must be one of" in told["default"]["trainings"][0]["error"]
+    assert [training["step"] <= 2 for training in told["tuned"]["trainings"]] == [True, True]
+    code, told = evaluated(results.folder, "--seeds", "2")
+    assert code == 0
+    assert told["default"]["params"] == {
+        "dataset": "digits",
+        "train_size": 200,
+        "epochs": 3,
+        **sweep.spec.start_with[0],
+    }
+    assert told["verdict"]
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("cluster")
+def test_what_can_not_be_evaluated_is_refused(tmp_path: Path) -> None:
+    sweep = Sweep(
+        "tests.loops:descent",
+        parameters={"lr": 0.1, "epochs": 2},
+        metric={"name": "loss"},
+        output=tmp_path,
+    )
+    folder = sweep.run(console=Told()).folder
+    with pytest.raises(SpecError, match=r"its module has no evaluate\(params, state, device\)"):
+        CliRunner().invoke(cli, ["evaluate", str(folder)], catch_exceptions=False)
+    assert not (folder / "best" / EVALUATION_FILE).exists()
