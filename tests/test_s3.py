@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from ray.cluster_utils import Cluster
@@ -31,7 +32,7 @@ metric: {name: loss}
 parameters:
   lr: {min: 0.01, max: 0.6, distribution: log_uniform_values}
   epochs: {value: 9}
-  step_s: {value: 0.1}
+  step_s: {value: 0.2}
 early_terminate: {type: asha, min_iter: 1, max_iter: 9, eta: 3}
 run_cap: 60
 seed: 11
@@ -82,6 +83,11 @@ def run(tmp_path: Path, address: str, id: str) -> subprocess.Popen[str]:
     return start("run", str(tmp_path / "stored.yaml"), "--output", str(RUNS), "--id", id, "--address", address)
 
 
+def status(uri: Uri) -> dict[str, Any]:
+    told: dict[str, Any] = json.loads(tuner("status", str(uri), "--json")[1])
+    return told
+
+
 def finished(uri: Uri) -> dict[int, tuple[object, list[object]]]:
     """The record and the reports of each trial that has ended, as they are at the URI."""
     if ObjectStore(uri).find("study.journal") == [None]:
@@ -114,14 +120,12 @@ def test_another_machine_goes_on_after_the_driver_and_its_disk_are_gone(
 ) -> None:
     uri = RUNS / "moved"
     process = run(tmp_path, address, "moved")
-    until(lambda: len(finished(uri)) >= 5, process)
     # Readers need nothing but the URI.
-    code, told = tuner("status", str(uri), "--json")
-    assert (code, json.loads(told)["state"]) == (0, "running")
-    assert "stored" in tuner("logs", str(uri))[1]
+    until(lambda: len(finished(uri)) >= 5 and status(uri)["state"] == "running", process)
     os.kill(process.pid, signal.SIGKILL)
     process.communicate()
-    assert json.loads(tuner("status", str(uri), "--json")[1])["state"] == "crashed"
+    assert status(uri)["state"] == "crashed"
+    assert "stored" in tuner("logs", str(uri))[1]
     kept = finished(uri)
     shutil.rmtree(tmp_path / "a")
     process = start("resume", str(uri), "--address", address)
@@ -180,9 +184,9 @@ def test_storage_that_is_gone_for_a_while_holds_nothing_up_and_a_second_driver_i
         server.go_on()
     code, told = tuner("pause", str(uri))
     assert (code, told.startswith("paused")) == (0, True), told
-    until(lambda: json.loads(tuner("status", str(uri), "--json")[1])["counts"].get("running") is None, process)
+    until(lambda: status(uri)["counts"].get("running") is None, process)
     assert tuner("resume", str(uri))[1].startswith("resumed")
-    until(lambda: json.loads(tuner("status", str(uri), "--json")[1])["counts"].get("running") is not None, process)
+    until(lambda: status(uri)["counts"].get("running") is not None, process)
     assert tuner("stop", str(uri))[0] == 0
     output = process.communicate(timeout=120)[0]
     assert process.returncode == 0, output

@@ -105,7 +105,7 @@ def test_an_interrupted_sweep_asks_the_same_as_one_that_was_not(tmp_path: Path, 
             study.tell(trial.number, TrialState.COMPLETED, values=[value], last_step=1)
         asked.append(params)
     assert asked[0] == asked[1]
-    assert len({(p["x"], p["y"]) for p in asked[0]}) > 10
+    assert len({p["x"] for p in asked[0]}) > 10
 
 
 def test_interrupted_trials_come_first_and_keep_what_they_were(tmp_path: Path, url: str | None) -> None:

@@ -81,6 +81,7 @@ def test_trials_that_run_are_not_asked_for_again() -> None:
         study.sampler = MultiFidelitySampler(seed=number, random_share=0.0)
         asked.append(Cube(SPACE).point(study.ask(SPACE).params))
     distances = [np.linalg.norm(a - b) for i, a in enumerate(asked) for b in asked[:i]]
+    assert min(distances) > 0.01
     assert np.median(distances) > 0.1
 
 

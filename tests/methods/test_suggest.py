@@ -32,7 +32,7 @@ def test_every_method_asks_configurations_of_the_space(method: str) -> None:
         params = suggest(SPACE, trial)
         assert SPACE.problems_of(params) == []
         assert ("momentum" in params) == (params["optimizer"] == "sgd")
-        seen.add(str(params))
+        seen.add(params["lr"])
         study.tell(trial, params["lr"])
     assert len(seen) > 10
 

@@ -7,6 +7,7 @@ from dataclasses import asdict, replace
 from typing import Any
 
 import ray
+from ray.air.execution._internal.tracked_actor import TrackedActor
 from ray.exceptions import OutOfMemoryError as RayOutOfMemoryError
 from ray.exceptions import RayActorError, RayError
 from ray.tune.execution.tune_controller import TuneController
@@ -63,6 +64,7 @@ class Controller(TuneController):  # type: ignore[misc]  # Ray's classes are unt
         self._retries = recorder.spec.failures.retries
         self._is_winding_down = False
         self._has_cut_short = False
+        self._left: set[TrackedActor] = set()
         self._handled: Exception | None = None
         self.on_share: Callable[[int, Memory, float], None] = lambda number, memory, share: None
         super().__init__(search_alg=search, scheduler=stopping.scheduler, reuse_actors=True, **kwargs)
@@ -87,8 +89,7 @@ class Controller(TuneController):  # type: ignore[misc]  # Ray's classes are unt
         for trial in self._live():
             trial.ending = Ending(TrialState.STOPPED, message=f"the sweep ended ({ended_by})")
             self._search.on_trial_complete(trial.trial_id)
-            self._schedule_trial_stop(trial)
-            self._forget(trial)
+            self._stop_amid(trial)
 
     def resize(self) -> None:
         """Keep as many processes as there are slots now; where more trials run, they run to their ends."""
@@ -155,10 +156,10 @@ class Controller(TuneController):  # type: ignore[misc]  # Ray's classes are unt
             self._actor_cache.increase_max(request, self._slots.count)
 
     def cleanup(self) -> None:
-        """End all actors: those that are still training are killed, the others stop by themselves."""
-        for tracked in list(self._actor_manager._live_actors_to_ray_actors_resources):
-            if self._actor_manager._tracked_actors_to_task_futures.get(tracked):
-                ray.kill(self._actor_manager._live_actors_to_ray_actors_resources[tracked][0])
+        """End all actors: those that are still training are killed, the others clean up and stop by themselves."""
+        live = self._actor_manager._live_actors_to_ray_actors_resources
+        for tracked in self._left.union(self._actor_to_trial).intersection(live):
+            ray.kill(live[tracked][0])
         super().cleanup()
         if self._has_cut_short:
             # Nobody tells when a process that was ended is gone; until then it may leave a half written checkpoint,
@@ -247,6 +248,12 @@ class Controller(TuneController):  # type: ignore[misc]  # Ray's classes are unt
         """Let go of a trial that is to be resumed."""
         del self._search.live[trial.trial_id]
         self._recorder.interrupt(trial.number)
+        self._stop_amid(trial)
+
+    def _stop_amid(self, trial: RayTrial) -> None:
+        """End a trial whose training goes on: its process need not be waited for."""
+        if trial in self._trial_to_actor:
+            self._left.add(self._trial_to_actor[trial])
         self._schedule_trial_stop(trial)
         self._forget(trial)
 

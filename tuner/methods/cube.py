@@ -1,7 +1,7 @@
 """An Optuna search space as a cube: numbers scaled to [0, 1], a coordinate for each choice of a categorical one."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -9,6 +9,7 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, Floa
 
 # Two choices of a categorical parameter are as far from each other as the ends of a number's range.
 _CHOSEN = math.sqrt(0.5)
+_JITTER = 1e-3
 
 
 class Cube:
@@ -57,16 +58,45 @@ class Cube:
     def mutate(self, points: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         """A neighbour of each point `[n, dimensions]`: few or all coordinates moved, by 0.01 to 0.5 or so.
 
-        What would leave the cube stays on its face, so that the ends of ranges are tried.
+        What would leave the cube is reflected at its face: the ends of ranges are approached, and not asked for again
+        and again.
         """
         num = len(points)
         sizes = 10 ** rng.uniform(-2.0, -0.3, size=(num, 1))
         is_moved = rng.random(points.shape) < rng.choice([0.2, 0.5, 1.0], size=(num, 1))
-        moved: np.ndarray = np.clip(points + is_moved * sizes * rng.normal(size=points.shape), 0.0, 1.0)
+        # The others move by so little that it does not matter, but for what their own slope tells.
+        step = np.where(is_moved, sizes, _JITTER)
+        moved: np.ndarray = points + step * rng.normal(size=points.shape)
+        moved = 1.0 - np.abs(1.0 - np.abs(moved) % 2.0)
         for columns in self._categories:
             is_drawn = (rng.random(num) < 0.15)[:, None]
             moved[:, columns] = np.where(is_drawn, _draw(columns, num, rng), points[:, columns])
         return moved
+
+    def settle(self, points: np.ndarray, trials: Sequence[Mapping[str, Any]]) -> np.ndarray:
+        """The points `[n, dimensions]` as they will stand once they were tried.
+
+        Numbers that come in steps are on one, and a parameter that no trial has had beside a point's choice of a
+        categorical one, though some have made that choice, is taken not to apply.
+        """
+        settled = points.copy()
+        for name, columns in self._columns.items():
+            distribution = self._space[name]
+            if isinstance(distribution, FloatDistribution | IntDistribution) and distribution.step is not None:
+                for row in settled:
+                    row[columns] = _scaled(distribution, _unscaled(distribution, float(row[columns.start])))
+        for name, columns in self._columns.items():
+            choices = self._space[name]
+            if not isinstance(choices, CategoricalDistribution):
+                continue
+            chosen = points[:, columns].argmax(axis=1)
+            for index, choice in enumerate(choices.choices):
+                beside = [trial for trial in trials if name in trial and trial[name] == choice]
+                for other, place in self._columns.items():
+                    if beside and not any(other in trial for trial in beside):
+                        is_number = place.stop - place.start == 1
+                        settled[chosen == index, place] = 0.5 if is_number else 0.0
+        return settled
 
 
 def _draw(columns: slice, num: int, rng: np.random.Generator) -> np.ndarray:

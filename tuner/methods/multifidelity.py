@@ -8,7 +8,7 @@ nothing of Ray.
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,6 +18,7 @@ from optuna.distributions import BaseDistribution
 from optuna.samplers import BaseSampler, RandomSampler
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
+from scipy.spatial.distance import cdist
 from scipy.special import log_ndtr, ndtri
 from scipy.stats import rankdata
 
@@ -34,6 +35,8 @@ _MAX_ROWS = 400
 _NUM_CANDIDATES = 400
 # Half of the candidates are neighbours of this many of the most promising configurations.
 _NUM_PARENTS = 10
+# A configuration nearer than this to one that was tried, in the unit cube, would show nothing new.
+_NEAR = 0.01
 # Of a curve the last value is used, and those at the powers of this.
 _ETA = 3
 
@@ -98,23 +101,28 @@ class MultiFidelitySampler(BaseSampler):
             ends = np.ones(len(data.pending))
             believed = np.concatenate([data.y, model.mean(data.pending, ends)])
             model = GaussianProcess(kernel, np.vstack([data.x, data.pending]), np.concatenate([data.t, ends]), believed)
-        return cube.params(self._best_candidate(model, data, cube))
+        return cube.params(self._best_candidate(model, data, cube, [known.params for known in trials]))
 
     def sample_independent(
         self, study: optuna.Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
     ) -> Any:
         return self._random.sample_independent(study, trial, param_name, param_distribution)
 
-    def _best_candidate(self, model: GaussianProcess, data: Data, cube: Cube) -> np.ndarray:
+    def _best_candidate(
+        self, model: GaussianProcess, data: Data, cube: Cube, tried: Sequence[Mapping[str, Any]]
+    ) -> np.ndarray:
         """The point `[d]` with the largest expected improvement, at the last step, on what is expected so far."""
         known = np.unique(np.vstack([data.x, data.pending]), axis=0)
         expected = model.mean(known, np.ones(len(known)))
         parents = known[np.argsort(-expected)[:_NUM_PARENTS]]
         half = _NUM_CANDIDATES // 2
         near = cube.mutate(parents[self._rng.integers(len(parents), size=half)], self._rng)
-        candidates = np.vstack([cube.sample(half, self._rng), near])
+        candidates = cube.settle(np.vstack([cube.sample(half, self._rng), near]), tried)
         mean, deviation = model.predict(candidates, np.ones(len(candidates)))
         gain = log_expected_improvement((mean - expected.max()) / deviation) + np.log(deviation)
+        is_new = cdist(candidates, known).min(axis=1) >= _NEAR
+        if is_new.any():  # a space of few configurations may have been tried whole
+            gain[~is_new] = -math.inf
         chosen: np.ndarray = candidates[int(gain.argmax())]
         return chosen
 
