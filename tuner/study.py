@@ -100,6 +100,8 @@ class Study:
         # A sampler that has been through its space says so by stopping a loop of Optuna's, which is not running here.
         self._is_exhausted = False
         self._study.stop = self._exhaust  # type: ignore[method-assign]
+        # To look through all trials for one that waits takes longer with each trial, and mostly none does.
+        self._may_have_waiting = True
         self._metrics = tuple(metrics)
         self._space = space
         # Optuna's trial ids by number, of trials that are running.
@@ -127,7 +129,8 @@ class Study:
 
         None where a finite space has been asked for whole.
         """
-        waiting = self._frozen(OptunaState.WAITING)
+        waiting = self._frozen(OptunaState.WAITING) if self._may_have_waiting else []
+        self._may_have_waiting = len(waiting) > 1
         if not waiting:
             if self._is_exhausted:
                 return None
@@ -143,6 +146,7 @@ class Study:
                 trial = self._study.ask()
                 params = suggest(self._space, trial)
         except BaseException:
+            self._may_have_waiting = True
             for begun in self._frozen(OptunaState.RUNNING):
                 if begun.number not in self._ids:
                     self.interrupt(begun.number)
@@ -199,6 +203,7 @@ class Study:
         """Put a running trial back to wait; it is asked for again before any new one."""
         self._storage.set_trial_state_values(self._id(number), OptunaState.WAITING)
         self._ids.pop(number, None)
+        self._may_have_waiting = True
         self._commit()
 
     def recover(self) -> list[int]:
