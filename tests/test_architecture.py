@@ -14,7 +14,19 @@ MAX_LINES = 400
 
 # From low to high: an import points strictly downward. `tuner` is the package's own front, for its users alone.
 LAYERS = (
-    *("errors", "storage", "uri", "objectstore", "scratch", "devices", "aliases", "fields", "trial", "domains"),
+    *(
+        "errors",
+        "storage",
+        "uri",
+        "objectstore",
+        "scratch",
+        "seeds",
+        "devices",
+        "aliases",
+        "fields",
+        "trial",
+        "domains",
+    ),
     *("syntax", "conditions", "parameters", "keys", "unsavable", "checkpoint", "shared", "context", "sections"),
     *("rules", "schema", "trainable", "spec", "journal", "lock", "provenance", "methods", "study", "files", "best"),
     *("retention", "budget", "tensorboard", "control", "console", "runlog", "stopping", "running", "recorder"),
@@ -118,6 +130,16 @@ def test_only_a_sweep_that_is_run_imports_what_imports_ray() -> None:
         ("tuner.sweep", "tuner.stopping.table"),
         ("tuner.verbs", "tuner.engine.jobs"),
     }
+
+
+def test_a_trials_process_does_not_wait_for_what_only_the_driver_needs() -> None:
+    reached, waiting = set(), {"tuner.engine.actor"}
+    while waiting:
+        source = waiting.pop()
+        reached.add(source)
+        waiting |= {i.target for i in all_imports() if i.source == source and not i.is_lazy} & MODULES.keys() - reached
+    assert "tuner.context" in reached
+    assert not [name for name in reached if is_in(name, "tuner.methods") or layer(name) in ("study", "tensorboard")]
 
 
 def test_trainables_know_the_trial_and_nothing_else_of_ours() -> None:

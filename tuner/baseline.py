@@ -16,12 +16,13 @@ from typing import Any
 from tuner.checkpoint import checkpoint_path, load_checkpoint
 from tuner.comparison import Estimate, Gain, estimate, gain
 from tuner.console import make_console
-from tuner.context import Metric, NotFinite, Plateau, Trial, seed_everything
+from tuner.context import Metric, NotFinite, Plateau, Trial
 from tuner.errors import ControlError, SpecError, StopTrial
 from tuner.files import finite, write_atomic
 from tuner.parameters import Constant
 from tuner.results import Best, Results
 from tuner.scores import find_evaluate, score
+from tuner.seeds import seed_everything
 from tuner.spec import SweepSpec
 from tuner.sweep import Sweep
 from tuner.trainable import import_trainable

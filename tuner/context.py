@@ -6,14 +6,12 @@ in the `deliver` callable that takes the reports, and in the group.
 
 import math
 import numbers
-import random
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, TypeVar, cast
 
-import numpy as np
 import torch
 from torch.utils.data import DataLoader
 from torch.utils.data.distributed import DistributedSampler
@@ -255,13 +253,6 @@ class NotFinite(StopTrial):
 
 class Plateau(StopTrial):
     """The metric's patience ran out: the trial ends as COMPLETED."""
-
-
-def seed_everything(seed: int) -> None:
-    """Seed `random`, `numpy` and `torch` (all devices)."""
-    random.seed(seed)
-    np.random.seed(seed % 2**32)
-    torch.manual_seed(seed)
 
 
 def clear_cache() -> None:

@@ -19,9 +19,9 @@ from tuner.best import Best, is_written, write_best
 from tuner.budget import Progress
 from tuner.checkpoint import checkpoint_path, checkpoint_steps
 from tuner.files import TrialFiles, trial_dir
-from tuner.methods.table import derive_seed
 from tuner.retention import Candidate, needless_after, needless_while_running
 from tuner.running import Running
+from tuner.seeds import derive_seed
 from tuner.spec import SweepSpec
 from tuner.storage import storing
 from tuner.study import Study

@@ -8,9 +8,10 @@ from typing import Any
 
 import torch
 
-from tuner.context import NotFinite, Trial, seed_everything
+from tuner.context import NotFinite, Trial
 from tuner.errors import SpecError, StopTrial
 from tuner.parameters import Constant
+from tuner.seeds import seed_everything
 from tuner.spec import SweepSpec
 from tuner.trial import Report
 

@@ -18,10 +18,10 @@ import torch
 from tests.faults import loops
 from tests.sweeps import check_whole
 from tuner import Results
-from tuner.context import Metric, Trial, seed_everything
+from tuner.context import Metric, Trial
 from tuner.errors import StopTrial
-from tuner.methods.table import derive_seed
 from tuner.results import read_spec
+from tuner.seeds import derive_seed, seed_everything
 from tuner.trial import Report
 
 PATIENCE_S = 120.0

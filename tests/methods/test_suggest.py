@@ -4,8 +4,9 @@ import optuna
 import pytest
 
 from tuner.methods.suggest import distribution, from_optuna, suggest, to_optuna
-from tuner.methods.table import METHODS, derive_seed, make_sampler
+from tuner.methods.table import METHODS, make_sampler
 from tuner.parameters import Choice, Constant, SearchSpace
+from tuner.seeds import derive_seed
 
 SPACE = SearchSpace.from_dict(
     {

@@ -11,8 +11,9 @@ from trainables.data import Dataset, Labelled
 from trainables.image_classification import AUGMENTATIONS, Settings, evaluate, train
 from trainables.optim import OPTIMIZERS, SCHEDULES
 from tuner.checkpoint import checkpoint_path, load_checkpoint
-from tuner.context import Metric, NotFinite, Trial, seed_everything
+from tuner.context import Metric, NotFinite, Trial
 from tuner.errors import StopTrial
+from tuner.seeds import seed_everything
 from tuner.trial import Goal, Report
 
 ACCURACY = Metric("val_accuracy", Goal.MAXIMIZE)

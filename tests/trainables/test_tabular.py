@@ -12,8 +12,9 @@ from trainables import tabular
 from trainables.tables import Source, fold_numbers, load_development
 from trainables.tabular import MODELS, Settings, evaluate, fit, guess, scores, train
 from tuner.checkpoint import checkpoint_path, load_checkpoint
-from tuner.context import Metric, NotFinite, Trial, seed_everything
+from tuner.context import Metric, NotFinite, Trial
 from tuner.errors import StopTrial
+from tuner.seeds import seed_everything
 from tuner.trial import Goal, Report
 
 QUICK = {"epochs": 4, "width": 16, "depth": 1, "n_estimators": 10, "max_iter": 10}

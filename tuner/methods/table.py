@@ -4,7 +4,6 @@ A sampler is made afresh for every trial, seeded by the sweep's seed and the tri
 depends on the study alone, so a sweep that was killed asks the same as one that was not.
 """
 
-import hashlib
 import warnings
 from collections.abc import Callable
 
@@ -20,6 +19,7 @@ from optuna.samplers import (
 )
 
 from tuner.methods.multifidelity import MultiFidelitySampler
+from tuner.seeds import derive_seed
 
 
 def _tpe(seed: int) -> BaseSampler:
@@ -53,9 +53,3 @@ def make_sampler(method: str, seed: int, number: int) -> BaseSampler:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ExperimentalWarning)
         return METHODS[method](seed if method in _ONE_SEED else derive_seed(seed, number))
-
-
-def derive_seed(seed: int, number: int) -> int:
-    """A 32-bit seed for trial `number`, unrelated to those of its neighbours."""
-    digest = hashlib.blake2b(f"{seed}/{number}".encode(), digest_size=4).digest()
-    return int.from_bytes(digest, "little")
