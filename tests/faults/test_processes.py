@@ -1,5 +1,6 @@
 """Processes of trials that are killed, hang, or take all memory: the sweep ends as if nothing had happened."""
 
+import errno
 import os
 import random
 import signal
@@ -12,7 +13,7 @@ import pytest
 import ray
 
 from tests.faults import loops
-from tests.faults.scenes import check, kill, meanwhile, pid_of, wait_for_reports
+from tests.faults.scenes import check, kill, meanwhile, pid_of, wait_for, wait_for_reports
 from tests.sweeps import Told, check_whole, sweep
 from tuner.trial import FailureReason, TrialState
 
@@ -109,7 +110,17 @@ def cgroup() -> Iterator[Path]:
     except OSError as error:
         pytest.skip(f"this machine lets nobody limit memory here: {error}")
     yield folder
-    folder.rmdir()
+    wait_for(lambda: is_removed(folder), "the last process of a control group to be gone")
+
+
+def is_removed(cgroup: Path) -> bool:
+    try:
+        cgroup.rmdir()
+    except OSError as error:
+        if error.errno != errno.EBUSY:
+            raise
+        return False
+    return True
 
 
 def test_a_trial_that_takes_all_memory_is_ended_by_the_kernel_and_told(tmp_path: Path, cgroup: Path) -> None:
