@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 import torch
 
-from tuner.context import Metric, clear_cache
+from tuner.context import clear_cache
+from tuner.metric import Metric
 from tuner.trial import Goal, Report
 
 ACCURACY = Metric("accuracy", Goal.MAXIMIZE)

@@ -2,6 +2,8 @@
 
 import ast
 import functools
+import subprocess
+import sys
 from collections.abc import Iterator
 from graphlib import TopologicalSorter
 from pathlib import Path
@@ -17,6 +19,7 @@ LAYERS = (
     *(
         "errors",
         "storage",
+        "checkpoint_folder",
         "uri",
         "objectstore",
         "scratch",
@@ -25,6 +28,7 @@ LAYERS = (
         "aliases",
         "fields",
         "trial",
+        "metric",
         "domains",
     ),
     *("syntax", "conditions", "parameters", "keys", "unsavable", "checkpoint", "shared", "context", "sections"),
@@ -153,3 +157,8 @@ def test_a_module_is_short_and_says_what_it_is_for(name: str) -> None:
     assert len(text.splitlines()) <= MAX_LINES
     tree = ast.parse(text)
     assert not tree.body or ast.get_docstring(tree), f"{name} has no docstring"
+
+
+def test_a_command_that_trains_nothing_imports_neither_torch_nor_ray() -> None:
+    program = "import sys, tuner.cli; print(*sorted({'ray', 'torch', 'pandas', 'scipy'} & set(sys.modules)))"
+    assert subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout == "\n"

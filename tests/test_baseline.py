@@ -11,8 +11,9 @@ from tests.sweeps import Told
 from tuner import Sweep
 from tuner.baseline import EVALUATION_FILE, default_params, train_and_score
 from tuner.cli import cli
-from tuner.context import Metric, Trial
+from tuner.context import Trial
 from tuner.errors import SpecError, StopTrial
+from tuner.metric import Metric
 from tuner.spec import SweepSpec
 from tuner.trial import Goal, Report
 

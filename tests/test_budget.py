@@ -3,7 +3,7 @@ from typing import Any
 import pytest
 
 from tuner.budget import Progress, judge
-from tuner.context import Metric
+from tuner.metric import Metric
 from tuner.spec import Budget
 from tuner.trial import Goal
 

@@ -8,9 +8,11 @@ import pytest
 import torch
 
 from tests.conftest import ACCURACY, LOSS, folder_of
-from tuner.checkpoint import checkpoint_path, checkpoint_steps, load_checkpoint
-from tuner.context import Metric, NotFinite, Patience, Plateau, Trial
+from tuner.checkpoint import load_checkpoint
+from tuner.checkpoint_folder import checkpoint_path, checkpoint_steps
+from tuner.context import NotFinite, Plateau, Trial
 from tuner.errors import CheckpointError, MetricError, StepError
+from tuner.metric import Metric, Patience
 from tuner.trial import Goal, Report
 
 

@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import report
-from tuner.checkpoint import checkpoint_path, checkpoint_steps, save_checkpoint
+from tuner.checkpoint import save_checkpoint
+from tuner.checkpoint_folder import checkpoint_path, checkpoint_steps
 from tuner.files import TrialFiles, read_reports
 from tuner.trial import Report
 

@@ -10,8 +10,9 @@ from tests import loops
 from tests.sweeps import Told
 from trainables import image_classification
 from tuner import Sweep
-from tuner.context import Metric, Trial
+from tuner.context import Trial
 from tuner.devices import MAX_CONTEXT_BYTES, Cuda, is_out_of_memory
+from tuner.metric import Metric
 from tuner.trial import Goal, Report
 
 pytestmark = pytest.mark.gpu

@@ -8,7 +8,8 @@ import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from tests.conftest import ACCURACY, report
-from tuner.checkpoint import checkpoint_steps, load_checkpoint, save_checkpoint
+from tuner.checkpoint import load_checkpoint, save_checkpoint
+from tuner.checkpoint_folder import checkpoint_steps
 from tuner.files import read_reports, trial_dir
 from tuner.recorder import Recorder
 from tuner.spec import SweepSpec

@@ -9,8 +9,8 @@ import pytest
 
 import tuner
 from tests.bad_specs import BAD, GOOD, LR, without
-from tuner.context import Metric, Patience
 from tuner.errors import SpecError
+from tuner.metric import Metric, Patience
 from tuner.parameters import Choice, Float, Parameter, SearchSpace
 from tuner.spec import EARLY_TERMINATE, METHODS, Budget, Resources, SweepSpec, json_schema
 from tuner.trial import Goal

@@ -23,7 +23,7 @@ def test_a_folder_that_is_gone_has_one(tmp_path: Path) -> None:
     "error", [OSError(errno.ENOSPC, "No space left on device"), OperationalError("INSERT", {}, Exception("locked"))]
 )
 def test_errors_of_disks_and_databases_become_one(error: Exception) -> None:
-    with pytest.raises(StorageError) as caught, storing():
+    with pytest.raises(StorageError) as caught, storing(OperationalError):
         raise error
     assert caught.value.__cause__ is error
 

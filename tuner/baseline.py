@@ -13,12 +13,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tuner.checkpoint import checkpoint_path, load_checkpoint
+from tuner.checkpoint import load_checkpoint
+from tuner.checkpoint_folder import checkpoint_path
 from tuner.comparison import Estimate, Gain, estimate, gain
 from tuner.console import make_console
-from tuner.context import Metric, NotFinite, Plateau, Trial
+from tuner.context import NotFinite, Plateau, Trial
 from tuner.errors import ControlError, SpecError, StopTrial
 from tuner.files import finite, write_atomic
+from tuner.metric import Metric
 from tuner.parameters import Constant
 from tuner.results import Best, Results
 from tuner.scores import find_evaluate, score

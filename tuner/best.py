@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tuner.checkpoint import checkpoint_path
+from tuner.checkpoint_folder import checkpoint_path
 from tuner.files import finite, read_json, read_reports, trial_dir, write_atomic
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from tuner.context import Metric
+from tuner.metric import Metric
 from tuner.spec import Budget
 
 # A sweep whose first trials all fail with the same message is not worth going on with.

@@ -8,7 +8,6 @@ import json
 import random
 import secrets
 import shutil
-import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -16,16 +15,11 @@ from typing import Any
 import numpy as np
 import torch
 
+from tuner.checkpoint_folder import CHECKSUMS_FILE, FILES, RNG_FILE, STATE_FILE, checkpoint_path, checksums, damage
 from tuner.devices import rng_states, set_rng_states
 from tuner.errors import CheckpointError, StorageError
 from tuner.storage import outage, storing
 from tuner.unsavable import unsavable
-
-STATE_FILE = "state.pt"
-RNG_FILE = "rng.pt"
-CHECKSUMS_FILE = "checksums.json"
-FILES = "files"
-_CHUNK_BYTES = 1 << 22
 
 
 class State(dict[str, Any]):
@@ -39,15 +33,6 @@ class State(dict[str, Any]):
     def __bool__(self) -> bool:
         """Where there is a checkpoint there is a step to go on from, whatever was saved with it."""
         return True
-
-
-def checkpoint_path(trial_dir: Path, step: int) -> Path:
-    return trial_dir / "checkpoints" / f"step-{step:04d}"
-
-
-def checkpoint_steps(trial_dir: Path) -> list[int]:
-    """The steps of the whole checkpoints in a trial's folder, ascending."""
-    return sorted(int(path.name.removeprefix("step-")) for path in trial_dir.glob("checkpoints/step-*"))
 
 
 def save_checkpoint(
@@ -72,7 +57,7 @@ def save_checkpoint(
         if files is not None:
             shutil.copytree(files, scratch / FILES)
         torch.save({"step": step, **progress, **_rng_state()}, scratch / RNG_FILE)
-        (scratch / CHECKSUMS_FILE).write_text(json.dumps(_checksums(scratch), indent=2) + "\n", encoding="utf-8")
+        (scratch / CHECKSUMS_FILE).write_text(json.dumps(checksums(scratch), indent=2) + "\n", encoding="utf-8")
         if target.exists():
             shutil.rmtree(target)
         scratch.replace(target)
@@ -102,35 +87,6 @@ def load_checkpoint(path: Path) -> tuple[State, dict[str, Any]]:
     values = torch.load(path / STATE_FILE, weights_only=True, map_location="cpu")
     files = path / FILES
     return State(rng["step"], values, files if files.is_dir() else None), rng
-
-
-def damage(path: Path) -> str:
-    """What is wrong with a checkpoint's files, empty where nothing is; reads all of them."""
-    try:
-        wanted: dict[str, list[int]] = json.loads((path / CHECKSUMS_FILE).read_text(encoding="utf-8"))
-        for name, (size, checksum) in wanted.items():
-            found = (path / name).stat().st_size
-            if found != size:
-                return f"{name} has {found} bytes in place of {size}"
-            if _checksum(path / name) != checksum:
-                return f"{name} is not what was written"
-    except (OSError, ValueError, AttributeError, TypeError) as error:
-        return f"it can't be read ({error})"
-    return "" if STATE_FILE in wanted and RNG_FILE in wanted else f"{CHECKSUMS_FILE} does not name its files"
-
-
-def _checksums(folder: Path) -> dict[str, tuple[int, int]]:
-    """Size in bytes and CRC-32 of each file below a folder, by its path there."""
-    files = sorted(path for path in folder.rglob("*") if path.is_file())
-    return {str(path.relative_to(folder)): (path.stat().st_size, _checksum(path)) for path in files}
-
-
-def _checksum(path: Path) -> int:
-    checksum = 0
-    with path.open("rb") as file:
-        while chunk := file.read(_CHUNK_BYTES):
-            checksum = zlib.crc32(chunk, checksum)
-    return checksum
 
 
 def _rng_state() -> dict[str, Any]:

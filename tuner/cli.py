@@ -1,4 +1,7 @@
-"""The command line: arguments -> calls. Exit codes: 0 finished, 1 ran and failed, 2 refused, 130 interrupted."""
+"""The command line: arguments -> calls. Exit codes: 0 finished, 1 ran and failed, 2 refused, 130 interrupted.
+
+Torch and Ray take seconds to import: a command that trains nothing does not wait for them.
+"""
 
 import contextlib
 import json
@@ -9,7 +12,6 @@ from typing import Any
 import click
 from ruamel.yaml import YAML
 
-from tuner.baseline import evaluate as evaluate_sweep
 from tuner.errors import (
     ClusterError,
     ControlError,
@@ -24,10 +26,7 @@ from tuner.localcopy import follow
 from tuner.printing import print_best, print_counts, print_evaluation, print_runs, print_trials
 from tuner.results import Results, list_runs
 from tuner.spec import json_schema
-from tuner.sweep import Sweep
-from tuner.sweep import resume as resume_sweep
 from tuner.sweepfile import load_and_import
-from tuner.tryout import problems_of_chosen, try_once
 from tuner.uri import Place, as_place
 from tuner.verbs import COMMANDS, resume_paused, resume_there
 
@@ -74,6 +73,8 @@ for command in COMMANDS:
 @_verbose
 def run(spec: Path, output: Place, id: str | None, storage: str | None, address: str | None, verbose: bool) -> None:
     """Run the sweep that SPEC describes."""
+    from tuner.sweep import Sweep
+
     sweep = Sweep.from_file(spec, output=output, storage=storage)
     _conclude(sweep.run(id=id, address=address, verbose=verbose))
 
@@ -94,6 +95,8 @@ def resume(folder: Place, run_cap: str | None, address: str | None, paused: bool
         return
     if run_cap is None and resume_paused(folder, required=paused):
         return
+    from tuner.sweep import resume as resume_sweep
+
     _conclude(resume_sweep(folder, run_cap=run_cap, address=address, verbose=verbose))
 
 
@@ -122,6 +125,8 @@ def schema() -> None:
 @click.option("--seed", type=int, default=0, help="The trial's seed.")
 def try_(spec: Path, settings: tuple[str, ...], params: Path | None, seed: int) -> None:
     """Run one trial of SPEC in this process, without Ray: a debugger works."""
+    from tuner.tryout import problems_of_chosen, try_once
+
     given = dict(_setting(text) for text in settings)
     chosen = {**(_read_params(params) if params else {}), **given}
     described, train = load_and_import(spec)
@@ -192,6 +197,8 @@ def evaluate(
 
     The default one is the first of `start_with`, or what --set gives, with the trainable's own defaults.
     """
+    from tuner.baseline import evaluate as evaluate_sweep
+
     if not isinstance(folder, Path):
         raise ControlError(f"{folder}: bring the run folder to this machine first, and name the folder here.")
     chosen = dict(_setting(text) for text in settings)

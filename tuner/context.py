@@ -8,7 +8,6 @@ import math
 import numbers
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, TypeVar, cast
 
@@ -20,6 +19,7 @@ from tuner.checkpoint import State, load_checkpoint, save_checkpoint, set_rng_st
 from tuner.devices import best_device
 from tuner.errors import MetricError, MissingMetricError, StepError, StopTrial
 from tuner.fields import did_you_mean
+from tuner.metric import Metric
 from tuner.shared import SharedData
 from tuner.trial import Goal, Report
 
@@ -30,24 +30,6 @@ Deliver = Callable[[Report, StopTrial | None], None]
 
 # Data that outlives trials, by key; one dictionary a process.
 _CACHE: dict[str, Any] = {}
-
-
-@dataclass(frozen=True)
-class Patience:
-    """Ends a trial once its metric has not improved by more than `min_delta` for `steps` reports."""
-
-    steps: int
-    min_delta: float = 0.0
-
-
-@dataclass(frozen=True)
-class Metric:
-    """A metric that a sweep watches. `target` ends the sweep when reached, `patience` a trial."""
-
-    name: str
-    goal: Goal = Goal.MINIMIZE
-    target: float | None = None
-    patience: Patience | None = None
 
 
 class Group(Protocol):

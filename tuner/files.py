@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from tuner.checkpoint import checkpoint_path, checkpoint_steps, damage
+from tuner.checkpoint_folder import checkpoint_path, checkpoint_steps, damage
 from tuner.trial import Report
 
 # Of a run folder: its sweep, whole.

@@ -15,7 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path, PurePosixPath
 
-from tuner.checkpoint import CHECKSUMS_FILE
+from tuner.checkpoint_folder import CHECKSUMS_FILE
 from tuner.control import CONTROL_FILE
 from tuner.errors import ObjectStoreError
 from tuner.files import read_json, write_atomic

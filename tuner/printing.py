@@ -2,18 +2,20 @@
 
 import sys
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 from rich.console import Console
 from rich.table import Column, Table
 
-from tuner.baseline import Evaluation
 from tuner.console import format_params, format_seconds
 from tuner.files import ERROR_FILE, trial_dir
 from tuner.results import Results
 from tuner.trial import TrialState
 from tuner.uri import Place, Uri
+
+if TYPE_CHECKING:
+    from tuner.baseline import Evaluation
 
 
 def print_runs(output: Place, runs: Sequence[Results]) -> None:
@@ -107,7 +109,7 @@ def print_best(results: Results) -> None:
         _print_front(results)
 
 
-def print_evaluation(evaluation: Evaluation) -> None:
+def print_evaluation(evaluation: "Evaluation") -> None:
     table = Table(box=None)
     for heading in ("test score", "tuned", "default", "difference"):
         table.add_column(heading, no_wrap=True)

@@ -13,18 +13,17 @@ from pathlib import Path
 from typing import Any
 
 from optuna.samplers import BaseSampler
-from sqlalchemy.exc import SQLAlchemyError
 
 from tuner.best import Best, is_written, write_best
 from tuner.budget import Progress
-from tuner.checkpoint import checkpoint_path, checkpoint_steps
+from tuner.checkpoint_folder import checkpoint_path, checkpoint_steps
 from tuner.files import TrialFiles, trial_dir
 from tuner.retention import Candidate, needless_after, needless_while_running
 from tuner.running import Running
 from tuner.seeds import derive_seed
 from tuner.spec import SweepSpec
 from tuner.storage import storing
-from tuner.study import Study
+from tuner.study import DATABASE_ERRORS, Study
 from tuner.tensorboard import EventLog
 from tuner.trial import FailureReason, Report, TrialRecord, TrialState
 
@@ -113,7 +112,7 @@ class Recorder:
             self._params_of_best = {number: self.study.record(number).params}
         return self._params_of_best[number]
 
-    @storing()
+    @storing(*DATABASE_ERRORS)
     def ask(self) -> Running | None:
         """The next trial, its folder ready; None where the space has been asked for whole."""
         asked = self.study.ask(self._method, self._seed, self.spec.start_with)
@@ -129,7 +128,7 @@ class Recorder:
             running.log.start(asked.params)
         return running
 
-    @storing()
+    @storing(*DATABASE_ERRORS)
     def report(self, number: int, reports: Sequence[Report]) -> None:
         """Record a batch of a running trial's reports."""
         if not reports:
@@ -154,7 +153,7 @@ class Recorder:
             self._follow(running, report)
         self._drop_while_running(running)
 
-    @storing()
+    @storing(*DATABASE_ERRORS)
     def finish(
         self,
         number: int,
@@ -199,14 +198,14 @@ class Recorder:
         self._drop_after()
         self.on_end(self.study.record(number))
 
-    @storing()
+    @storing(*DATABASE_ERRORS)
     def change_params(self, number: int, params: Mapping[str, Any]) -> None:
         """A rule has given a running trial another configuration."""
         running = self.running[number]
         running.params, running.has_new_params = dict(params), True
         running.files.write_params(params)
 
-    @storing()
+    @storing(*DATABASE_ERRORS)
     def retry(self, number: int, message: str, error: str, gpus: float | None = None) -> Running:
         """Take a failed attempt back to its last checkpoint; the trial goes on, where told with other `gpus`."""
         running = self.running[number]
@@ -222,7 +221,7 @@ class Recorder:
         """Keep a checkpoint that another trial may be told to go on from, until this trial has saved three more."""
         self._pins.setdefault(number, deque(maxlen=3)).append(step)
 
-    @storing()
+    @storing(*DATABASE_ERRORS)
     def interrupt(self, number: int) -> None:
         """Leave a trial as it is, to be gone on with when the sweep is resumed."""
         running = self.running.pop(number)
@@ -236,7 +235,7 @@ class Recorder:
             params = self.study.record(self.best.number).params_at(self.best.step)
             write_best(self.folder, self.best, params, derive_seed(self._seed, self.best.number))
 
-    @storing()
+    @storing(*DATABASE_ERRORS)
     def close(self, summary: Mapping[str, Any]) -> None:
         """Keep the summary; trials that are still running are left to be resumed."""
         for number in list(self.running):
@@ -255,7 +254,7 @@ class Recorder:
             with contextlib.suppress(OSError):
                 running.files.close()
                 running.log.close()
-        with contextlib.suppress(OSError, SQLAlchemyError):
+        with contextlib.suppress(OSError, *DATABASE_ERRORS):
             self.study.close()
 
     def _event_log(self, number: int) -> EventLog:

@@ -5,12 +5,11 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
-import pandas as pd
 from ruamel.yaml import YAML
 
-from tuner.checkpoint import checkpoint_path
+from tuner.checkpoint_folder import checkpoint_path
 from tuner.control import CONTROL_FILE, Verb, asked
 from tuner.errors import StudyNotFoundError
 from tuner.files import ERROR_FILE, METRICS_FILE, SPEC_FILE, finite, read_json, read_reports, trial_dir
@@ -22,6 +21,9 @@ from tuner.spec import SweepSpec
 from tuner.study import JOURNAL_FILE, Study
 from tuner.trial import Report, TrialRecord, TrialState
 from tuner.uri import Place, Uri, as_place
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 PROVENANCE = "provenance"
 
@@ -229,11 +231,13 @@ class Results:
         report = next((r for r in self.curve(trial.number) if r.step == step), None)
         return {first.name: trial.curve[step], **(report.metrics if report else {})}
 
-    def table(self) -> pd.DataFrame:
+    def table(self) -> "pd.DataFrame":
         """One row a trial: number, state, steps, best step, what it had reported at that step, then the parameters.
 
         With several metrics the values are those of the last step, which a trial counts with.
         """
+        import pandas as pd  # takes as long as the rest of this module together
+
         goal = self.spec.metrics[0].goal
         names = [metric.name for metric in self.spec.metrics]
         rows = []

@@ -13,7 +13,6 @@ from typing import Any, Literal, NamedTuple
 from ruamel.yaml import YAML
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
-from tuner.context import Metric, Patience
 from tuner.errors import SpecError
 from tuner.fields import Field, meant, nearest_choice, present, read, shown
 from tuner.keys import (
@@ -28,6 +27,7 @@ from tuner.keys import (
     SCALARS,
     SWEEP,
 )
+from tuner.metric import Metric, Patience
 from tuner.parameters import SearchSpace, SpaceDraft
 from tuner.rules import cross_problems
 from tuner.schema import json_schema

@@ -10,9 +10,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from optuna.exceptions import StorageInternalError
-from sqlalchemy.exc import SQLAlchemyError
-
 from tuner.errors import StorageError
 
 # Storage that is away longer than this ends what waits for it.
@@ -41,15 +38,16 @@ def outage(folder: Path) -> OSError | None:
 
 
 @contextmanager
-def storing() -> Iterator[None]:
-    """What the file system or the database raises inside, as `StorageError`. Also a decorator."""
+def storing(*others: type[Exception]) -> Iterator[None]:
+    """What the file system raises inside, and others that mean the same, as `StorageError`. Also a decorator."""
+    failures: tuple[type[Exception], ...] = (OSError, *others)
     try:
         yield
     except StorageError:
         raise
-    except (OSError, SQLAlchemyError, StorageInternalError) as error:
-        # Optuna has one sentence for all that goes wrong in a database, and the reason below it.
-        reason = error.__cause__ if isinstance(error, StorageInternalError) and error.__cause__ else error
+    except failures as error:
+        # What lies on a database has one sentence for all that goes wrong there, and the reason below it.
+        reason = error if isinstance(error, OSError) else error.__cause__ or error
         raise StorageError(str(reason).splitlines()[0][:300]) from error
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import optuna
+from optuna.exceptions import StorageInternalError
 from optuna.samplers import BaseSampler
 from optuna.storages import BaseStorage, JournalStorage, RDBStorage
 from optuna.study import StudyDirection
@@ -18,15 +19,16 @@ from optuna.trial import FrozenTrial
 from optuna.trial import TrialState as OptunaState
 from sqlalchemy.exc import SQLAlchemyError
 
-from tuner.context import Metric
 from tuner.errors import SpecError, StudyNotFoundError
 from tuner.journal import Journal
 from tuner.methods.suggest import from_optuna, suggest, to_optuna
-from tuner.methods.table import make_sampler
+from tuner.metric import Metric
 from tuner.parameters import Constant, SearchSpace
 from tuner.trial import FailureReason, Goal, Report, TrialRecord, TrialState
 
 JOURNAL_FILE = "study.journal"
+# What Optuna raises, beside OSError, where a study can't be read or written now.
+DATABASE_ERRORS = (SQLAlchemyError, StorageInternalError)
 _OUTCOME = "tuner:outcome"
 _CHANGES = "tuner:changes"
 _SUMMARY = "tuner:summary"
@@ -130,7 +132,7 @@ class Study:
         None where a finite space has been asked for whole.
         """
         waiting = self._frozen(OptunaState.WAITING) if self._may_have_waiting else []
-        self._may_have_waiting = len(waiting) > 1
+        self._may_have_waiting = True
         if not waiting:
             if self._is_exhausted:
                 return None
@@ -140,13 +142,12 @@ class Study:
             if fixed:
                 self._study.enqueue_trial(_stored(self._space, fixed))
         number = waiting[0].number if waiting else self._next
-        self._study.sampler = make_sampler(method, seed, number) if isinstance(method, str) else method
+        self._study.sampler = method if isinstance(method, BaseSampler) else _sampler(method, seed, number)
         try:
             with self._batch():
                 trial = self._study.ask()
                 params = suggest(self._space, trial)
         except BaseException:
-            self._may_have_waiting = True
             for begun in self._frozen(OptunaState.RUNNING):
                 if begun.number not in self._ids:
                     self.interrupt(begun.number)
@@ -154,6 +155,7 @@ class Study:
         self._ids[trial.number] = trial._trial_id
         self._next = max(self._next, trial.number + 1)
         self._commit()
+        self._may_have_waiting = len(waiting) > 1
         return Asked(trial.number, params, resumed=bool(waiting), gpus=trial.user_attrs.get(_GPUS))
 
     def report(self, number: int, reports: Sequence[Report]) -> None:
@@ -272,6 +274,13 @@ class Study:
     def _commit(self) -> None:
         if self._journal:
             self._journal.sync()
+
+
+def _sampler(method: str, seed: int, number: int) -> BaseSampler:
+    # Those who only read a study need not wait for the samplers.
+    from tuner.methods.table import make_sampler
+
+    return make_sampler(method, seed, number)
 
 
 def delete_study(url: str, name: str) -> None:

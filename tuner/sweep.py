@@ -32,7 +32,7 @@ from tuner.results import PROVENANCE, Results, read_spec
 from tuner.runlog import RunLog
 from tuner.spec import SweepSpec, import_trainable, to_yaml
 from tuner.storage import Outage, storing
-from tuner.study import Study, delete_study
+from tuner.study import DATABASE_ERRORS, Study, delete_study
 from tuner.sweepfile import Trainable, load_and_import
 from tuner.tensorboard import write_experiment
 from tuner.uri import Place, Uri, as_place
@@ -279,7 +279,7 @@ class Sweep:
 
         spec = self.spec
         space = spec.parameters.as_grid() if spec.method == "grid" else spec.parameters
-        with storing():
+        with storing(*DATABASE_ERRORS):
             study = Study(folder, name, self.storage, spec.metrics, space, write=True)
             recovered = study.recover()
             recorder = Recorder(folder, spec, study, self.method, seed)

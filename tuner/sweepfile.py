@@ -2,16 +2,19 @@
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ruamel.yaml import YAML
 
-from tuner.context import Trial
 from tuner.errors import SpecError
 from tuner.files import SPEC_FILE
 from tuner.results import PROVENANCE, read_spec
 from tuner.spec import SweepSpec, import_trainable
 
-Trainable = Callable[[Trial], None]
+if TYPE_CHECKING:
+    from tuner.context import Trial
+
+Trainable = Callable[["Trial"], None]
 
 
 def load_and_import(path: Path) -> tuple[SweepSpec, Trainable]:

@@ -15,7 +15,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from tuner.context import Metric
+from tuner.metric import Metric
 from tuner.parameters import SearchSpace
 from tuner.trial import Goal
 

@@ -11,7 +11,7 @@ from benchmarks.curves.references import Reference
 from benchmarks.curves.simulator import Run, simulate
 from benchmarks.curves.statistics import interval, mean_ranks, regrets
 from benchmarks.curves.tasks import blocks, data_folder, load_task, task_names
-from tuner.context import Metric
+from tuner.metric import Metric
 from tuner.parameters import SearchSpace
 from tuner.trial import FailureReason, Goal, TrialState
 

@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from tests.conftest import report
-from tuner.checkpoint import checkpoint_path, load_checkpoint, save_checkpoint
+from tuner.checkpoint import load_checkpoint, save_checkpoint
+from tuner.checkpoint_folder import checkpoint_path
 from tuner.engine import folder as folder_module
 from tuner.engine.folder import (
     LEFT_OUT_FILE,

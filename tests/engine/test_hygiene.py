@@ -4,8 +4,9 @@ import pytest
 import torch
 
 from tests.fake_gpu import GB, Block, FakeGpu
-from tuner.context import Metric, Trial
+from tuner.context import Trial
 from tuner.engine.hygiene import MEMORY_FACTOR, MEMORY_SLACK_BYTES, MEMORY_STRIKES, Hygiene
+from tuner.metric import Metric
 
 
 def test_a_clean_trial_leaves_a_fit_process() -> None:

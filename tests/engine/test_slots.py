@@ -35,7 +35,7 @@ def test_trials_of_the_same_share_have_one_slot_and_others_another() -> None:
     assert given.usual is given.of(0.25)
     assert given.usual.request.bundles == [{"CPU": 2.0, "GPU": 0.25}]
     assert given.of(1).request.bundles == [{"CPU": 2.0, "GPU": 1.0}]
-    assert given.of(1).trainable._job.gpus == 1
+    assert given.of(1).actor_class.__ray_metadata__.modified_class._job.gpus == 1
     assert slots({}).usual.request.bundles == [{"CPU": 1.0}]
 
 

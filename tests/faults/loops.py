@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from tuner.checkpoint import checkpoint_path
+from tuner.checkpoint_folder import checkpoint_path
 from tuner.context import Trial
 from tuner.files import read_reports
 

@@ -18,8 +18,9 @@ import torch
 from tests.faults import loops
 from tests.sweeps import check_whole
 from tuner import Results
-from tuner.context import Metric, Trial
+from tuner.context import Trial
 from tuner.errors import StopTrial
+from tuner.metric import Metric
 from tuner.results import read_spec
 from tuner.seeds import derive_seed, seed_everything
 from tuner.trial import Report

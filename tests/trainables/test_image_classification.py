@@ -10,9 +10,11 @@ from trainables import data
 from trainables.data import Dataset, Labelled
 from trainables.image_classification import AUGMENTATIONS, Settings, evaluate, train
 from trainables.optim import OPTIMIZERS, SCHEDULES
-from tuner.checkpoint import checkpoint_path, load_checkpoint
-from tuner.context import Metric, NotFinite, Trial
+from tuner.checkpoint import load_checkpoint
+from tuner.checkpoint_folder import checkpoint_path
+from tuner.context import NotFinite, Trial
 from tuner.errors import StopTrial
+from tuner.metric import Metric
 from tuner.seeds import seed_everything
 from tuner.trial import Goal, Report
 

@@ -11,9 +11,11 @@ from tests.trainables.test_tables import rows_of, write_csv
 from trainables import tabular
 from trainables.tables import Source, fold_numbers, load_development
 from trainables.tabular import MODELS, Settings, evaluate, fit, guess, scores, train
-from tuner.checkpoint import checkpoint_path, load_checkpoint
-from tuner.context import Metric, NotFinite, Trial
+from tuner.checkpoint import load_checkpoint
+from tuner.checkpoint_folder import checkpoint_path
+from tuner.context import NotFinite, Trial
 from tuner.errors import StopTrial
+from tuner.metric import Metric
 from tuner.seeds import seed_everything
 from tuner.trial import Goal, Report
 

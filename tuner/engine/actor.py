@@ -1,12 +1,15 @@
-"""The warm trial: a Ray Tune trainable that runs one trial after another, in its process or in a group of workers."""
+"""The warm trial: an actor that runs one trial after another for Ray Tune, in its process or in a group of workers.
+
+It imports neither Ray Tune nor Ray Train, which would take a second of each process' start.
+"""
 
 import sys
-from dataclasses import replace
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ray.train._internal.session import _TrainingResult
-from ray.tune import Checkpoint, Trainable
+import ray
 
 from tuner.devices import Memory
 from tuner.engine.driver_node import open_folder
@@ -16,6 +19,8 @@ from tuner.engine.reports import Batch
 from tuner.engine.session import Session
 
 if TYPE_CHECKING:
+    from ray.train._internal.session import _TrainingResult
+
     from tuner.engine.group import GroupSession, WorkerGroup
 
 # How long a trial that was ended may take to its next report, before its process is ended or replaced instead.
@@ -23,30 +28,32 @@ STOP_TIMEOUT_S = 5.0
 REPLACE_AFTER_S = 20.0
 
 
-def make_trainable(job: Job) -> type[Trainable]:
-    """A trainable class that carries `job` to its actors."""
+def make_actor_class(job: Job, env_vars: Mapping[str, str]) -> Any:
+    """A class of Ray actors that carries `job` to them, and these environment variables."""
 
     class Warm(WarmTrial):
         _job = job
 
-    return Warm
+    # A process that Ray has started ahead takes only actors that have no environment of their own.
+    return ray.remote(runtime_env={"env_vars": dict(env_vars)})(Warm) if env_vars else ray.remote(Warm)
 
 
-class WarmTrial(Trainable):  # type: ignore[misc]  # Ray's classes are untyped
-    """Runs trials for Ray Tune. `train` gives a batch of reports instead of one result.
+class WarmTrial:
+    """Runs trials: the calls are those that Ray Tune makes of its trainables.
 
     The config of a trial: `number`, `params` and `restore_step`, 0 to start afresh.
     """
 
     _job: Job
 
-    def setup(self, config: dict[str, Any]) -> None:
+    def __init__(self, config: Mapping[str, Any]) -> None:
         self._folder = open_folder(Path(self._job.folder), self._job.token)
         self._host = _start_group(self._job) if self._job.workers > 1 else LocalHost(self._job, self._folder)
         self._session: Session | GroupSession | None = None
         self._task = task_of(self._job, config)
 
     def train(self) -> Batch:
+        """Block until there are reports, or the trial's end."""
         if self._session is None:
             self._session = self._host.start(self._task)
         return self._session.next_batch()
@@ -56,7 +63,7 @@ class WarmTrial(Trainable):  # type: ignore[misc]  # Ray's classes are untyped
         assert isinstance(self._host, LocalHost)
         return self._host.memory()
 
-    def reset(self, new_config: dict[str, Any], storage: Any = None) -> bool:
+    def reset(self, config: Mapping[str, Any]) -> bool:
         """Take the next trial; False where this process is not fit for it."""
         try:
             unfit = self._end_session(REPLACE_AFTER_S)
@@ -65,10 +72,10 @@ class WarmTrial(Trainable):  # type: ignore[misc]  # Ray's classes are untyped
         if unfit:
             print(f"tuner: this process is replaced, since {unfit}", file=sys.stderr)
             return False
-        self._task = task_of(self._job, new_config)
+        self._task = task_of(self._job, config)
         return True
 
-    def save(self, checkpoint_dir: str | None = None) -> _TrainingResult:
+    def save(self) -> "Saved":
         """Point to the trial's newest checkpoint, which its last report has written."""
         newest = self._folder.newest_checkpoint(self._task.number)
         if newest is None:
@@ -76,21 +83,14 @@ class WarmTrial(Trainable):  # type: ignore[misc]  # Ray's classes are untyped
                 "the early stopping rule pauses trials, so trial.report needs `state=` to go on from; none was saved"
             )
         step, path = newest
-        return _TrainingResult(Checkpoint.from_directory(str(path)), {"training_iteration": step})
+        return Saved(str(path), step)
 
-    def restore(self, checkpoint_path: _TrainingResult) -> None:
-        self._task = replace(self._task, restore_from=Path(checkpoint_path.checkpoint.path))
+    def restore(self, path: str) -> None:
+        self._task = replace(self._task, restore_from=Path(path))
 
     def stop(self) -> None:
         self._end_session(STOP_TIMEOUT_S)
         self._host.close()
-
-    def get_auto_filled_metrics(self, *_: Any, **__: Any) -> dict[str, Any]:
-        return {}
-
-    def _setup_logdir(self) -> None:
-        """A trial stays in the working directory that its sweep was started in."""
-        self._logdir = self._job.folder
 
     def _end_session(self, timeout_s: float) -> str:
         session, self._session = self._session, None
@@ -100,6 +100,24 @@ class WarmTrial(Trainable):  # type: ignore[misc]  # Ray's classes are untyped
             return "its trial did not stop"
         del session
         return self._host.after_trial()
+
+
+@dataclass(frozen=True)
+class Saved:
+    """A checkpoint that Ray Tune is told of; in the driver's process it becomes what Ray Tune takes for one."""
+
+    path: str
+    step: int
+
+    def __reduce__(self) -> Any:
+        return _training_result, (self.path, self.step)
+
+
+def _training_result(path: str, step: int) -> "_TrainingResult":
+    from ray.train._internal.session import _TrainingResult
+    from ray.tune import Checkpoint
+
+    return _TrainingResult(Checkpoint.from_directory(path), {"training_iteration": step})
 
 
 def _start_group(job: Job) -> "WorkerGroup":

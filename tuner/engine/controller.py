@@ -8,15 +8,14 @@ from typing import Any
 
 import ray
 from ray.air.execution._internal.tracked_actor import TrackedActor
-from ray.exceptions import OutOfMemoryError as RayOutOfMemoryError
-from ray.exceptions import RayActorError, RayError
+from ray.exceptions import RayError
 from ray.tune.execution.tune_controller import TuneController
 from ray.tune.result import DONE
 
 from tuner.devices import Memory, share_for
-from tuner.engine.cluster import is_alive, node_of
+from tuner.engine.losses import ending_of
 from tuner.engine.ray_trial import RayTrial
-from tuner.engine.reports import Batch, Ending, failure
+from tuner.engine.reports import Batch, Ending
 from tuner.engine.search import StudySearch
 from tuner.engine.slots import Slots
 from tuner.errors import SpecError, StorageError
@@ -28,7 +27,6 @@ from tuner.trial import FailureReason, Report, TrialState
 # Without a report for this many times its median step, and at least this long, a trial counts as stalled.
 STALL_FACTOR = 10.0
 STALL_MIN_S = 600.0
-
 
 # How long a process that was ended may take to be gone.
 EXIT_GRACE_S = 0.5
@@ -265,7 +263,7 @@ class Controller(TuneController):  # type: ignore[misc]  # Ray's classes are unt
             self._resetting_trials.discard(trial)
             if trial in self._staged_trials and trial in self._trial_to_actor:
                 self._unstage_trial_with_resources(trial)
-            self._fail(trial, _ending_of(trial, exception))
+            self._fail(trial, ending_of(trial, exception))
 
     def _fail(self, trial: RayTrial, ending: Ending) -> None:
         trial.ending = ending
@@ -325,6 +323,46 @@ class Controller(TuneController):  # type: ignore[misc]  # Ray's classes are unt
             self._recorder.running[number].reported_at = time.monotonic()
         super()._actor_started(tracked_actor, log)
 
+    def _schedule_trial_actor(self, trial: RayTrial) -> None:
+        """Its base hands over objects of Ray Tune's, which each process would import it for."""
+        if self._maybe_reuse_cached_actor(trial):
+            return
+        tracked = self._actor_manager.add_actor(
+            cls=trial.slot.actor_class,
+            resource_request=trial.placement_group_factory,
+            kwargs={"config": trial.config},
+            on_start=self._actor_started,
+            on_stop=self._actor_stopped,
+            on_error=self._actor_failed,
+        )
+        self._trial_to_actor[trial] = tracked
+        self._actor_to_trial[tracked] = trial
+
+    def _schedule_trial_reset(self, trial: RayTrial, new_config: dict[str, Any], new_experiment_tag: str) -> None:
+        trial.set_config(new_config)
+        self._resetting_trials.add(trial)
+        self._schedule_trial_task(
+            trial=trial,
+            method_name="reset",
+            args=(trial.config,),
+            on_result=self._on_trial_reset,
+            on_error=self._trial_task_failure,
+        )
+
+    def _schedule_trial_restore(self, trial: RayTrial) -> bool:
+        saved = trial.latest_checkpoint_result
+        if saved is None:
+            return False
+        trial.temporary_state.restoring_from = saved
+        self._schedule_trial_task(
+            trial=trial,
+            method_name="restore",
+            args=(saved.checkpoint.path,),
+            on_result=self._on_restoring_result,
+            on_error=self._trial_task_failure,
+        )
+        return True
+
     def _maybe_reuse_cached_actor(self, trial: RayTrial) -> bool:
         """An actor whose process is starting is waited for: the cached one is the next trial's.
 
@@ -357,20 +395,3 @@ class Controller(TuneController):  # type: ignore[misc]  # Ray's classes are unt
 def _result(report: Report) -> dict[str, Any]:
     """A report as Ray Tune's schedulers know it."""
     return {**report.metrics, STEP: report.step, TIME: report.time_s, DONE: False}
-
-
-def _ending_of(trial: RayTrial, exception: Exception) -> Ending:
-    """What a failed call to a trial's process tells of the trial."""
-    text = str(exception)
-    if trial.killed_for:
-        return Ending(TrialState.FAILED, FailureReason.TIMEOUT, trial.killed_for, text)
-    if isinstance(exception, RayOutOfMemoryError):
-        return Ending(TrialState.FAILED, FailureReason.OOM, "killed by Ray since memory ran out", text)
-    if isinstance(exception, RayActorError):
-        if exception.preempted or not is_alive(node_of(exception.actor_id)):
-            return Ending(TrialState.FAILED, FailureReason.LOST, "its node was lost", text, lost_node=True)
-        if "creation task" not in text:
-            return Ending(TrialState.FAILED, FailureReason.LOST, "its process died", text)
-        cause = [line.strip() for line in text.splitlines() if line.strip()][-1]
-        return Ending(TrialState.FAILED, FailureReason.ERROR, f"its process could not start: {cause[:250]}", text)
-    return failure(getattr(exception, "cause", None) or exception)

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol
 
-from tuner.checkpoint import checkpoint_path, checkpoint_steps
+from tuner.checkpoint_folder import checkpoint_path, checkpoint_steps
 from tuner.context import Deliver
 from tuner.engine.transfer import MESSAGE_BYTES, Message, Part, Upload, list_files, plan, read, send, write
 from tuner.errors import StopTrial

@@ -13,12 +13,13 @@ from typing import Any
 
 import torch
 
-from tuner.checkpoint import checkpoint_path
-from tuner.context import Deliver, Group, Metric, Trial
+from tuner.checkpoint_folder import checkpoint_path
+from tuner.context import Deliver, Group, Trial
 from tuner.devices import Device, Memory, device_of
 from tuner.engine.folder import RunFolder
 from tuner.engine.hygiene import Hygiene, set_threads
 from tuner.files import trial_dir
+from tuner.metric import Metric
 from tuner.seeds import derive_seed, seed_everything
 from tuner.shared import SharedData
 from tuner.stopping.asking import Asking

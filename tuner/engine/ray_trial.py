@@ -4,7 +4,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ray.tune import Trainable
 from ray.tune.experiment import Trial
 
 from tuner.engine.reports import Ending
@@ -52,9 +51,6 @@ class RayTrial(Trial):  # type: ignore[misc]  # Ray's classes are untyped
         config = {"number": number, "params": dict(params), "restore_step": restore_step}
         super().__init__("tuner", config=config, trial_id=f"{number:04d}", storage=NoStorage(), stub=True)
         self.storage.trial_dir_name = self.trial_id
-
-    def get_trainable_cls(self) -> type[Trainable]:
-        return self.slot.trainable
 
     def create_placement_group_factory(self) -> None:
         self.placement_group_factory = self.slot.request

@@ -1,13 +1,15 @@
 """The slots of a sweep: how many trials run at a time, and what of the cluster a trial is given."""
 
 import contextlib
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Any, Literal
 
-from ray.tune import PlacementGroupFactory, Trainable
+from ray.tune import PlacementGroupFactory
+from ray.tune.execution.class_cache import ENV_VARS_TO_PROPAGATE
 
-from tuner.engine.actor import make_trainable
+from tuner.engine.actor import make_actor_class
 from tuner.engine.plan import num_fits, plan_slots
 from tuner.engine.process import Job
 from tuner.errors import ResourceError
@@ -16,10 +18,10 @@ from tuner.spec import Resources
 
 @dataclass(frozen=True)
 class Slot:
-    """Room for a trial: what it asks Ray for, and the trainable that is made for just that."""
+    """Room for a trial: what it asks Ray for, and the class of actors that is made for just that."""
 
     request: PlacementGroupFactory
-    trainable: type[Trainable]
+    actor_class: Any
 
 
 class Slots:
@@ -67,8 +69,9 @@ class Slots:
             workers = self._resources.workers
             # A trial of several workers has a process beside theirs, which only waits.
             bundles = [{}, *[worker] * workers] if workers > 1 else [worker]
-            trainable = make_trainable(replace(self._job, gpus=gpus))
-            self._made[gpus] = Slot(PlacementGroupFactory(bundles), trainable)
+            env_vars = {name: os.environ[name] for name in ENV_VARS_TO_PROPAGATE if name in os.environ}
+            actor_class = make_actor_class(replace(self._job, gpus=gpus), env_vars)
+            self._made[gpus] = Slot(PlacementGroupFactory(bundles), actor_class)
         return self._made[gpus]
 
     def can_hold(self, gpus: float) -> bool:

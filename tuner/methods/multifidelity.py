@@ -20,7 +20,6 @@ from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 from scipy.spatial.distance import cdist
 from scipy.special import log_ndtr, ndtri
-from scipy.stats import rankdata
 
 from tuner.methods.cube import Cube
 from tuner.methods.gaussian_process import GaussianProcess, Kernel
@@ -162,7 +161,7 @@ def gather(trials: Sequence[FrozenTrial], cube: Cube, maximise: bool, rng: np.ra
         x=np.array([points[trial.number] for trial, _, _ in rows]),
         t=np.log([step for _, step, _ in rows]) / math.log(max(last, 2)),
         # Their order is what matters, and one diverged loss must not flatten all others.
-        y=ndtri((rankdata(values) - 0.5) / len(values)),
+        y=ndtri((_mean_ranks(values) - 0.5) / len(values)),
         pending=np.array([cube.point(trial.params) for trial in pending]).reshape(-1, cube.dimensions),
     )
 
@@ -199,3 +198,9 @@ def log_expected_improvement(z: np.ndarray) -> np.ndarray:
     exact = log_ndtr(near) + np.log(near + np.exp(-0.5 * near**2 - 0.5 * math.log(2 * math.pi) - log_ndtr(near)))
     found: np.ndarray = np.where(z < -10.0, log_density - 2 * np.log(-far), exact)
     return found
+
+
+def _mean_ranks(values: np.ndarray) -> np.ndarray:
+    """Ranks from 1 on; equal values share the mean of theirs. (`scipy.stats` has this, and takes 0.3 s to import.)"""
+    _, groups, sizes = np.unique(values, return_inverse=True, return_counts=True)
+    return (np.cumsum(sizes) - (sizes - 1) / 2)[groups]

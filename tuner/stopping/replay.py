@@ -5,7 +5,7 @@ from typing import Any
 
 from ray.tune.schedulers import AsyncHyperBandScheduler, MedianStoppingRule, TrialScheduler
 
-from tuner.context import Metric
+from tuner.metric import Metric
 from tuner.stopping.asking import Asking
 from tuner.stopping.halving import RecentHalving
 from tuner.stopping.table import STEP

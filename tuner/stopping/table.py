@@ -17,8 +17,8 @@ from ray.tune.schedulers import (
     TrialScheduler,
 )
 
-from tuner.context import Metric
 from tuner.errors import SpecError
+from tuner.metric import Metric
 from tuner.parameters import Choice, Float, Int, SearchSpace
 from tuner.stopping.asking import Asking
 from tuner.stopping.halving import RecentHalving

@@ -1,0 +1,52 @@
+"""The folders of checkpoints: where they are, which there are, whether their files are those that were written.
+
+Knows nothing of what is in the files.
+"""
+
+import json
+import zlib
+from pathlib import Path
+
+STATE_FILE = "state.pt"
+RNG_FILE = "rng.pt"
+CHECKSUMS_FILE = "checksums.json"
+FILES = "files"
+_CHUNK_BYTES = 1 << 22
+
+
+def checkpoint_path(trial_dir: Path, step: int) -> Path:
+    return trial_dir / "checkpoints" / f"step-{step:04d}"
+
+
+def checkpoint_steps(trial_dir: Path) -> list[int]:
+    """The steps of the whole checkpoints in a trial's folder, ascending."""
+    return sorted(int(path.name.removeprefix("step-")) for path in trial_dir.glob("checkpoints/step-*"))
+
+
+def damage(path: Path) -> str:
+    """What is wrong with a checkpoint's files, empty where nothing is; reads all of them."""
+    try:
+        wanted: dict[str, list[int]] = json.loads((path / CHECKSUMS_FILE).read_text(encoding="utf-8"))
+        for name, (size, checksum) in wanted.items():
+            found = (path / name).stat().st_size
+            if found != size:
+                return f"{name} has {found} bytes in place of {size}"
+            if _checksum(path / name) != checksum:
+                return f"{name} is not what was written"
+    except (OSError, ValueError, AttributeError, TypeError) as error:
+        return f"it can't be read ({error})"
+    return "" if STATE_FILE in wanted and RNG_FILE in wanted else f"{CHECKSUMS_FILE} does not name its files"
+
+
+def checksums(folder: Path) -> dict[str, tuple[int, int]]:
+    """Size in bytes and CRC-32 of each file below a folder, by its path there."""
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    return {str(path.relative_to(folder)): (path.stat().st_size, _checksum(path)) for path in files}
+
+
+def _checksum(path: Path) -> int:
+    checksum = 0
+    with path.open("rb") as file:
+        while chunk := file.read(_CHUNK_BYTES):
+            checksum = zlib.crc32(chunk, checksum)
+    return checksum
