@@ -8,7 +8,7 @@ import gzip
 import os
 import struct
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,6 +26,23 @@ FASHION_MNIST_DEBIAN = Path("/usr/share/datasets/fashion-mnist")
 IMAGE_SUFFIXES = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp"})
 MOST_NAMED = 5
 
+# The classes of Fashion-MNIST (Xiao et al. 2017, arXiv:1708.07747, table 2).
+CLOTHES = (
+    "T-Shirt/Top",
+    "Trouser",
+    "Pullover",
+    "Dress",
+    "Coat",
+    "Sandals",
+    "Shirt",
+    "Sneaker",
+    "Bag",
+    "Ankle boots",
+)
+
+# Where rows of a batch are to have the same length, they are picked from so many batches' rows.
+SORTED_BATCHES = 16
+
 
 @dataclass(frozen=True)
 class Labelled:
@@ -33,21 +50,21 @@ class Labelled:
 
     Attributes:
         images: uint8 `[n, channels, side, side]`.
-        labels: int64 `[n]`.
+        labels: int64 `[n]`, indices of `class_names`.
     """
 
     images: torch.Tensor
     labels: torch.Tensor
-    num_classes: int
+    class_names: tuple[str, ...]
 
     def __len__(self) -> int:
         return len(self.labels)
 
     def take(self, rows: torch.Tensor | slice) -> "Labelled":
-        return Labelled(self.images[rows], self.labels[rows], self.num_classes)
+        return Labelled(self.images[rows], self.labels[rows], self.class_names)
 
     def to(self, device: torch.device | str) -> "Labelled":
-        return Labelled(self.images.to(device), self.labels.to(device), self.num_classes)
+        return Labelled(self.images.to(device), self.labels.to(device), self.class_names)
 
 
 @dataclass(frozen=True)
@@ -135,16 +152,31 @@ def epoch_generator(seed: int, epoch: int, stream: int = 0) -> torch.Generator:
 
 
 def epoch_batches(
-    num_rows: int, batch_size: int, generator: torch.Generator, rank: int = 0, world_size: int = 1
+    num_rows: int,
+    batch_size: int,
+    generator: torch.Generator,
+    rank: int = 0,
+    world_size: int = 1,
+    *,
+    lengths: torch.Tensor | None = None,
 ) -> Iterator[torch.Tensor]:
     """Row numbers of each batch of an epoch, shuffled; rows that fill no batch wait for another epoch.
 
     Of several workers, whose generators must be alike, each gets an equal share of each batch: the same settings mean
     the same training, whatever their number.
+
+    Args:
+        lengths: of the rows, `[num_rows]`: those of a batch then have about the same, so that little is padded.
     """
     order = torch.randperm(num_rows, generator=generator)
     count = count_batches(num_rows, batch_size)
-    for batch in order[: count * batch_size].chunk(count):
+    order = order[: count * batch_size]
+    batches = order.chunk(count)
+    if lengths is not None:
+        pools = [pool[lengths[pool].argsort(stable=True)] for pool in torch.split(order, SORTED_BATCHES * batch_size)]
+        batches = torch.cat(pools).chunk(count)
+        batches = tuple(batches[i] for i in torch.randperm(count, generator=generator).tolist())
+    for batch in batches:
         yield batch[rank : len(batch) - len(batch) % world_size : world_size]
 
 
@@ -184,8 +216,9 @@ def _pixel_statistics(images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]
 
 def _digits() -> Labelled:
     bunch = load_digits()
-    images = torch.from_numpy(bunch.images.astype(np.uint8))[:, None]
-    return Labelled(images, torch.from_numpy(bunch.target.astype(np.int64)), 10)
+    # They are stored with 17 shades.
+    images = torch.from_numpy((bunch.images * 255 / 16).round().astype(np.uint8))[:, None]
+    return Labelled(images, torch.from_numpy(bunch.target.astype(np.int64)), tuple("0123456789"))
 
 
 def fashion_mnist_folder() -> Path:
@@ -225,7 +258,7 @@ def _fashion_mnist(prefix: str) -> Labelled:
     folder = fashion_mnist_folder()
     images = _read_idx(folder / f"{prefix}-images-idx3-ubyte.gz", 3)
     labels = _read_idx(folder / f"{prefix}-labels-idx1-ubyte.gz", 1)
-    return Labelled(images[:, None], labels.long(), 10)
+    return Labelled(images[:, None], labels.long(), CLOTHES)
 
 
 def _read_idx(path: Path, num_dimensions: int) -> torch.Tensor:
@@ -247,10 +280,11 @@ def _read_tree(root: Path, size: int, test: bool) -> Labelled:
     """A part of an image folder tree: its train/ or test/ folder, or some rows of one that has neither."""
     if (root / "train").is_dir():
         return _read_classes(root / ("test" if test else "train"), _class_names(root / "train"), size)
-    files, labels, num_classes = _list_images(root, _class_names(root))
-    index = Labelled(torch.arange(len(files)), labels, num_classes)
+    names = _class_names(root)
+    files, labels = _list_images(root, names)
+    index = Labelled(torch.arange(len(files)), labels, tuple(names))
     part = split_off(index, TEST_SHARE)[0 if test else 1]
-    return Labelled(_read_images([files[i] for i in part.images.tolist()], size), part.labels, num_classes)
+    return Labelled(read_images([files[i] for i in part.images.tolist()], size), part.labels, part.class_names)
 
 
 def _class_names(root: Path) -> list[str]:
@@ -266,11 +300,11 @@ def _subfolders(folder: Path) -> list[str]:
 
 
 def _read_classes(folder: Path, names: list[str], size: int) -> Labelled:
-    files, labels, num_classes = _list_images(folder, names)
-    return Labelled(_read_images(files, size), labels, num_classes)
+    files, labels = _list_images(folder, names)
+    return Labelled(read_images(files, size), labels, tuple(names))
 
 
-def _list_images(folder: Path, names: list[str]) -> tuple[list[Path], torch.Tensor, int]:
+def _list_images(folder: Path, names: list[str]) -> tuple[list[Path], torch.Tensor]:
     if not folder.is_dir():
         raise ValueError(f"{folder} is missing: a tree with train/ needs test/ beside it")
     if unknown := set(_subfolders(folder)) - set(names):
@@ -284,23 +318,24 @@ def _list_images(folder: Path, names: list[str]) -> tuple[list[Path], torch.Tens
             empty.append(name)
     if empty:
         raise ValueError(f"{folder} has no images of {', '.join(empty)} ({', '.join(sorted(IMAGE_SUFFIXES))})")
-    return files, torch.tensor(labels), len(names)
+    return files, torch.tensor(labels)
 
 
-def _read_images(files: list[Path], size: int) -> torch.Tensor:
-    """The middle square of each, RGB, `[n, 3, size, size]`; one ValueError for all unreadable files."""
+def read_images(files: Sequence[Path], size: int, channels: int = 3) -> torch.Tensor:
+    """The middle square of each, in colour or grey, `[n, channels, size, size]`; one ValueError for all unreadable."""
     from PIL import Image, ImageOps  # comes with torchvision, and is needed by image files alone
 
-    images = torch.empty(len(files), 3, size, size, dtype=torch.uint8)
+    images = torch.empty(len(files), channels, size, size, dtype=torch.uint8)
     unreadable = []
     for row, path in enumerate(files):
         try:
             with Image.open(path) as image:
-                pixels = np.array(ImageOps.fit(image.convert("RGB"), (size, size), Image.Resampling.BILINEAR))
+                coloured = image.convert("RGB" if channels == 3 else "L")
+                pixels = np.array(ImageOps.fit(coloured, (size, size), Image.Resampling.BILINEAR))
         except (OSError, ValueError, SyntaxError) as error:
             unreadable.append(f"{path} ({error})")
             continue
-        images[row] = torch.from_numpy(pixels).movedim(-1, 0)
+        images[row] = torch.from_numpy(pixels.reshape(size, size, channels)).movedim(-1, 0)
     if unreadable:
         more = f" and {len(unreadable) - MOST_NAMED} more" if len(unreadable) > MOST_NAMED else ""
         raise ValueError(f"unreadable images, mend or remove them: {'; '.join(unreadable[:MOST_NAMED])}{more}")

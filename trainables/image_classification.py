@@ -3,9 +3,8 @@
 `train` sees the training and the validation set; `evaluate` alone reads the test set. Never imports ray.
 """
 
-import math
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,57 +18,41 @@ from trainables.data import (
     FASHION_MNIST_ENV,
     Development,
     Labelled,
-    count_batches,
-    epoch_batches,
-    epoch_generator,
     find_dataset,
     load_development,
     load_test,
     random_crop,
+    read_images,
 )
 from trainables.metrics import classification_metrics, classification_report
-from trainables.optim import OPTIMIZERS, SCHEDULES, descend, load_moments, make_optimizer, make_scheduler
-from trainables.settings import POSITIVE, SHARE, Allowed, Range, read_settings
-from tuner.context import NotFinite, Trial
+from trainables.predictions import predictions
+from trainables.settings import SHARE, Allowed, Range, read_settings
+from trainables.training import RECIPE, Recipe, Training
+from tuner.context import Trial
+from tuner.portable import Portable
 
 AUGMENTATIONS = ("none", "crop", "crop+flip")
 EVALUATION_BATCH = 1000
 
 
 @dataclass(frozen=True)
-class Settings:
+class Settings(Recipe):
     """The parameters of a trial; `from_params` checks them.
 
     Attributes:
         dataset: digits, fashion-mnist, or the path of a tree of image folders.
         image_size: side that images of such a tree get; the other data sets have their own.
         train_size: rows to train on, 0 for all.
-        batch_size: of a step, shared out where the trial has several workers.
-        momentum: of sgd; other optimizers ignore it.
-        warmup_epochs: epochs, or part of one, in which the learning rate rises linearly before the schedule.
-        clip_norm: length that a longer gradient is shortened to, 0 for never.
         channels, depth: width of the network's first block, number of its blocks.
-        patience: epochs without a better validation accuracy after which the training ends, 0 for never.
     """
 
     dataset: str = "digits"
     image_size: int = 32
     train_size: int = 0
-    epochs: int = 10
-    batch_size: int = 64
-    optimizer: str = "adamw"
-    lr: float = 3e-3
-    momentum: float = 0.9
-    weight_decay: float = 1e-4
-    schedule: str = "cosine"
-    warmup_epochs: float = 0.0
-    clip_norm: float = 0.0
     channels: int = 16
     depth: int = 3
     dropout: float = 0.0
-    label_smoothing: float = 0.0
     augment: str = "none"
-    patience: int = 0
 
     @classmethod
     def from_params(cls, params: Mapping[str, Any]) -> "Settings":
@@ -78,35 +61,40 @@ class Settings:
 
 
 _ALLOWED: dict[str, Allowed] = {
+    **RECIPE,
     "dataset": find_dataset,
     "image_size": Range(8, 512),
     "train_size": Range(0),
-    "epochs": Range(1),
-    "batch_size": Range(1),
-    "optimizer": tuple(OPTIMIZERS),
-    "lr": POSITIVE,
-    "momentum": SHARE,
-    "weight_decay": Range(0),
-    "schedule": tuple(SCHEDULES),
-    "warmup_epochs": Range(0),
-    "clip_norm": Range(0),
     "channels": Range(1, 1024),
     "depth": Range(1, 12),
     "dropout": SHARE,
-    "label_smoothing": SHARE,
     "augment": AUGMENTATIONS,
-    "patience": Range(0),
 }
 
 
 def train(trial: Trial) -> None:
     """Train a classifier and report each epoch; the parameters are those of `Settings`."""
     settings = Settings.from_params(trial.params)
-    run = _Run(trial, settings, _development(trial, settings))
-    while run.goes_on:
-        metrics = run.train_epoch() | run.validate()
-        run.finish_epoch(metrics)
-        trial.report(run.epoch, metrics, state=run.state())
+    data = _development(trial, settings)
+    rows, held_out = data.train, data.validation
+    model = _make_model(settings, rows)
+    model.set_normalisation(data.mean, data.std)
+    training = Training(trial, settings, model, len(rows))
+    _, channels, _, size = rows.images.shape
+    about = {"classes": list(rows.class_names), "channels": channels, "image_size": size}
+
+    def loss_of(batch: torch.Tensor, noise: torch.Generator) -> torch.Tensor:
+        images = rows.images[batch]
+        if settings.augment != "none":
+            images = random_crop(images, settings.augment == "crop+flip", noise)
+        return cross_entropy(training.network(images), rows.labels[batch], label_smoothing=settings.label_smoothing)
+
+    while training.goes_on:
+        metrics = training.run_epoch(loss_of)
+        logits = training.outputs(len(held_out), lambda batch: _logits(model, held_out.images[batch]))
+        metrics |= _scores("val", held_out, logits)
+        training.finish_epoch(metrics)
+        trial.report(training.epoch, metrics, state=training.state() | about)
 
 
 def evaluate(params: Mapping[str, Any], state: Mapping[str, Any], device: torch.device | str) -> dict[str, Any]:
@@ -123,109 +111,30 @@ def evaluate(params: Mapping[str, Any], state: Mapping[str, Any], device: torch.
     model = _make_model(settings, test).to(device)
     model.load_state_dict(state["model"])
     logits = _logits(model, test.images)
-    names = [str(label) for label in range(test.num_classes)]
-    report = classification_report(test.labels.cpu().numpy(), logits.softmax(dim=1).cpu().numpy(), names)
+    probabilities = logits.softmax(dim=1).cpu().numpy()
+    report = classification_report(test.labels.cpu().numpy(), probabilities, test.class_names)
     return {**_scores("test", test, logits), "report": report}
 
 
-class _Run:
-    """The model of a trial, and how far its training is.
+def export(params: Mapping[str, Any], state: Mapping[str, Any]) -> Portable:
+    """The model of a trial that `train` has saved, to be exported; takes uint8 images as they are stored."""
+    settings, names = Settings.from_params(params), tuple(state["classes"])
+    channels, size = int(state["channels"]), int(state["image_size"])
+    images = torch.randint(0, 256, (2, channels, size, size), dtype=torch.uint8)
+    model = _make_model(settings, Labelled(images, torch.zeros(2), names))
+    model.load_state_dict(state["model"])
+    config = {"classes": names, "channels": channels, "image_size": size}
+    return Portable(model.eval(), {"images": images}, {"images": {0: "rows"}}, config)
 
-    Attributes:
-        epoch: the last finished one, 0 before the first.
-    """
 
-    def __init__(self, trial: Trial, settings: Settings, data: Development) -> None:
-        if settings.batch_size < trial.world_size:
-            raise ValueError(f"batch_size {settings.batch_size} can't be shared out to {trial.world_size} workers")
-        self._trial, self._settings, self._data = trial, settings, data
-        self._model = _make_model(settings, data.train)
-        self._model.set_normalisation(data.mean, data.std)
-        # Shares its parameters with the model; wrapped where the trial has several workers.
-        self._prepared = trial.prepare(self._model)
-        self._optimizer = make_optimizer(
-            settings.optimizer, self._model, settings.lr, settings.momentum, settings.weight_decay
-        )
-        self.epoch, self._best, self._best_epoch = 0, -math.inf, 0
-        self._restore()
-        batches = count_batches(len(data.train), settings.batch_size)
-        self._scheduler = make_scheduler(
-            settings.schedule,
-            self._optimizer,
-            total_steps=batches * settings.epochs,
-            warmup_steps=round(batches * settings.warmup_epochs),
-            done_steps=batches * self.epoch,
-        )
-
-    @property
-    def goes_on(self) -> bool:
-        patience = self._settings.patience
-        is_patient = not patience or self.epoch - self._best_epoch < patience
-        return is_patient and self.epoch < self._settings.epochs
-
-    def state(self) -> dict[str, Any]:
-        return {
-            "model": self._model.state_dict(),
-            "optimizer": self._optimizer.state_dict(),
-            "optimizer_name": self._settings.optimizer,
-            "epoch": self.epoch,
-            "best": self._best,
-            "best_epoch": self._best_epoch,
-        }
-
-    def train_epoch(self) -> dict[str, float]:
-        """One pass over the training set; the loss is the mean over it as it was trained on."""
-        self._prepared.train()
-        learning_rate = self._scheduler.get_last_lr()[0]
-        losses = [self._train_batch(images, labels) for images, labels in self._batches(self.epoch + 1)]
-        return {"train_loss": float(torch.stack(losses).mean()), "lr": float(learning_rate)}
-
-    def validate(self) -> dict[str, float]:
-        """On the whole validation set, of which each worker takes a share; all come to the same verdict."""
-        rows, trial = self._data.validation, self._trial
-        if trial.world_size == 1:
-            return _scores("val", rows, _logits(self._model, rows.images))
-        for buffer in self._model.buffers():
-            torch.distributed.broadcast(buffer, src=0)  # running statistics differ between workers
-        logits = torch.zeros(len(rows), rows.num_classes, device=rows.images.device)
-        logits[trial.rank :: trial.world_size] = _logits(self._model, rows.images[trial.rank :: trial.world_size])
-        torch.distributed.all_reduce(logits)
-        return _scores("val", rows, logits)
-
-    def finish_epoch(self, metrics: Mapping[str, float]) -> None:
-        """Raises `NotFinite` where the training has diverged."""
-        self.epoch += 1
-        for name in ("train_loss", "val_loss"):
-            if not math.isfinite(metrics[name]):
-                raise NotFinite(f"the training has diverged: {name} is {metrics[name]} in epoch {self.epoch}")
-        if metrics["val_accuracy"] > self._best:
-            self._best, self._best_epoch = metrics["val_accuracy"], self.epoch
-
-    def _restore(self) -> None:
-        """Go on from the trial's checkpoint, where it has one; the parameters may differ from its own."""
-        state = self._trial.restore()
-        if state is None:
-            return
-        self._model.load_state_dict(state["model"])
-        if state["optimizer_name"] == self._settings.optimizer:
-            load_moments(self._optimizer, state["optimizer"])
-        self.epoch, self._best, self._best_epoch = state["epoch"], state["best"], state["best_epoch"]
-
-    def _batches(self, epoch: int) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-        trial, settings, rows = self._trial, self._settings, self._data.train
-        order = epoch_generator(trial.seed, epoch)
-        noise = epoch_generator(trial.seed, epoch, 1 + trial.rank)
-        for batch in epoch_batches(len(rows), settings.batch_size, order, trial.rank, trial.world_size):
-            picked = rows.take(batch.to(trial.device))
-            images = picked.images
-            if settings.augment != "none":
-                images = random_crop(images, settings.augment == "crop+flip", noise)
-            yield images, picked.labels
-
-    def _train_batch(self, images: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-        loss = cross_entropy(self._prepared(images), labels, label_smoothing=self._settings.label_smoothing)
-        descend(loss, self._model, self._optimizer, self._scheduler, self._settings.clip_norm)
-        return loss.detach()
+def predict(
+    config: Mapping[str, Any], model: Callable[..., torch.Tensor], inputs: Sequence[str]
+) -> Iterator[dict[str, Any]]:
+    """The class of each image file; raises ValueError where some can't be read."""
+    for start in range(0, len(inputs), EVALUATION_BATCH):
+        paths = inputs[start : start + EVALUATION_BATCH]
+        images = read_images([Path(path) for path in paths], config["image_size"], config["channels"])
+        yield from predictions(paths, model(images), config["classes"])
 
 
 def _development(trial: Trial, settings: Settings) -> Development:
@@ -242,7 +151,7 @@ def _make_model(settings: Settings, rows: Labelled) -> CNN:
     return CNN(
         in_channels=rows.images.shape[1],
         image_size=rows.images.shape[2],
-        num_classes=rows.num_classes,
+        num_classes=len(rows.class_names),
         channels=settings.channels,
         depth=settings.depth,
         dropout=settings.dropout,

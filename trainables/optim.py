@@ -19,17 +19,18 @@ OPTIMIZERS: dict[str, Callable[[ParamGroups, float, float], Optimizer]] = {
 }
 
 
-def make_optimizer(name: str, model: nn.Module, lr: float, momentum: float, weight_decay: float) -> Optimizer:
-    """The optimizer called `name` for all of `model`'s parameters; `momentum` is of use to sgd alone.
+def make_optimizer(name: str, groups: ParamGroups, lr: float, momentum: float) -> Optimizer:
+    """The optimizer called `name`; `momentum` is of use to sgd alone. A group may have a learning rate of its own."""
+    return OPTIMIZERS[name](groups, lr, momentum)
 
-    Weight decay applies to weight matrices and kernels, not to biases and normalisation layers.
-    """
+
+def param_groups(model: nn.Module, weight_decay: float) -> ParamGroups:
+    """All parameters of `model` that are trained; weight decay is not for biases and normalisation layers."""
     parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    groups: ParamGroups = [
+    return [
         {"params": [p for p in parameters if p.ndim > 1], "weight_decay": weight_decay},
         {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
     ]
-    return OPTIMIZERS[name](groups, lr, momentum)
 
 
 def load_moments(optimizer: Optimizer, saved: Mapping[str, Any]) -> None:

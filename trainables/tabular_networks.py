@@ -13,7 +13,7 @@ from torch import nn
 from torch.nn.functional import cross_entropy, mse_loss
 
 from trainables.data import count_batches, epoch_batches, epoch_generator
-from trainables.optim import descend, make_optimizer, make_scheduler
+from trainables.optim import descend, make_optimizer, make_scheduler, param_groups
 
 # Of the ResNet's hidden layers, against its width.
 EXPANSION = 2
@@ -101,7 +101,9 @@ def train_network(
     inputs, targets = torch.from_numpy(x).to(device), torch.from_numpy(y).to(device)
     is_classification = not targets.is_floating_point()
     weights = None if class_weights is None else torch.from_numpy(class_weights).to(device)
-    optimizer = make_optimizer(settings.optimizer, model, settings.lr, settings.momentum, settings.weight_decay)
+    optimizer = make_optimizer(
+        settings.optimizer, param_groups(model, settings.weight_decay), settings.lr, settings.momentum
+    )
     batches = count_batches(len(inputs), settings.batch_size)
     scheduler = make_scheduler(
         settings.schedule, optimizer, batches * settings.epochs, round(batches * settings.warmup_epochs)

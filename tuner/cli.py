@@ -12,9 +12,11 @@ from typing import Any
 import click
 from ruamel.yaml import YAML
 
+from tuner.console import format_params
 from tuner.errors import (
     ClusterError,
     ControlError,
+    ExportError,
     ObjectStoreError,
     ResourceError,
     SpecError,
@@ -213,6 +215,35 @@ def evaluate(
 
 @cli.command()
 @_folder
+@click.argument("to", type=click.Path(path_type=Path))
+@click.option("--onnx/--no-onnx", default=True, help="Whether to write model.onnx too; it is, if left out.")
+def export(folder: Place, to: Path, onnx: bool) -> None:
+    """Write the best model in FOLDER to the new folder TO: weights, an exported program, ONNX, what its use needs."""
+    from tuner.export import export_best
+
+    told = export_best(Results.read(folder), to, onnx=onnx)
+    click.echo(f"trial {told['trial']}, step {told['step']}: {format_params(told['metrics'], 200)}")
+    for name, difference in told["largest_difference"].items():
+        click.echo(f"{to / name}: its outputs differ from the model's by {difference:.2g} at most")
+    click.echo(f"use it:\n  tuner predict {to} INPUT...")
+
+
+@cli.command("predict")
+@click.argument("model", type=click.Path(path_type=Path))
+@click.argument("inputs", nargs=-1, required=True)
+@_json
+def predict_(model: Path, inputs: tuple[str, ...], as_json: bool) -> None:
+    """Tell what an exported MODEL says of each of INPUTS: texts or files, whatever its task takes; - reads stdin."""
+    from tuner.export import predict
+
+    given = [text for one in inputs for text in (sys.stdin.read().splitlines() if one == "-" else [one])]
+    for told in predict(model, given):
+        shown = {name: value for name, value in told.items() if name != "input"}
+        click.echo(json.dumps(dict(told)) if as_json else f"{told['input']}\t{format_params(shown, 200)}")
+
+
+@cli.command()
+@_folder
 @click.option("--port", type=int, help="6006, or the next one that is free, if left out.")
 def board(folder: Place, port: int | None) -> None:
     """Start TensorBoard on FOLDER; ends with Ctrl-C."""
@@ -236,7 +267,7 @@ def main() -> None:
         for line in str(error).splitlines():
             click.echo(f"error: {line}", err=True)
         sys.exit(2)
-    except StorageError as error:
+    except (StorageError, ExportError) as error:
         click.echo(f"error: {error}", err=True)
         sys.exit(1)
     except click.ClickException as error:

@@ -46,6 +46,10 @@ class StudyNotFoundError(FileNotFoundError):
     """A folder that holds no sweep."""
 
 
+class ExportError(RuntimeError):
+    """A model can't be exported, or is another one once it is."""
+
+
 class ControlError(RuntimeError):
     """A sweep that can't be asked for this now: it is not running, or it is ending already."""
 

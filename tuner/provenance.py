@@ -25,7 +25,7 @@ def provenance(study: str, storage: str | None, seed: int, instances: Sequence[o
         # What a file can't say, and `tuner resume` therefore not go on with.
         "instances": [type(given).__name__ for given in instances],
         "git_commit": _git_commit(),
-        "versions": _versions(),
+        "versions": versions(),
     }
 
 
@@ -37,6 +37,6 @@ def _git_commit() -> str | None:
     return done.stdout.strip()
 
 
-def _versions() -> dict[str, str]:
+def versions() -> dict[str, str]:
     names = ("tuner", "ray", "optuna", "torch", "torchvision", "tensorboard", "numpy")
     return {"python": platform.python_version(), **{name: version(name) for name in names}}

@@ -196,7 +196,7 @@ def test_a_sweep_that_cannot_work_ends_early_and_says_why(
     tmp_path: Path, train: Any, keys: dict[str, Any], ended_by: str, trials: int
 ) -> None:
     told = Told()
-    results = sweep(train, tmp_path, told, parameters={"lr": LR}, run_cap=64, **keys)
+    results = sweep(train, tmp_path, told, parameters={"lr": LR}, run_cap=64, parallel=1, **keys)
     assert results.summary["ended_by"] == ended_by
     assert results.summary["is_failure"] is True
     assert len(results.trials) <= trials
@@ -261,6 +261,7 @@ def test_several_metrics_end_in_a_pareto_front(tmp_path: Path) -> None:
         metric=[LOSS, {"name": "cost"}],
         method="nsgaii",
         run_cap=20,
+        parallel=1,
     )
     front = results.pareto_front
     assert 1 < len(front) < 20
@@ -275,6 +276,7 @@ def test_an_optuna_sampler_and_known_good_configurations(tmp_path: Path) -> None
         method=QMCSampler(seed=1),
         start_with=[{"lr": 0.5}],
         run_cap=3,
+        parallel=1,
     )
     assert results.trials[0].params == {"lr": 0.5}
     with pytest.raises(SpecError, match="was run from Python with QMCSampler"):
@@ -289,6 +291,7 @@ def test_patience_completes_a_trial_that_stands_still(tmp_path: Path) -> None:
         parameters={"lr": LR, "epochs": 500},
         metric={**LOSS, "patience": 5, "min_delta": 0.5},
         run_cap=2,
+        parallel=1,
     )
     assert results.counts() == {"completed": 2}
     assert all("has not improved" in trial.message and max(trial.curve) < 500 for trial in results.trials)
@@ -311,7 +314,7 @@ def test_what_the_cluster_cannot_hold_is_refused(tmp_path: Path, keys: dict[str,
 def test_a_metric_that_no_trial_reports_is_refused_and_nothing_is_left(tmp_path: Path) -> None:
     database = tmp_path / "study.db"
     for storage in (None, f"sqlite:///{database}"):
-        keys: dict[str, Any] = {"parameters": {"lr": LR}, "metric": LOSS, "output": tmp_path / "runs", "run_cap": 64}
+        keys: dict[str, Any] = {"parameters": {"lr": LR}, "metric": LOSS, "output": tmp_path / "runs", "run_cap": 64, "parallel": 1}
         with pytest.raises(SpecError) as caught:
             Sweep(loops.wrong_metric, **keys, storage=storage).run(console=Told())
         assert caught.value.problems == (
@@ -333,7 +336,7 @@ def test_a_trial_without_the_metric_is_an_ordinary_failure_once_another_had_it(t
 
 
 def test_a_resumed_sweep_that_is_refused_loses_nothing(tmp_path: Path) -> None:
-    keys: dict[str, Any] = {"parameters": {"lr": LR}, "metric": LOSS, "output": tmp_path, "run_cap": 4}
+    keys: dict[str, Any] = {"parameters": {"lr": LR}, "metric": LOSS, "output": tmp_path, "run_cap": 4, "parallel": 1}
     made = Sweep(loops.wrong_metric, **keys)
     folder = tmp_path / "refused"
     made._create(folder, folder, folder.name)
@@ -346,7 +349,7 @@ def test_a_resumed_sweep_that_is_refused_loses_nothing(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("keep", ["last", "all", 2])
 def test_checkpoints_are_kept_as_asked(tmp_path: Path, keep: Any) -> None:
-    results = sweep(loops.descent, tmp_path, parameters={"lr": LR, "epochs": 4}, run_cap=3, checkpoints={"keep": keep})
+    results = sweep(loops.descent, tmp_path, parameters={"lr": LR, "epochs": 4}, run_cap=3, parallel=1, checkpoints={"keep": keep})
     best = results.best
     assert best is not None
     kept = checkpoints(results)
@@ -364,6 +367,7 @@ def test_a_finished_sweep_is_extended_and_its_study_may_lie_in_a_database(tmp_pa
         "output": tmp_path,
         "seed": 3,
         "run_cap": 4,
+        "parallel": 1,
     }
     whole = Sweep(loops.descent, **{**keys, "run_cap": 8}).run(console=Told())
     first = Sweep(loops.descent, **keys, storage=url)

@@ -53,7 +53,7 @@ def write_fashion_mnist(folder: Path, count: int = 60) -> Path:
 def numbered(labels: list[int]) -> Labelled:
     """Rows whose only pixel is their number."""
     images = torch.arange(len(labels), dtype=torch.uint8)[:, None, None, None]
-    return Labelled(images, torch.tensor(labels), max(labels) + 1)
+    return Labelled(images, torch.tensor(labels), tuple(map(str, range(max(labels) + 1))))
 
 
 def pixels_of(rows: Labelled) -> set[bytes]:

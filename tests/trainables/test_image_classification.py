@@ -1,68 +1,29 @@
+import functools
 import math
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from PIL import Image
 
 from tests.trainables.test_data import write_tree
+from tests.trainables.trials import metrics_of, run_trial
 from trainables import data
 from trainables.data import Dataset, Labelled
-from trainables.image_classification import AUGMENTATIONS, Settings, evaluate, train
+from trainables.image_classification import AUGMENTATIONS, Settings, evaluate, export, train
 from trainables.optim import OPTIMIZERS, SCHEDULES
 from tuner.checkpoint import load_checkpoint
 from tuner.checkpoint_folder import checkpoint_path
-from tuner.context import NotFinite, Trial
-from tuner.errors import StopTrial
-from tuner.metric import Metric
-from tuner.seeds import seed_everything
-from tuner.trial import Goal, Report
+from tuner.context import NotFinite
+from tuner.export import predict, write_model
 
-ACCURACY = Metric("val_accuracy", Goal.MAXIMIZE)
 CPU = torch.device("cpu")
 SCORES = ("accuracy", "balanced_accuracy", "precision", "recall", "f1", "auc", "calibration_error", "loss")
 REPORTED = {"train_loss", "lr", *(f"val_{name}" for name in SCORES)}
 
 
-def run(
-    folder: Path,
-    params: dict[str, Any],
-    *,
-    stop_after: int = 0,
-    restore_from: Path | None = None,
-    seed: int = 3,
-) -> list[Report]:
-    """The reports of a trial, ended at step `stop_after` as a driver would end it."""
-    reports: list[Report] = []
-
-    def deliver(report: Report, stop: StopTrial | None) -> None:
-        reports.append(report)
-        if report.step == stop_after:
-            raise StopTrial
-
-    seed_everything(seed)
-    folder.mkdir(exist_ok=True)
-    trial = Trial(
-        params,
-        number=0,
-        seed=seed,
-        dir=folder,
-        metrics=(ACCURACY,),
-        deliver=deliver,
-        restore_from=restore_from,
-        device=CPU,
-    )
-    try:
-        train(trial)
-    except NotFinite:
-        raise
-    except StopTrial:
-        assert reports[-1].step == stop_after
-    return reports
-
-
-def metrics_of(reports: list[Report]) -> list[dict[str, float]]:
-    return [dict(report.metrics) for report in reports]
+run = functools.partial(run_trial, train)
 
 
 def refuse(_: int) -> Labelled:
@@ -92,6 +53,22 @@ def test_evaluation_reads_the_test_set_alone(tmp_path: Path, monkeypatch: pytest
     assert set(metrics) == {"report", *(f"test_{name}" for name in SCORES)}
     assert sum(map(sum, metrics["report"]["confusion_matrix"]["rows"])) == 359
     assert metrics["test_accuracy"] == pytest.approx(reports[-1].metrics["val_accuracy"], abs=0.05)
+    assert metrics["report"]["confusion_matrix"]["classes"] == list("0123456789")
+
+
+def test_the_exported_model_knows_image_files(tmp_path: Path) -> None:
+    params = {"epochs": 4}
+    run(tmp_path / "trial", params)
+    state, _ = load_checkpoint(checkpoint_path(tmp_path / "trial", 4))
+    told = {"trainable": "trainables.image_classification:train"}
+    write_model(export(params, state), told, tmp_path / "out", onnx=False)
+    test = data.load_test("digits", 8)
+    for row in range(20):
+        Image.fromarray(test.images[row, 0].numpy()).save(tmp_path / f"{row}.png")
+    found = list(predict(tmp_path / "out", [str(tmp_path / f"{row}.png") for row in range(20)]))
+    right = [one["class"] == str(label) for one, label in zip(found, test.labels.tolist(), strict=False)]
+    assert sum(right) >= 18
+    assert all(one["probability"] <= 1 for one in found)
 
 
 @pytest.mark.parametrize(
@@ -238,7 +215,7 @@ def test_all_wrong_parameters_are_told_at_once() -> None:
     assert "momentum must be a number of at least 0 and below 1; got 1.0" in str(caught.value)
     assert "epochs must be a whole number of at least 1; got 1.5" in str(caught.value)
     assert "image_size must be a whole number of at least 8 and at most 512; got 4" in str(caught.value)
-    assert "parameter 'learning_rate' is unknown; known are dataset, image_size" in str(caught.value)
+    assert "parameter 'learning_rate' is unknown; known are epochs, batch_size" in str(caught.value)
     assert all(any(name in sentence for sentence in told) for name in params)
 
 

@@ -2,7 +2,15 @@ import pytest
 import torch
 from torch import nn
 
-from trainables.optim import OPTIMIZERS, SCHEDULES, descend, load_moments, make_optimizer, make_scheduler
+from trainables.optim import (
+    OPTIMIZERS,
+    SCHEDULES,
+    descend,
+    load_moments,
+    make_optimizer,
+    make_scheduler,
+    param_groups,
+)
 
 
 def model() -> nn.Module:
@@ -26,7 +34,7 @@ def test_every_optimizer_lowers_the_loss(name: str) -> None:
     net = model()
     images, labels = torch.randn(8, 1, 4, 4), torch.arange(8) % 3
     net(images)  # gives the lazy layer its shape
-    optimizer = make_optimizer(name, net, lr=0.05, momentum=0.9, weight_decay=1e-4)
+    optimizer = make_optimizer(name, param_groups(net, 1e-4), lr=0.05, momentum=0.9)
     losses = []
     for _ in range(5):
         loss = nn.functional.cross_entropy(net(images), labels)
@@ -41,7 +49,7 @@ def test_every_optimizer_lowers_the_loss(name: str) -> None:
 def test_weight_decay_spares_biases_and_norms(name: str) -> None:
     net = model()
     net(torch.randn(2, 1, 4, 4))
-    decayed, spared = make_optimizer(name, net, 0.1, 0.9, weight_decay=0.5).param_groups
+    decayed, spared = make_optimizer(name, param_groups(net, 0.5), 0.1, 0.9).param_groups
     assert decayed["weight_decay"] == 0.5
     assert spared["weight_decay"] == 0.0
     assert {p.ndim for p in decayed["params"]} == {2, 4}
@@ -50,18 +58,20 @@ def test_weight_decay_spares_biases_and_norms(name: str) -> None:
 
 
 def test_sgd_takes_its_momentum() -> None:
-    group = make_optimizer("sgd", nn.Linear(2, 2), 0.1, momentum=0.7, weight_decay=0.0).param_groups[0]
+    group = make_optimizer("sgd", param_groups(nn.Linear(2, 2), 0.0), 0.1, momentum=0.7).param_groups[0]
     assert group["momentum"] == 0.7
     assert group["nesterov"]
 
 
 def test_sgd_does_without_momentum() -> None:
-    assert not make_optimizer("sgd", nn.Linear(2, 2), 0.1, 0.0, 0.0).param_groups[0]["nesterov"]
+    assert not make_optimizer("sgd", param_groups(nn.Linear(2, 2), 0.0), 0.1, 0.0).param_groups[0]["nesterov"]
 
 
 def test_moments_are_taken_over_and_settings_are_not() -> None:
     net = nn.Linear(2, 2)
-    first, second = (make_optimizer("sgd", net, lr, momentum, 0.0) for lr, momentum in ((0.1, 0.9), (0.5, 0.7)))
+    first, second = (
+        make_optimizer("sgd", param_groups(net, 0.0), lr, momentum) for lr, momentum in ((0.1, 0.9), (0.5, 0.7))
+    )
     net(torch.ones(1, 2)).sum().backward()
     first.step()
     load_moments(second, first.state_dict())

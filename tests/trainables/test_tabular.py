@@ -5,18 +5,16 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
 
 from tests.trainables.test_tables import rows_of, write_csv
+from tests.trainables.trials import run_trial
 from trainables import tabular
 from trainables.tables import Source, fold_numbers, load_development
 from trainables.tabular import MODELS, Settings, evaluate, fit, guess, scores, train
 from tuner.checkpoint import load_checkpoint
 from tuner.checkpoint_folder import checkpoint_path
-from tuner.context import NotFinite, Trial
-from tuner.errors import StopTrial
+from tuner.context import NotFinite
 from tuner.metric import Metric
-from tuner.seeds import seed_everything
 from tuner.trial import Goal, Report
 
 QUICK = {"epochs": 4, "width": 16, "depth": 1, "n_estimators": 10, "max_iter": 10}
@@ -24,36 +22,9 @@ CLASS_METRICS = {"accuracy", "balanced_accuracy", "precision", "recall", "f1", "
 VALUE_METRICS = {"r2", "rmse", "mae"}
 
 
-def run(
-    folder: Path, params: dict[str, Any], *, stop_after: int = 0, restore_from: Path | None = None, seed: int = 3
-) -> list[Report]:
-    """The reports of a trial, ended at step `stop_after` as a driver would end it."""
-    folder.mkdir(parents=True, exist_ok=True)
-    reports: list[Report] = []
-
-    def deliver(report: Report, stop: StopTrial | None) -> None:
-        reports.append(report)
-        if report.step == stop_after:
-            raise StopTrial
-
-    seed_everything(seed)
-    trial = Trial(
-        params,
-        number=0,
-        seed=seed,
-        dir=folder,
-        metrics=(Metric("val_rmse" if params.get("dataset") == "diabetes" else "val_accuracy", Goal.MAXIMIZE),),
-        deliver=deliver,
-        restore_from=restore_from,
-        device=torch.device("cpu"),
-    )
-    try:
-        train(trial)
-    except NotFinite:
-        raise
-    except StopTrial:
-        assert reports[-1].step == stop_after
-    return reports
+def run(folder: Path, params: dict[str, Any], **given: Any) -> list[Report]:
+    name = "val_rmse" if params.get("dataset") == "diabetes" else "val_accuracy"
+    return run_trial(train, folder, params, metric=Metric(name, Goal.MAXIMIZE), **given)
 
 
 def refuse(*_: Any) -> None:

@@ -1,0 +1,156 @@
+import functools
+import math
+import random
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from tests.trainables.test_pretrained import WORDS, write_bert
+from tests.trainables.test_texts import CLASSES, write_csv
+from tests.trainables.trials import metrics_of, run_trial
+from trainables import text_classification, texts
+from trainables.text_classification import Settings, evaluate, export, train
+from trainables.texts import DATA_ENV, UNKNOWN, Rows
+from tuner.checkpoint import load_checkpoint
+from tuner.checkpoint_folder import checkpoint_path
+from tuner.export import predict, write_model
+
+run = functools.partial(run_trial, train)
+SCORES = ("accuracy", "balanced_accuracy", "precision", "recall", "f1", "auc", "calibration_error", "loss")
+BANKING77 = Path(__file__).parents[3] / "shared" / "data" / "text" / "banking77"
+QUICK: dict[str, dict[str, Any]] = {
+    "bag": {"model": "bag", "lr": 0.03, "width": 16},
+    "gru": {"model": "gru", "lr": 0.01, "width": 16},
+    "head": {"lr": 0.03, "hidden": 8},
+    "lora": {"finetune": "lora", "lr": 0.02, "head_lr": 0.03, "lora_rank": 2},
+    "full": {"finetune": "full", "lr": 0.005, "head_lr": 0.03, "layer_decay": 0.9},
+}
+
+
+def questions(count: int) -> Rows:
+    """Of each class so many texts, all different, of four to eight words; its name tells the class."""
+    rng = random.Random(0)
+    return [
+        (" ".join([*rng.sample(WORDS[3:], rng.randint(0, 4)), name, name, name, str(number)]), name)
+        for number in range(count)
+        for name in CLASSES
+    ]
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """The parameters that name a data set and a transformer, small ones."""
+    folder = tmp_path_factory.mktemp("texts")
+    return {
+        "dataset": str(write_csv(folder / "questions.csv", questions(40))),
+        "pretrained": write_bert(folder / "bert"),
+        "batch_size": 16,
+    }
+
+
+def params_of(data: dict[str, Any], how: str, **more: Any) -> dict[str, Any]:
+    pretrained = {} if how in ("bag", "gru") else {"pretrained": data["pretrained"], "model": "transformer"}
+    return {**{key: data[key] for key in ("dataset", "batch_size")}, **pretrained, **QUICK[how], **more}
+
+
+@pytest.mark.parametrize("how", QUICK)
+def test_every_model_learns_and_is_evaluated_once(
+    tmp_path: Path, data: dict[str, Any], how: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read = texts._read
+
+    def read_development(source: texts.Source, test: bool) -> Rows:
+        assert not test, "the test set was read"
+        return read(source, test)
+
+    monkeypatch.setattr(texts, "_read", read_development)
+    params = params_of(data, how, epochs=15, dropout=0.0)
+    reports = run(tmp_path, params)
+    assert [report.step for report in reports] == list(range(1, 16))
+    assert all(set(report.metrics) == {"train_loss", "lr", *(f"val_{name}" for name in SCORES)} for report in reports)
+    assert all(math.isfinite(value) for each in metrics_of(reports) for value in each.values())
+    assert max(report.metrics["val_accuracy"] for report in reports) > 0.8
+    monkeypatch.setattr(texts, "_read", read)
+    state, _ = load_checkpoint(checkpoint_path(tmp_path, 15))
+    scores = evaluate(params, state, "cpu")
+    report = scores.pop("report")
+    assert set(scores) == {f"test_{name}" for name in SCORES}
+    assert scores["test_accuracy"] == pytest.approx(reports[-1].metrics["val_accuracy"], abs=0.2)
+    assert sum(map(sum, report["confusion_matrix"]["rows"])) == 24
+    assert report["confusion_matrix"]["classes"] == list(CLASSES)
+    assert 0 <= report["threshold"]["share_below"] <= 0.5
+    told = {"trainable": "trainables.text_classification:train"}
+    write_model(export(params, state), told, tmp_path / "out", onnx=how == "head")
+    asked = [text for text, _ in questions(3)]
+    found = list(predict(tmp_path / "out", asked))
+    logits = text_classification._predict(Settings.from_params(params), state, asked, len(CLASSES), "cpu")
+    assert [one["class"] for one in found] == [CLASSES[index] for index in logits.argmax(dim=1).tolist()]
+    assert all(one["is_known"] == (one["probability"] >= state["threshold"]) for one in found)
+
+
+@pytest.mark.parametrize("how", QUICK)
+def test_a_continued_run_is_bit_for_bit_the_uninterrupted_one(tmp_path: Path, data: dict[str, Any], how: str) -> None:
+    params = params_of(data, how, epochs=4, dropout=0.2, label_smoothing=0.1)
+    whole = run(tmp_path / "whole", params)
+    first = run(tmp_path / "cut", params, stop_after=2)
+    rest = run(tmp_path / "cut", params, restore_from=checkpoint_path(tmp_path / "cut", 2))
+    assert metrics_of(first) + metrics_of(rest) == metrics_of(whole)
+
+
+def test_texts_of_no_known_class_are_told_by_the_confidence(tmp_path: Path, data: dict[str, Any]) -> None:
+    params = params_of(data, "bag", epochs=6, unknown_classes=1)
+    last = run(tmp_path, params)[-1].metrics
+    assert {f"val_unknown_{name}" for name in ("auc", "precision", "recall")} <= set(last)
+    state, _ = load_checkpoint(checkpoint_path(tmp_path, 6))
+    scores = evaluate(params, state, "cpu")
+    assert all(0 <= scores[f"test_unknown_{name}"] <= 1 for name in ("auc", "precision", "recall"))
+    assert sum(map(sum, scores["report"]["confusion_matrix"]["rows"])) == 16, "texts of known classes alone"
+
+
+def test_the_threshold_is_the_one_that_tells_best() -> None:
+    logits = torch.tensor([[4.0, 0.0], [0.0, 3.0], [2.0, 0.0], [0.2, 0.0], [0.0, 0.1]])
+    labels = torch.tensor([0, 1, 0, UNKNOWN, UNKNOWN])
+    threshold = text_classification._threshold(labels, logits)
+    confidence = text_classification._confidence(logits)
+    assert ((confidence < threshold) == np.array([False, False, False, True, True])).all()
+    none = text_classification._threshold(torch.zeros(5, dtype=torch.int64), logits)
+    assert (confidence < none).mean() <= 0.2
+    assert text_classification._threshold(labels, torch.full((5, 2), math.nan)) == 0.0
+
+
+def test_rare_classes_count_as_much_as_others_where_asked() -> None:
+    rows = texts.Texts(("a",) * 4, torch.tensor([0, 0, 0, 1]), ("often", "rarely"))
+    weights = text_classification._class_weights(rows)
+    assert weights.tolist() == pytest.approx([4 / 6, 2.0])
+
+
+def test_all_wrong_parameters_are_told_at_once(data: dict[str, Any]) -> None:
+    params = {
+        "dataset": "nowhere",
+        "model": "lstm",
+        "finetune": "some",
+        "pretrained": "./nothing",
+        "layer_decay": 0,
+        "lr": -1,
+        "hiden": 3,
+        "ngrams": 4,
+    }
+    with pytest.raises(ValueError, match="nowhere") as caught:
+        Settings.from_params(params)
+    told = str(caught.value)
+    assert "model must be one of bag, gru, transformer; got 'lstm'" in told
+    assert all(name in told for name in params)
+
+
+@pytest.mark.skipif(not BANKING77.is_dir(), reason="needs Banking77, which is beside the project")
+def test_it_learns_banking77(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(DATA_ENV, str(BANKING77.parents[1]))
+    params = {"dataset": "banking77", "model": "bag", "epochs": 4, "lr": 0.01, "width": 64}
+    assert run(tmp_path, params)[-1].metrics["val_accuracy"] > 0.8
+    state, _ = load_checkpoint(checkpoint_path(tmp_path, 4))
+    scores = evaluate(params, state, "cpu")
+    assert scores["test_accuracy"] > 0.8
+    assert "7 of 3079 test texts stand among the training texts as well" in scores["report"]["notes"]

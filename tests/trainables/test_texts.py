@@ -1,0 +1,133 @@
+import csv
+from pathlib import Path
+
+import pytest
+
+from trainables.texts import DATA_ENV, UNKNOWN, Rows, Source, find_dataset, load_development, load_test
+
+CLASSES = ("card", "cash", "loan")
+
+
+def rows_of(count: int, part: str = "") -> Rows:
+    """`count` different texts of each class."""
+    return [(f"{part} {name} question {number}", name) for number in range(count) for name in CLASSES]
+
+
+def write_csv(path: Path, rows: Rows, columns: tuple[str, str] = ("text", "label")) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w", newline="", encoding="utf-8") as file:
+        csv.writer(file).writerows([columns, *rows])
+    return path
+
+
+def write_tree(root: Path, rows: Rows) -> Path:
+    for number, (text, label) in enumerate(rows):
+        (root / label).mkdir(parents=True, exist_ok=True)
+        (root / label / f"{number}.txt").write_text(text, encoding="utf-8")
+    return root
+
+
+def test_a_file_in_one_piece_is_split_in_three_with_all_classes_in_proportion(tmp_path: Path) -> None:
+    source = Source(str(write_csv(tmp_path / "all.csv", rows_of(30))))
+    development, (test, notes) = load_development(source), load_test(source)
+    parts = (development.train, development.validation, test)
+    assert [len(part) for part in parts] == [60, 12, 18]
+    assert all(part.class_names == CLASSES for part in parts)
+    assert [sorted(part.labels.bincount().tolist()) for part in parts] == [[20] * 3, [4] * 3, [6] * 3]
+    assert sorted(text for part in parts for text in part.texts) == sorted(text.strip() for text, _ in rows_of(30))
+    assert (development.notes, notes) == ((), ())
+    assert load_development(source).train.texts == development.train.texts
+
+
+@pytest.mark.parametrize("kind", ["folder of files", "two files", "tree", "tree in two parts"])
+def test_what_comes_in_two_parts_is_left_so(tmp_path: Path, kind: str) -> None:
+    train, test = rows_of(12, "train"), rows_of(2, "test")
+    if kind == "folder of files":
+        write_csv(tmp_path / "data" / "train.csv", train)
+        write_csv(tmp_path / "data" / "test.csv", test)
+        source = Source(str(tmp_path / "data"))
+    elif kind == "two files":
+        source = Source(
+            str(write_csv(tmp_path / "a.csv", train)), test_dataset=str(write_csv(tmp_path / "b.csv", test))
+        )
+    elif kind == "tree":
+        source = Source(
+            str(write_tree(tmp_path / "data", train)), test_dataset=str(write_csv(tmp_path / "b.csv", test))
+        )
+    else:
+        write_tree(tmp_path / "data" / "train", train)
+        write_tree(tmp_path / "data" / "test", test)
+        source = Source(str(tmp_path / "data"))
+    development = load_development(source)
+    assert len(development.train) + len(development.validation) == 36
+    assert all(text.startswith("train") for text in development.train.texts + development.validation.texts)
+    assert sorted(load_test(source)[0].texts) == sorted(text for text, _ in test)
+
+
+def test_columns_are_found_by_name_or_place_or_told(tmp_path: Path) -> None:
+    rows = rows_of(10)
+    path = str(write_csv(tmp_path / "data.csv", rows, ("question", "intent")))
+    assert load_development(Source(path)).train.class_names == CLASSES
+    assert load_development(Source(path, label_column="intent", text_column="question")).train.class_names == CLASSES
+    with pytest.raises(ValueError, match="no column 'answer'; it has question, intent"):
+        load_development(Source(path, text_column="answer"))
+    with pytest.raises(ValueError, match="one column only"):
+        load_development(Source(path, text_column="intent"))
+
+
+def test_what_is_left_out_or_doubtful_is_counted(tmp_path: Path) -> None:
+    rows = [
+        *rows_of(10, "a"),
+        ("", "card"),
+        ("lost", " "),
+        *rows_of(1, "a"),
+        ("Torn apart", "card"),
+        ("torn  apart", "loan"),
+    ]
+    test = [*rows_of(2, "b"), ("A card QUESTION 1", "card")]
+    write_csv(tmp_path / "train.csv", rows)
+    write_csv(tmp_path / "test.csv", test)
+    development = load_development(Source(str(tmp_path)))
+    assert development.notes == (
+        "2 of 37 rows have no text or no label and were left out",
+        "3 of 37 rows were there before and were left out",
+        "1 texts have more than one label; they were kept",
+    )
+    assert len(development.train) + len(development.validation) == 32
+    assert load_test(Source(str(tmp_path)))[1] == ("1 of 7 test texts stand among the training texts as well",)
+
+
+def test_unknown_classes_are_validated_and_tested_and_never_trained_on(tmp_path: Path) -> None:
+    source = Source(str(write_csv(tmp_path / "all.csv", rows_of(30))), unknown_classes=1)
+    development, (test, _) = load_development(source), load_test(source)
+    assert len(development.train.class_names) == 2
+    assert UNKNOWN not in development.train.labels.tolist()
+    assert development.validation.labels.tolist().count(UNKNOWN) == 4
+    assert test.labels.tolist().count(UNKNOWN) == 6
+    (unknown,) = set(CLASSES) - set(development.train.class_names)
+    assert not any(unknown in text for text in development.train.texts)
+    with pytest.raises(ValueError, match="unknown_classes 2 leaves fewer than 2 of 3"):
+        load_development(Source(source.dataset, unknown_classes=2))
+
+
+def test_what_can_not_be_used_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    few = write_csv(tmp_path / "few.csv", [*rows_of(10), ("one", "rare"), ("two", "scarce")])
+    with pytest.raises(ValueError, match="fewer than 4 texts can't be learned and validated: rare, scarce"):
+        load_development(Source(str(few)))
+    with pytest.raises(ValueError, match="two or more classes; found card"):
+        load_development(Source(str(write_csv(tmp_path / "one.csv", [(str(n), "card") for n in range(20)]))))
+    write_csv(tmp_path / "parts" / "train.csv", rows_of(10))
+    write_csv(tmp_path / "parts" / "test.csv", [("what", "insurance")])
+    with pytest.raises(ValueError, match="classes that the training texts have not: insurance"):
+        load_test(Source(str(tmp_path / "parts")))
+    (tmp_path / "tree" / "empty").mkdir(parents=True)
+    with pytest.raises(ValueError, match=r"empty has no .txt files"):
+        load_development(Source(str(tmp_path / "tree")))
+    with pytest.raises(ValueError, match="neither one of banking77 nor a path"):
+        find_dataset("nowhere")
+    monkeypatch.delenv(DATA_ENV, raising=False)
+    with pytest.raises(ValueError, match=f"folder that {DATA_ENV} names"):
+        find_dataset("banking77")
+    (tmp_path / "bytes.csv").write_bytes(b"text,label\n\xff\xfe,card\n")
+    with pytest.raises(ValueError, match="can't be read as a CSV file"):
+        load_development(Source(str(tmp_path / "bytes.csv")))

@@ -1,0 +1,374 @@
+"""Classify texts: a bag of words, a recurrent network, or a pretrained transformer.
+
+`train` sees the training and the validation set; `evaluate` alone reads the test set. Never imports ray.
+"""
+
+import json
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from typing import Any
+
+import numpy as np
+import torch
+from sklearn.metrics import precision_recall_curve, roc_auc_score
+from torch import nn
+from torch.nn.functional import cross_entropy, pad
+
+from trainables.metrics import classification_metrics, classification_report
+from trainables.predictions import predictions
+from trainables.pretrained import (
+    FINETUNES,
+    MINILM,
+    FeatureClassifier,
+    PretrainedClassifier,
+    PretrainedEncoder,
+    features,
+    find_pretrained,
+    layered_groups,
+    load_tokenizer,
+    tokenize,
+    trimmed,
+)
+from trainables.settings import POSITIVE, SHARE, Allowed, Range, read_settings
+from trainables.text_models import BagOfEmbeddings, Head, Recurrent, build_vocabulary, encode_words
+from trainables.texts import DATA_ENV, UNKNOWN, Development, Source, Texts, find_dataset, load_development, load_test
+from trainables.training import RECIPE, Recipe, Training, load_trained
+from tuner.context import Trial
+from tuner.portable import Portable
+
+MODELS = ("bag", "gru", "transformer")
+EVALUATION_BATCH = 128
+# The largest share of known texts that the threshold may take for unknown ones.
+MOST_REJECTED = 0.05
+
+
+@dataclass(frozen=True)
+class Settings(Recipe):
+    """The parameters of a trial; `from_params` checks them. Those of other models than `model` are ignored.
+
+    Attributes:
+        dataset, text_column, label_column, test_dataset, unknown_classes: as in `Source`.
+        model: bag of embeddings, gru, or transformer.
+        max_length: tokens of a text beyond these are cut off.
+        class_weight: balanced counts each class alike in the training.
+        ngrams: of words that the bag knows; 2 adds all pairs of neighbours.
+        min_count: words that the training texts have less often are unknown to bag and gru.
+        width, depth: of the embeddings and the gru's states, and the number of its layers.
+        pretrained: minilm, the folder of a transformer, or its name on the hub.
+        finetune: head trains a classifier of the transformer's features, lora small matrices in it, full all of it.
+        hidden: units between these features and the classes, 0 for none.
+        head_lr: learning rate of the classifier where the transformer learns with `lr`.
+        layer_decay: factor of the learning rate from each layer of the transformer to the one below.
+        lora_rank, lora_alpha: as in `PretrainedEncoder`.
+    """
+
+    dataset: str = "banking77"
+    text_column: str = ""
+    label_column: str = ""
+    test_dataset: str = ""
+    unknown_classes: int = 0
+    model: str = "transformer"
+    max_length: int = 64
+    dropout: float = 0.1
+    class_weight: str = "none"
+    ngrams: int = 2
+    min_count: int = 2
+    width: int = 128
+    depth: int = 1
+    pretrained: str = MINILM
+    finetune: str = "head"
+    hidden: int = 0
+    head_lr: float = 3e-3
+    layer_decay: float = 1.0
+    lora_rank: int = 8
+    lora_alpha: int = 16
+
+    @classmethod
+    def from_params(cls, params: Mapping[str, Any]) -> "Settings":
+        """Raises ValueError that names all wrong parameters."""
+        return read_settings(cls, params, _ALLOWED)
+
+    @property
+    def source(self) -> Source:
+        return Source(**{field.name: getattr(self, field.name) for field in fields(Source)})
+
+
+_ALLOWED: dict[str, Allowed] = {
+    **RECIPE,
+    "dataset": find_dataset,
+    "text_column": str,
+    "label_column": str,
+    "test_dataset": str,
+    "unknown_classes": Range(0),
+    "model": MODELS,
+    "max_length": Range(2, 512),
+    "dropout": SHARE,
+    "class_weight": ("none", "balanced"),
+    "ngrams": Range(1, 3),
+    "min_count": Range(1),
+    "width": Range(1, 4096),
+    "depth": Range(1, 8),
+    "pretrained": find_pretrained,
+    "finetune": FINETUNES,
+    "hidden": Range(0, 8192),
+    "head_lr": POSITIVE,
+    "layer_decay": Range(0, 1, (True, False)),
+    "lora_rank": Range(1, 256),
+    "lora_alpha": Range(1),
+}
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """What a model is given of texts: token ids `[n, length]` and their numbers, or features `[n, width]`.
+
+    Attributes:
+        lengths: `[n]`; None for features.
+    """
+
+    values: torch.Tensor
+    lengths: torch.Tensor | None
+
+    def batch(self, rows: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        """The arguments of a model for some rows."""
+        if self.lengths is None:
+            return (self.values[rows],)
+        return trimmed(self.values[rows], self.lengths[rows])
+
+    def to(self, device: torch.device | str) -> "Inputs":
+        return Inputs(self.values.to(device), None if self.lengths is None else self.lengths.to(device))
+
+
+def train(trial: Trial) -> None:
+    """Train a classifier and report each epoch; the parameters are those of `Settings`."""
+    settings = Settings.from_params(trial.params)
+    data = _development(trial, settings)
+    (trial.dir / "data.json").write_text(json.dumps({"notes": data.notes}, indent=2) + "\n")
+    words = _vocabulary(trial, settings, data)
+    rows = _inputs(trial, settings, "train", data.train, words)
+    held_out = _inputs(trial, settings, "validation", data.validation, words)
+    labels = data.train.labels.to(trial.device)
+    weights = _class_weights(data.train).to(trial.device) if settings.class_weight == "balanced" else None
+    model = _make_model(settings, len(words), len(data.train.class_names), rows.values.shape[1])
+    training = Training(
+        trial, settings, model, len(labels), lengths=_cpu(rows.lengths), groups=_param_groups(settings, model)
+    )
+
+    # With these a model can be used without its training texts.
+    about = {"words": words, "classes": list(data.train.class_names)}
+
+    def loss_of(batch: torch.Tensor, _: torch.Generator) -> torch.Tensor:
+        logits = training.network(*rows.batch(batch))
+        return cross_entropy(logits, labels[batch], weights, label_smoothing=settings.label_smoothing)
+
+    while training.goes_on:
+        metrics = training.run_epoch(loss_of)
+        logits = training.outputs(len(data.validation), lambda batch: _logits(model, held_out, batch))
+        threshold = _threshold(data.validation.labels, logits)
+        metrics |= _scores("val", data.validation, logits, threshold)
+        training.finish_epoch(metrics)
+        trial.report(training.epoch, metrics, state=training.state() | about | {"threshold": threshold})
+
+
+def evaluate(params: Mapping[str, Any], state: Mapping[str, Any], device: torch.device | str) -> dict[str, Any]:
+    """The metrics on the test set of a model that `train` saved: for the end of a sweep, not for choosing.
+
+    `report` among them holds the whole classification report.
+
+    Args:
+        params: of the trial that saved it.
+        state: of a checkpoint.
+    """
+    settings = Settings.from_params(params)
+    test, notes = load_test(settings.source)
+    logits = _predict(settings, state, test.texts, len(test.class_names), device)
+    known = test.labels != UNKNOWN
+    probabilities = logits.softmax(dim=1).numpy()
+    report = classification_report(test.labels[known].numpy(), probabilities[known.numpy()], test.class_names)
+    threshold = float(state["threshold"])
+    report["threshold"] = {"confidence": threshold, "share_below": float((_confidence(logits) < threshold).mean())}
+    report["notes"] = list(notes)
+    report["text"] += "".join(f"{note}\n" for note in notes)
+    return {**_scores("test", test, logits, threshold), "report": report}
+
+
+def export(params: Mapping[str, Any], state: Mapping[str, Any]) -> Portable:
+    """The model of a trial that `train` has saved, to be exported; takes token ids and their numbers."""
+    settings, names, words = Settings.from_params(params), state["classes"], state["words"]
+    tokens = replace(settings, finetune="full") if settings.model == "transformer" else settings
+    example = _encode(tokens, ["What has become of my card?", "Hello"], words, "cpu")
+    assert example.lengths is not None
+    width = 0
+    if settings.model == "transformer" and settings.finetune == "head":
+        encoder = PretrainedEncoder(settings.pretrained, finetune="head", dropout=0.0)
+        width = encoder.width
+    model = _make_model(settings, len(words), len(names), width)
+    load_trained(model, state["model"])
+    if isinstance(model, PretrainedClassifier):
+        model.encoder.merge()
+    whole = FeatureClassifier(encoder, model) if width else model
+    config = {"classes": names, "words": words, "threshold": state["threshold"], "ngrams": _ngrams(settings)}
+    config |= {"max_length": settings.max_length, "has_tokenizer": settings.model == "transformer"}
+    files = load_tokenizer(settings.pretrained).save_pretrained if config["has_tokenizer"] else None
+    ids, lengths = example.values.long(), example.lengths.long()
+    sizes: dict[str, dict[int, str]] = {"ids": {0: "rows", 1: "length"}, "lengths": {0: "rows"}}
+    if isinstance(model, Recurrent):
+        # torch.export fixes the sizes of what a GRU takes: it is used for one text at a time, padded.
+        ids, lengths, sizes = pad(ids[:1], (0, settings.max_length - ids.shape[1])), lengths[:1], {}
+        config["fixed_length"] = settings.max_length
+    return Portable(whole.eval(), {"ids": ids, "lengths": lengths}, sizes, config, files)
+
+
+def predict(
+    config: Mapping[str, Any], model: Callable[..., torch.Tensor], inputs: Sequence[str]
+) -> Iterator[dict[str, Any]]:
+    """The class of each text, and whether the model is confident enough for it to be one of those it knows."""
+    length, fixed_length = config["max_length"], config.get("fixed_length", 0)
+    size = 1 if fixed_length else EVALUATION_BATCH
+    for start in range(0, len(inputs), size):
+        texts = inputs[start : start + size]
+        if config["has_tokenizer"]:
+            ids, lengths = tokenize(config["folder"], texts, length)
+        else:
+            ids, lengths = encode_words(texts, config["words"], config["ngrams"], length)
+        ids = pad(ids, (0, max(0, fixed_length - ids.shape[1])))
+        for told in predictions(texts, model(ids.long(), lengths.long()), config["classes"]):
+            yield {**told, "is_known": told["probability"] >= config["threshold"]}
+
+
+def _predict(
+    settings: Settings, state: Mapping[str, Any], texts: Sequence[str], num_classes: int, device: torch.device | str
+) -> torch.Tensor:
+    """Logits `[n, num_classes]` on the CPU."""
+    inputs = _encode(settings, texts, state["words"], device).to(device)
+    model = _make_model(settings, len(state["words"]), num_classes, inputs.values.shape[1]).to(device)
+    load_trained(model, state["model"])
+    model.eval()
+    return _logits(model, inputs, torch.arange(len(texts), device=device)).cpu()
+
+
+def _development(trial: Trial, settings: Settings) -> Development:
+    """The texts, read and split once on the node."""
+    key = f"texts {settings.source} {os.environ.get(DATA_ENV)}"
+    return trial.shared(key, lambda: load_development(settings.source))
+
+
+def _vocabulary(trial: Trial, settings: Settings, data: Development) -> list[str]:
+    """The words that bag and gru know; none where a transformer has its own."""
+    if settings.model == "transformer":
+        return []
+    ngrams = _ngrams(settings)
+    key = f"words {settings.source} {ngrams} {settings.min_count}"
+    return trial.cached(key, lambda: build_vocabulary(data.train.texts, ngrams, settings.min_count))
+
+
+def _ngrams(settings: Settings) -> int:
+    return settings.ngrams if settings.model == "bag" else 1
+
+
+def _inputs(trial: Trial, settings: Settings, part: str, texts: Texts, words: Sequence[str]) -> Inputs:
+    """What the model is given of texts, on the trial's device: made once on the node, for all trials that ask alike."""
+    is_pretrained = settings.model == "transformer"
+    made_by = settings.pretrained if is_pretrained else f"{_ngrams(settings)} {settings.min_count}"
+    how = settings.finetune == "head" if is_pretrained else settings.model
+    key = f"inputs {settings.source} {part} {settings.model} {how} {made_by} {settings.max_length}"
+    inputs = trial.shared(key, lambda: _encode(settings, texts.texts, words, trial.device))
+    return trial.cached(f"{key} {trial.device}", lambda: inputs.to(trial.device))
+
+
+def _encode(settings: Settings, texts: Sequence[str], words: Sequence[str], device: torch.device | str) -> Inputs:
+    if settings.model != "transformer":
+        return Inputs(*encode_words(texts, words, _ngrams(settings), settings.max_length))
+    if settings.finetune == "head":
+        return Inputs(features(settings.pretrained, texts, settings.max_length, device), None)
+    return Inputs(*tokenize(settings.pretrained, texts, settings.max_length))
+
+
+def _make_model(settings: Settings, num_words: int, num_classes: int, num_inputs: int) -> nn.Module:
+    """Takes what `Inputs.batch` gives. `num_inputs` is the width of features, where it takes these."""
+    width, dropout = settings.width, settings.dropout
+    if settings.model == "bag":
+        return BagOfEmbeddings(num_words, num_classes, width=width, dropout=dropout)
+    if settings.model == "gru":
+        return Recurrent(num_words, num_classes, width=width, depth=settings.depth, dropout=dropout)
+    if settings.finetune == "head":
+        return Head(num_inputs, num_classes, hidden=settings.hidden, dropout=dropout)
+    encoder = PretrainedEncoder(
+        settings.pretrained,
+        finetune=settings.finetune,
+        dropout=dropout,
+        lora_rank=settings.lora_rank,
+        lora_alpha=settings.lora_alpha,
+    )
+    return PretrainedClassifier(encoder, num_classes, dropout=dropout)
+
+
+def _param_groups(settings: Settings, model: nn.Module) -> list[dict[str, Any]] | None:
+    if not isinstance(model, PretrainedClassifier):
+        return None
+    return layered_groups(
+        model,
+        model.encoder,
+        lr=settings.lr,
+        head_lr=settings.head_lr,
+        layer_decay=settings.layer_decay,
+        weight_decay=settings.weight_decay,
+    )
+
+
+def _class_weights(rows: Texts) -> torch.Tensor:
+    """Of the loss `[classes]`: each class counts alike, the mean over the rows is 1."""
+    counts = torch.bincount(rows.labels, minlength=len(rows.class_names))
+    return len(rows) / (len(counts) * counts.clamp(min=1).float())
+
+
+def _cpu(lengths: torch.Tensor | None) -> torch.Tensor | None:
+    return None if lengths is None else lengths.cpu()
+
+
+@torch.no_grad()
+def _logits(model: nn.Module, inputs: Inputs, rows: torch.Tensor) -> torch.Tensor:
+    """Logits `[n, classes]` of some rows, computed with those of the same length together."""
+    order = torch.arange(len(rows)) if inputs.lengths is None else inputs.lengths[rows].argsort()
+    logits = torch.cat([model(*inputs.batch(rows[part])) for part in torch.split(order, EVALUATION_BATCH)])
+    return logits[order.argsort()]
+
+
+def _scores(prefix: str, rows: Texts, logits: torch.Tensor, threshold: float) -> dict[str, float]:
+    """Of the texts of known classes; and how well the confidence tells the others from them, where there are others."""
+    logits = logits.cpu()
+    known = rows.labels != UNKNOWN
+    labels, shown = rows.labels[known], logits[known]
+    metrics = classification_metrics(prefix, labels.numpy(), shown.softmax(dim=1).numpy())
+    metrics[f"{prefix}_loss"] = float(cross_entropy(shown, labels))
+    if not bool(known.all()):
+        confidence = _confidence(logits)
+        rejected, unknown = confidence < threshold, ~known.numpy()
+        hits = float((rejected & unknown).sum())
+        metrics[f"{prefix}_unknown_auc"] = float(roc_auc_score(unknown, -confidence))
+        metrics[f"{prefix}_unknown_precision"] = hits / max(1, int(rejected.sum()))
+        metrics[f"{prefix}_unknown_recall"] = hits / int(unknown.sum())
+    return metrics
+
+
+def _confidence(logits: torch.Tensor) -> np.ndarray:
+    """The highest probability of each row (the baseline of Hendrycks & Gimpel 2017, arXiv:1610.02136), `[n]`."""
+    confidence: np.ndarray = logits.cpu().softmax(dim=1).amax(dim=1).numpy()
+    return confidence
+
+
+def _threshold(labels: torch.Tensor, logits: torch.Tensor) -> float:
+    """Texts with less confidence are of no class that is known.
+
+    The one with the best F1 at telling the unknown ones among the validation texts; where none are unknown, the one
+    that would reject `MOST_REJECTED` of those that are known.
+    """
+    confidence, unknown = _confidence(logits), (labels == UNKNOWN).numpy()
+    if not np.isfinite(confidence).all():
+        return 0.0
+    if not unknown.any():
+        return float(np.quantile(confidence, MOST_REJECTED))
+    precision, recall, bars = precision_recall_curve(unknown, -confidence)
+    f1 = 2 * precision * recall / np.maximum(precision + recall, 1e-9)
+    return float(np.nextafter(-bars[int(f1[:-1].argmax())], np.float32(1)))

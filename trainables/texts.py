@@ -1,0 +1,229 @@
+"""Labelled texts: read, cleaned, split; knows nothing of models or trials.
+
+A data set is two reads that never meet: `load_development`, whose rows training and validation share, and
+`load_test`. What was left out, and what is doubtful, is told in sentences.
+"""
+
+import os
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+import torch
+
+from trainables.data import MOST_NAMED, SPLIT_SEED, TEST_SHARE, VALIDATION_SHARE, stratified_order
+
+DATA_ENV = "TUNER_DATA"
+# A class needs one row to train on and one to validate with, and some more for either to mean anything.
+FEWEST_ROWS = 4
+# The label of a text whose class no model was trained on.
+UNKNOWN = -1
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where texts come from.
+
+    Attributes:
+        dataset: `banking77`, a CSV file with a header, a folder with train.csv and test.csv, or a tree with a folder
+            of .txt files for each class, which may be below train/ and test/.
+        text_column, label_column: of CSV files; text and label, or else the first and the last one, if empty.
+        test_dataset: a CSV file with the test rows; if empty, and none comes with `dataset`, a fifth is set apart.
+        unknown_classes: so many classes are never trained on: their texts are for telling what no class fits.
+    """
+
+    dataset: str
+    text_column: str = ""
+    label_column: str = ""
+    test_dataset: str = ""
+    unknown_classes: int = 0
+
+
+@dataclass(frozen=True)
+class Texts:
+    """Texts and their classes: `labels`, int64 `[n]`, are indices of `class_names`, or `UNKNOWN`."""
+
+    texts: tuple[str, ...]
+    labels: torch.Tensor
+    class_names: tuple[str, ...]
+
+    def __len__(self) -> int:
+        return len(self.texts)
+
+    def take(self, rows: torch.Tensor) -> "Texts":
+        return Texts(tuple(self.texts[i] for i in rows.tolist()), self.labels[rows], self.class_names)
+
+
+@dataclass(frozen=True)
+class Development:
+    """What training and the search see; `notes` are sentences on what was left out or is doubtful."""
+
+    train: Texts
+    validation: Texts
+    notes: tuple[str, ...]
+
+
+# Texts and the names of their classes, as they are written.
+Rows = list[tuple[str, str]]
+
+
+def load_development(source: Source) -> Development:
+    """The training and the validation set: the same rows each time, with all classes in proportion.
+
+    Raises ValueError for data that can't be used.
+    """
+    rows, notes = _cleaned(_read(source, False))
+    names = _class_names(rows)
+    known = _known(names, source.unknown_classes)
+    texts = _labelled(rows, known)
+    order = stratified_order(_indices(rows, names))
+    cut = round(len(texts) * VALIDATION_SHARE)
+    validation, train = texts.take(order[:cut]), texts.take(order[cut:])
+    train = train.take(torch.nonzero(train.labels != UNKNOWN).flatten())
+    return Development(train, validation, tuple(notes))
+
+
+def load_test(source: Source) -> tuple[Texts, tuple[str, ...]]:
+    """The test set, that no search may see, and what there is to tell of it."""
+    development, _ = _cleaned(_read(source, False))
+    rows, notes = _cleaned(_read(source, True))
+    names = _class_names(development)
+    if strangers := sorted({label for _, label in rows} - set(names)):
+        raise ValueError(f"the test texts have classes that the training texts have not: {_named(strangers)}")
+    seen = {_normal(text) for text, _ in development}
+    leaked = sum(_normal(text) in seen for text, _ in rows)
+    if leaked:
+        notes.append(f"{leaked} of {len(rows)} test texts stand among the training texts as well")
+    return _labelled(rows, _known(names, source.unknown_classes)), tuple(notes)
+
+
+def find_dataset(name: str) -> str:
+    """The path of a data set by its name, or the path that was given; ValueError where there is nothing."""
+    if name in DATASETS:
+        return str(DATASETS[name]())
+    if not Path(name).expanduser().exists():
+        raise ValueError(
+            f"dataset {name!r} is neither one of {', '.join(DATASETS)} nor a path; give a CSV file with the columns "
+            "text and label, or a tree with a folder of .txt files for each class"
+        )
+    return str(Path(name).expanduser())
+
+
+def _banking77() -> Path:
+    folder = Path(os.environ.get(DATA_ENV, "")) / "text" / "banking77"
+    if DATA_ENV not in os.environ or not folder.is_dir():
+        raise ValueError(
+            f"Banking77 is looked for in text/banking77 of the folder that {DATA_ENV} names; put its train.csv and "
+            "test.csv there (github.com/PolyAI-LDN/task-specific-datasets), or give their folder as the dataset"
+        )
+    return folder
+
+
+DATASETS: dict[str, Callable[[], Path]] = {"banking77": _banking77}
+
+
+def _read(source: Source, test: bool) -> Rows:
+    """The rows of one part; where the data set comes in one piece a fifth of it is the test set."""
+    path = Path(find_dataset(source.dataset))
+    if test and source.test_dataset:
+        return _read_csv(Path(source.test_dataset).expanduser(), source)
+    part = "test" if test else "train"
+    if path.is_dir() and (path / "train.csv").is_file() and not source.test_dataset:
+        return _read_csv(path / f"{part}.csv", source)
+    if path.is_dir() and (path / "train").is_dir():
+        return _read_tree(path / part)
+    rows = _read_csv(path, source) if path.is_file() else _read_tree(path)
+    if source.test_dataset:
+        return rows
+    order = stratified_order(_indices(rows, sorted({label for _, label in rows}))).tolist()
+    cut = round(len(rows) * TEST_SHARE)
+    return [rows[i] for i in (order[:cut] if test else order[cut:])]
+
+
+def _read_csv(path: Path, source: Source) -> Rows:
+    try:
+        table = pd.read_csv(path, dtype=str, keep_default_na=False)
+    except (OSError, ValueError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path} can't be read as a CSV file with a header: {error}") from error
+    columns = []
+    for given, usual, place in ((source.text_column, "text", 0), (source.label_column, "label", -1)):
+        column = given or (usual if usual in table.columns else str(table.columns[place]))
+        if column not in table.columns:
+            raise ValueError(f"{path} has no column {column!r}; it has {', '.join(table.columns)}")
+        columns.append(column)
+    if columns[0] == columns[1]:
+        raise ValueError(f"{path} has one column only, {columns[0]!r}: a text and a label are needed")
+    return list(zip(table[columns[0]], table[columns[1]], strict=True))
+
+
+def _read_tree(root: Path) -> Rows:
+    if not root.is_dir():
+        raise ValueError(f"{root} is missing: a tree with train/ needs test/ beside it")
+    rows = []
+    for folder in sorted(entry for entry in root.iterdir() if entry.is_dir() and not entry.name.startswith(".")):
+        files = sorted(folder.rglob("*.txt"))
+        if not files:
+            raise ValueError(f"{folder} has no .txt files; each class needs some")
+        try:
+            rows += [(path.read_text(encoding="utf-8"), folder.name) for path in files]
+        except UnicodeDecodeError as error:
+            raise ValueError(f"a file in {folder} is no UTF-8 text: {error}") from error
+    return rows
+
+
+def _cleaned(rows: Rows) -> tuple[Rows, list[str]]:
+    """The rows with a text and a label, each pair once, and what there is to tell of the others."""
+    whole = [(" ".join(text.split()), label.strip()) for text, label in rows]
+    whole = [(text, label) for text, label in whole if text and label]
+    kept = list(dict.fromkeys(whole))
+    labels = Counter(text for text, _ in dict.fromkeys((_normal(text), label) for text, label in kept))
+    torn = sum(count > 1 for count in labels.values())
+    notes = []
+    if len(whole) < len(rows):
+        notes.append(f"{len(rows) - len(whole)} of {len(rows)} rows have no text or no label and were left out")
+    if len(kept) < len(whole):
+        notes.append(f"{len(whole) - len(kept)} of {len(rows)} rows were there before and were left out")
+    if torn:
+        notes.append(f"{torn} texts have more than one label; they were kept")
+    return kept, notes
+
+
+def _normal(text: str) -> str:
+    """Of texts that differ in case and spaces only, the same."""
+    return " ".join(text.casefold().split())
+
+
+def _class_names(rows: Rows) -> list[str]:
+    counts = Counter(label for _, label in rows)
+    if len(counts) < 2:
+        raise ValueError(f"the texts must be of two or more classes; found {_named(sorted(counts)) or 'no texts'}")
+    if rare := sorted(name for name, count in counts.items() if count < FEWEST_ROWS):
+        raise ValueError(
+            f"classes with fewer than {FEWEST_ROWS} texts can't be learned and validated: {_named(rare)}; "
+            "add texts, or leave these classes out"
+        )
+    return sorted(counts)
+
+
+def _known(names: Sequence[str], unknown: int) -> list[str]:
+    """The classes that are trained on; which are not depends on their names alone."""
+    if len(names) - unknown < 2:
+        raise ValueError(f"unknown_classes {unknown} leaves fewer than 2 of {len(names)} classes to be trained on")
+    order = torch.randperm(len(names), generator=torch.Generator().manual_seed(SPLIT_SEED)).tolist()
+    return sorted(names[i] for i in order[unknown:])
+
+
+def _indices(rows: Rows, names: Sequence[str]) -> torch.Tensor:
+    place = {name: index for index, name in enumerate(names)}
+    return torch.tensor([place.get(label, UNKNOWN) for _, label in rows], dtype=torch.int64)
+
+
+def _labelled(rows: Rows, names: Sequence[str]) -> Texts:
+    return Texts(tuple(text for text, _ in rows), _indices(rows, names), tuple(names))
+
+
+def _named(names: Sequence[str]) -> str:
+    more = f" and {len(names) - MOST_NAMED} more" if len(names) > MOST_NAMED else ""
+    return ", ".join(names[:MOST_NAMED]) + more

@@ -1,0 +1,297 @@
+"""Find named entities with a pretrained transformer: a tag for each word, decided at its first piece.
+
+`train` sees the training and the validation set; `evaluate` alone reads the test set. Never imports ray.
+"""
+
+import json
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn.functional import cross_entropy
+
+from trainables.conll import Development, Sentences, Source, find_dataset, load_development, load_test
+from trainables.entities import entities_of, entity_report, entity_scores
+from trainables.pretrained import (
+    FINETUNES,
+    MINILM,
+    PretrainedEncoder,
+    find_pretrained,
+    layered_groups,
+    load_tokenizer,
+    trimmed,
+)
+from trainables.settings import POSITIVE, SHARE, Allowed, Range, read_settings
+from trainables.texts import DATA_ENV
+from trainables.training import RECIPE, Recipe, Training, load_trained
+from tuner.context import Trial
+from tuner.portable import Portable
+
+EVALUATION_BATCH = 64
+# Of a place that has no tag to be learned: padding, and all pieces of a word but the first.
+IGNORED = -100
+
+
+@dataclass(frozen=True)
+class Settings(Recipe):
+    """The parameters of a trial; `from_params` checks them.
+
+    Attributes:
+        dataset, validation_dataset, test_dataset: as in `Source`.
+        pretrained: minilm, the folder of a transformer, or its name on the hub.
+        finetune: full trains all of the transformer, lora small matrices in it, head none of it.
+        max_length: pieces of a sentence beyond these are cut off; their words are found to be outside of any entity.
+        head_lr: learning rate of the classifier where the transformer learns with `lr`.
+        layer_decay: factor of the learning rate from each layer of the transformer to the one below.
+        outside_weight: of the loss at words outside of any entity, of which most sentences are full.
+        lora_rank, lora_alpha: as in `PretrainedEncoder`.
+    """
+
+    dataset: str = "wnut17"
+    validation_dataset: str = ""
+    test_dataset: str = ""
+    pretrained: str = MINILM
+    finetune: str = "full"
+    max_length: int = 96
+    batch_size: int = 32
+    lr: float = 3e-4
+    head_lr: float = 3e-3
+    layer_decay: float = 1.0
+    outside_weight: float = 1.0
+    dropout: float = 0.1
+    lora_rank: int = 8
+    lora_alpha: int = 16
+
+    @classmethod
+    def from_params(cls, params: Mapping[str, Any]) -> "Settings":
+        """Raises ValueError that names all wrong parameters."""
+        return read_settings(cls, params, _ALLOWED)
+
+    @property
+    def source(self) -> Source:
+        return Source(**{field.name: getattr(self, field.name) for field in fields(Source)})
+
+
+_ALLOWED: dict[str, Allowed] = {
+    **RECIPE,
+    "dataset": find_dataset,
+    "validation_dataset": str,
+    "test_dataset": str,
+    "pretrained": find_pretrained,
+    "finetune": FINETUNES,
+    "max_length": Range(4, 512),
+    "head_lr": POSITIVE,
+    "layer_decay": Range(0, 1, (True, False)),
+    "outside_weight": Range(0, 1, (True, False)),
+    "dropout": SHARE,
+    "lora_rank": Range(1, 256),
+    "lora_alpha": Range(1),
+}
+
+
+@dataclass(frozen=True)
+class Pieces:
+    """Sentences as a transformer takes them.
+
+    Attributes:
+        ids: of the pieces, int32 `[n, length]`, padded at the end; `lengths`, int32 `[n]`, are their numbers.
+        word_of: int32 `[n, length]`: the number of the word whose first piece it is, or `IGNORED`.
+    """
+
+    ids: torch.Tensor
+    lengths: torch.Tensor
+    word_of: torch.Tensor
+
+    def to(self, device: torch.device | str) -> "Pieces":
+        return Pieces(self.ids.to(device), self.lengths.to(device), self.word_of.to(device))
+
+
+class TokenClassifier(nn.Module):
+    """A pretrained transformer, and a linear classifier of each of its last states."""
+
+    def __init__(self, encoder: PretrainedEncoder, num_tags: int, *, dropout: float) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.head = nn.Sequential(nn.Dropout(dropout), nn.Linear(encoder.width, num_tags))
+
+    def forward(self, ids: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
+        """Logits `[n, length, num_tags]`."""
+        logits: torch.Tensor = self.head(self.encoder(ids, lengths))
+        return logits
+
+
+def train(trial: Trial) -> None:
+    """Train a tagger and report each epoch; the parameters are those of `Settings`."""
+    settings = Settings.from_params(trial.params)
+    data = _development(trial, settings)
+    (trial.dir / "data.json").write_text(json.dumps({"notes": data.notes}, indent=2) + "\n")
+    rows = _pieces(trial, settings, "train", data.train)
+    held_out = _pieces(trial, settings, "validation", data.validation)
+    labels, held_out_labels = (
+        labels_of(pieces.word_of.cpu(), sentences, data.tags).to(trial.device)
+        for pieces, sentences in ((rows, data.train), (held_out, data.validation))
+    )
+    weights = torch.ones(len(data.tags), device=trial.device)
+    weights[0] = settings.outside_weight
+    model = _make_model(settings, len(data.tags))
+    groups = layered_groups(
+        model,
+        model.encoder,
+        lr=settings.lr,
+        head_lr=settings.head_lr,
+        layer_decay=settings.layer_decay,
+        weight_decay=settings.weight_decay,
+    )
+    training = Training(trial, settings, model, len(rows.ids), lengths=rows.lengths.cpu(), groups=groups)
+    about = {"tags": list(data.tags)}
+
+    def loss_of(batch: torch.Tensor, _: torch.Generator) -> torch.Tensor:
+        ids, lengths = trimmed(rows.ids[batch], rows.lengths[batch])
+        logits = training.network(ids, lengths)
+        return cross_entropy(
+            logits.flatten(0, 1),
+            labels[batch, : ids.shape[1]].flatten(),
+            weights,
+            label_smoothing=settings.label_smoothing,
+        )
+
+    while training.goes_on:
+        metrics = training.run_epoch(loss_of)
+        found = training.outputs(len(held_out.ids), lambda batch: _tag(model, held_out, batch, held_out_labels))
+        tags = tags_of(found[:, :-1].long().cpu(), held_out.word_of.cpu(), data.validation, data.tags)
+        metrics |= entity_scores("val", data.validation.tags, tags)
+        metrics["val_loss"] = float(found[:, -1].sum() / (held_out_labels != IGNORED).sum())
+        training.finish_epoch(metrics, score="val_f1")
+        trial.report(training.epoch, metrics, state=training.state() | about)
+
+
+def evaluate(params: Mapping[str, Any], state: Mapping[str, Any], device: torch.device | str) -> dict[str, Any]:
+    """Precision, recall and F1 of the entities in the test set, by a model that `train` saved; not for choosing.
+
+    `report` among them holds the scores of each kind of entity.
+
+    Args:
+        params: of the trial that saved it.
+        state: of a checkpoint.
+    """
+    settings = Settings.from_params(params)
+    test, notes = load_test(settings.source)
+    names = tuple(state["tags"])
+    pieces = cut(settings.pretrained, test.words, settings.max_length).to(device)
+    model = _make_model(settings, len(names)).to(device)
+    load_trained(model, state["model"])
+    model.eval()
+    with torch.no_grad():
+        found = _tag(model, pieces, torch.arange(len(test), device=device))
+    tags = tags_of(found[:, :-1].long().cpu(), pieces.word_of.cpu(), test, names)
+    report = entity_report(test.tags, tags)
+    report["notes"] = list(notes)
+    report["text"] += "".join(f"{note}\n" for note in notes)
+    return {**entity_scores("test", test.tags, tags), "report": report}
+
+
+def export(params: Mapping[str, Any], state: Mapping[str, Any]) -> Portable:
+    """The model of a trial that `train` has saved, to be exported; takes the ids of pieces and their numbers."""
+    settings = Settings.from_params(params)
+    model = _make_model(settings, len(state["tags"]))
+    load_trained(model, state["model"])
+    model.encoder.merge()
+    example = cut(settings.pretrained, [("Is", "Ada", "Lovelace", "in", "London", "?"), ("No",)], settings.max_length)
+    inputs = {"ids": example.ids.long(), "lengths": example.lengths.long()}
+    sizes = {"ids": {0: "rows", 1: "length"}, "lengths": {0: "rows"}}
+    config = {"tags": list(state["tags"]), "max_length": settings.max_length}
+    return Portable(model.eval(), inputs, sizes, config, load_tokenizer(settings.pretrained).save_pretrained)
+
+
+def predict(
+    config: Mapping[str, Any], model: Callable[..., torch.Tensor], inputs: Sequence[str]
+) -> Iterator[dict[str, Any]]:
+    """The entities of each text, whose words are those between its spaces: their kinds, words and places."""
+    for text in inputs:
+        words = tuple(text.split()) or ("",)
+        pieces = cut(config["folder"], [words], config["max_length"])
+        classes = model(pieces.ids.long(), pieces.lengths.long()).argmax(dim=2)
+        sentence = Sentences((words,), (("O",) * len(words),))
+        (tags,) = tags_of(classes, pieces.word_of, sentence, config["tags"])
+        entities = [{**one._asdict(), "text": " ".join(words[one.start : one.end])} for one in entities_of(tags)]
+        yield {"input": text, "entities": entities}
+
+
+def cut(pretrained: str, sentences: Sequence[Sequence[str]], max_length: int) -> Pieces:
+    """Sentences of words, cut into the pieces that a transformer knows."""
+    encoded = load_tokenizer(pretrained)(
+        [list(words) for words in sentences],
+        is_split_into_words=True,
+        truncation=True,
+        max_length=max_length,
+        padding=True,
+    )
+    word_of = torch.full((len(sentences), len(encoded["input_ids"][0])), IGNORED, dtype=torch.int32)
+    for row in range(len(sentences)):
+        before = None
+        for place, word in enumerate(encoded.word_ids(row)):
+            if word is not None and word != before:
+                word_of[row, place] = word
+            before = word
+    mask = torch.tensor(encoded["attention_mask"], dtype=torch.int32)
+    return Pieces(torch.tensor(encoded["input_ids"], dtype=torch.int32), mask.sum(dim=1, dtype=torch.int32), word_of)
+
+
+def labels_of(word_of: torch.Tensor, sentences: Sentences, tags: Sequence[str]) -> torch.Tensor:
+    """Classes `[n, length]` at the first pieces of words, `IGNORED` elsewhere and where `tags` has not the word's."""
+    place = {tag: index for index, tag in enumerate(tags)}
+    labels = torch.full(word_of.shape, IGNORED, dtype=torch.int64)
+    for row, piece in torch.nonzero(word_of != IGNORED).tolist():
+        labels[row, piece] = place.get(sentences.tags[row][word_of[row, piece]], IGNORED)
+    return labels
+
+
+def tags_of(classes: torch.Tensor, word_of: torch.Tensor, sentences: Sentences, tags: Sequence[str]) -> list[list[str]]:
+    """The tag of each word, from the classes `[n, length]` of the pieces; `O` for words that were cut off."""
+    found = [[tags[0]] * len(words) for words in sentences.words]
+    for row, piece in torch.nonzero(word_of != IGNORED).tolist():
+        found[row][int(word_of[row, piece])] = tags[int(classes[row, piece])]
+    return found
+
+
+def _tag(model: nn.Module, pieces: Pieces, rows: torch.Tensor, labels: torch.Tensor | None = None) -> torch.Tensor:
+    """The classes of some sentences' pieces, and last the loss of each sentence: `[n, length + 1]`."""
+    order = pieces.lengths[rows].argsort()
+    found = torch.zeros(len(rows), pieces.ids.shape[1] + 1, device=rows.device)
+    for part in torch.split(order, EVALUATION_BATCH):
+        batch = rows[part]
+        ids, lengths = trimmed(pieces.ids[batch], pieces.lengths[batch])
+        logits = model(ids, lengths)
+        found[part, : ids.shape[1]] = logits.argmax(dim=2).to(found.dtype)
+        if labels is not None:
+            wanted = labels[batch, : ids.shape[1]]
+            losses = cross_entropy(logits.transpose(1, 2), wanted, reduction="none", ignore_index=IGNORED)
+            found[part, -1] = losses.sum(dim=1)
+    return found
+
+
+def _make_model(settings: Settings, num_tags: int) -> TokenClassifier:
+    encoder = PretrainedEncoder(
+        settings.pretrained,
+        finetune=settings.finetune,
+        dropout=settings.dropout,
+        lora_rank=settings.lora_rank,
+        lora_alpha=settings.lora_alpha,
+    )
+    return TokenClassifier(encoder, num_tags, dropout=settings.dropout)
+
+
+def _development(trial: Trial, settings: Settings) -> Development:
+    """The sentences, read and split once on the node."""
+    key = f"sentences {settings.source} {os.environ.get(DATA_ENV)}"
+    return trial.shared(key, lambda: load_development(settings.source))
+
+
+def _pieces(trial: Trial, settings: Settings, part: str, sentences: Sentences) -> Pieces:
+    """Cut once on the node, and on the trial's device."""
+    key = f"pieces {settings.source} {part} {settings.pretrained} {settings.max_length}"
+    pieces = trial.shared(key, lambda: cut(settings.pretrained, sentences.words, settings.max_length))
+    return trial.cached(f"{key} {trial.device}", lambda: pieces.to(trial.device))

@@ -1,0 +1,202 @@
+"""The training of a network, epoch by epoch, whatever it learns; knows no data and no model's insides."""
+
+import math
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+
+from trainables.data import count_batches, epoch_batches, epoch_generator
+from trainables.optim import (
+    OPTIMIZERS,
+    SCHEDULES,
+    ParamGroups,
+    descend,
+    load_moments,
+    make_optimizer,
+    make_scheduler,
+    param_groups,
+)
+from trainables.settings import POSITIVE, SHARE, Allowed, Range
+from tuner.context import NotFinite, Trial
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """The parameters of a trial that say how its network is trained.
+
+    Attributes:
+        batch_size: of a step, shared out where the trial has several workers.
+        momentum: of sgd; other optimizers ignore it.
+        warmup_epochs: epochs, or part of one, in which the learning rate rises linearly before the schedule.
+        clip_norm: length that a longer gradient is shortened to, 0 for never.
+        patience: epochs without a better validation score after which the training ends, 0 for never.
+    """
+
+    epochs: int = 10
+    batch_size: int = 64
+    optimizer: str = "adamw"
+    lr: float = 3e-3
+    momentum: float = 0.9
+    weight_decay: float = 1e-4
+    schedule: str = "cosine"
+    warmup_epochs: float = 0.0
+    clip_norm: float = 0.0
+    label_smoothing: float = 0.0
+    patience: int = 0
+
+
+RECIPE: dict[str, Allowed] = {
+    "epochs": Range(1),
+    "batch_size": Range(1),
+    "optimizer": tuple(OPTIMIZERS),
+    "lr": POSITIVE,
+    "momentum": SHARE,
+    "weight_decay": Range(0),
+    "schedule": tuple(SCHEDULES),
+    "warmup_epochs": Range(0),
+    "clip_norm": Range(0),
+    "label_smoothing": SHARE,
+    "patience": Range(0),
+}
+
+
+class Training:
+    """A trial's model, and how far its training is; goes on from the trial's checkpoint, where it has one.
+
+    Args:
+        model: is put on the trial's device.
+        num_rows: of the training set.
+        lengths: of the training rows, `[num_rows]`; rows of about the same length then share a batch.
+        groups: what the optimizer is to be told of the parameters, if not the same of all.
+
+    Attributes:
+        epoch: the last finished one, 0 before the first.
+        network: the model as it is trained, wrapped where the trial has several workers.
+    """
+
+    def __init__(
+        self,
+        trial: Trial,
+        recipe: Recipe,
+        model: nn.Module,
+        num_rows: int,
+        *,
+        lengths: torch.Tensor | None = None,
+        groups: ParamGroups | None = None,
+    ) -> None:
+        if recipe.batch_size < trial.world_size:
+            raise ValueError(f"batch_size {recipe.batch_size} can't be shared out to {trial.world_size} workers")
+        self._trial, self._recipe, self._num_rows, self._lengths = trial, recipe, num_rows, lengths
+        self._model = model
+        # Shares its parameters with the model.
+        self.network = trial.prepare(model)
+        groups = groups or param_groups(model, recipe.weight_decay)
+        self._optimizer = make_optimizer(recipe.optimizer, groups, recipe.lr, recipe.momentum)
+        self.epoch, self._best, self._best_epoch = 0, -math.inf, 0
+        self._restore()
+        batches = count_batches(num_rows, recipe.batch_size)
+        self._scheduler = make_scheduler(
+            recipe.schedule,
+            self._optimizer,
+            total_steps=batches * recipe.epochs,
+            warmup_steps=round(batches * recipe.warmup_epochs),
+            done_steps=batches * self.epoch,
+        )
+
+    @property
+    def goes_on(self) -> bool:
+        patience = self._recipe.patience
+        is_patient = not patience or self.epoch - self._best_epoch < patience
+        return is_patient and self.epoch < self._recipe.epochs
+
+    def state(self) -> dict[str, Any]:
+        return {
+            "model": trained_state(self._model),
+            "optimizer": self._optimizer.state_dict(),
+            "optimizer_name": self._recipe.optimizer,
+            "epoch": self.epoch,
+            "best": self._best,
+            "best_epoch": self._best_epoch,
+        }
+
+    def run_epoch(self, loss_of: Callable[[torch.Tensor, torch.Generator], torch.Tensor]) -> dict[str, float]:
+        """One pass over the training set; the loss is the mean over it as it was trained on.
+
+        Args:
+            loss_of: the loss of a batch, from its row numbers, on the trial's device, and a generator for noise.
+        """
+        self.network.train()
+        learning_rate = self._scheduler.get_last_lr()[0]
+        losses = []
+        for rows, noise in self._batches(self.epoch + 1):
+            loss = loss_of(rows, noise)
+            descend(loss, self._model, self._optimizer, self._scheduler, self._recipe.clip_norm)
+            losses.append(loss.detach())
+        return {"train_loss": float(torch.stack(losses).mean()), "lr": float(learning_rate)}
+
+    @torch.no_grad()
+    def outputs(self, num_rows: int, outputs_of: Callable[[torch.Tensor], torch.Tensor]) -> torch.Tensor:
+        """The model's outputs `[num_rows, k]` in evaluation mode; each worker computes a share, and all get the whole.
+
+        Args:
+            outputs_of: the outputs `[n, k]` of rows, from their numbers `[n]` on the trial's device.
+        """
+        trial = self._trial
+        self._model.eval()
+        rows = torch.arange(num_rows, device=trial.device)
+        if trial.world_size == 1:
+            return outputs_of(rows)
+        for buffer in self._model.buffers():
+            torch.distributed.broadcast(buffer, src=0)  # running statistics differ between workers
+        own = outputs_of(rows[trial.rank :: trial.world_size])
+        outputs = torch.zeros(num_rows, own.shape[1], device=trial.device)
+        outputs[trial.rank :: trial.world_size] = own
+        torch.distributed.all_reduce(outputs)
+        return outputs
+
+    def finish_epoch(self, metrics: Mapping[str, float], score: str = "val_accuracy") -> None:
+        """Raises `NotFinite` where the training has diverged. `score` is what the patience goes by."""
+        self.epoch += 1
+        for name in ("train_loss", "val_loss"):
+            if not math.isfinite(metrics[name]):
+                raise NotFinite(f"the training has diverged: {name} is {metrics[name]} in epoch {self.epoch}")
+        if metrics[score] > self._best:
+            self._best, self._best_epoch = metrics[score], self.epoch
+
+    def _restore(self) -> None:
+        """The parameters of the trial may differ from those that the checkpoint was made with."""
+        state = self._trial.restore()
+        if state is None:
+            return
+        load_trained(self._model, state["model"])
+        if state["optimizer_name"] == self._recipe.optimizer:
+            load_moments(self._optimizer, state["optimizer"])
+        self.epoch, self._best, self._best_epoch = state["epoch"], state["best"], state["best_epoch"]
+
+    def _batches(self, epoch: int) -> Iterator[tuple[torch.Tensor, torch.Generator]]:
+        trial = self._trial
+        order = epoch_generator(trial.seed, epoch)
+        noise = epoch_generator(trial.seed, epoch, 1 + trial.rank)
+        size, share = self._recipe.batch_size, (trial.rank, trial.world_size)
+        for batch in epoch_batches(self._num_rows, size, order, *share, lengths=self._lengths):
+            yield batch.to(trial.device), noise
+
+
+def trained_state(model: nn.Module) -> dict[str, torch.Tensor]:
+    """A model's state dict without the parameters that are not trained."""
+    frozen = _frozen(model)
+    return {name: value for name, value in model.state_dict().items() if name not in frozen}
+
+
+def load_trained(model: nn.Module, state: Mapping[str, torch.Tensor]) -> None:
+    """Give a model what `trained_state` has taken from one like it; raises RuntimeError where it was not like it."""
+    if own := _frozen(model):
+        state = {**{name: value for name, value in model.state_dict().items() if name in own}, **state}
+    model.load_state_dict(state)
+
+
+def _frozen(model: nn.Module) -> set[str]:
+    return {name for name, parameter in model.named_parameters() if not parameter.requires_grad}

@@ -1,0 +1,191 @@
+"""`tuner export` and `tuner predict`: the best model of a sweep in a folder of its own, and its use from there.
+
+The folder needs neither the sweep nor its data. `model.pt2` and `model.onnx` need none of the model's code either.
+"""
+
+import contextlib
+import inspect
+import io
+import json
+import logging
+import shutil
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from tuner.checkpoint import load_checkpoint
+from tuner.errors import ControlError, ExportError, SpecError
+from tuner.files import finite, read_json, write_atomic
+from tuner.portable import Portable
+from tuner.provenance import versions
+from tuner.results import Best, Results
+from tuner.trainable import import_trainable
+
+# Not config.json, which is the name that tokenizers and transformers give theirs.
+EXPORT_FILE, WEIGHTS_FILE = "export.json", "model.safetensors"
+PROGRAM_FILE, ONNX_FILE = "model.pt2", "model.onnx"
+# An exported model's outputs may differ by so much of the largest output.
+TOLERANCE = 1e-4
+_NEEDED = {ONNX_FILE: ("onnx", "onnxscript", "onnxruntime"), WEIGHTS_FILE: ("safetensors",)}
+
+Model = Callable[..., torch.Tensor]
+
+
+def export_best(results: Results, to: Path, *, onnx: bool = True) -> dict[str, Any]:
+    """Write the best model of a sweep to the new folder `to`: weights, config, exported program, ONNX; what it told.
+
+    The program and the ONNX file are run on examples and compared with the model. Uses the function
+    `export(params, state)` of the trainable's module.
+
+    Raises `ControlError` where there is nothing to be exported or `to` is taken, `SpecError` where the trainable has no
+    `export`, `ExportError` where the model can't be exported or an exported one gives other outputs.
+    """
+    best = results.best
+    if best is None or best.checkpoint is None:
+        raise ControlError(f"{results.place}: there is no best checkpoint to export; trials save one with `state=`.")
+    if to.exists() and not (to.is_dir() and not any(to.iterdir())):
+        raise ControlError(f"{to} is there already, and not empty; name a new folder.")
+    _check_installed([WEIGHTS_FILE, *([ONNX_FILE] if onnx else [])])
+    make = _function_of(results.spec.trainable, "export", "export(params, state) that gives a Portable")
+    state, _ = load_checkpoint(results.bring(best.checkpoint))
+    portable: Portable = make(best.params, state)
+    return write_model(portable, _told(results, best), to, onnx=onnx)
+
+
+def write_model(portable: Portable, told: Mapping[str, Any], to: Path, *, onnx: bool) -> dict[str, Any]:
+    """Write a model to the new folder `to`, whole or not at all; what was told of it, with its `largest_difference`."""
+    to.parent.mkdir(parents=True, exist_ok=True)
+    scratch = to.with_name(f".{to.name}.tmp")
+    shutil.rmtree(scratch, ignore_errors=True)
+    scratch.mkdir()
+    try:
+        all_told = {**told, "largest_difference": _write(portable, scratch, onnx)}
+        if portable.save_files is not None:
+            portable.save_files(scratch)
+        config = {**all_told, "config": dict(portable.config)}
+        write_atomic(scratch / EXPORT_FILE, json.dumps(config, indent=2) + "\n")
+        if to.exists():
+            to.rmdir()
+        scratch.replace(to)
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+    return all_told
+
+
+def predict(folder: Path, inputs: Sequence[str]) -> Iterator[Mapping[str, Any]]:
+    """What an exported model says of each input, in order, by the function `predict` of its trainable's module.
+
+    Raises `ControlError` where `folder` is no exported model, `SpecError` where its trainable has no `predict`.
+    """
+    told = read_json(folder / EXPORT_FILE)
+    if "config" not in told or not (folder / PROGRAM_FILE).is_file():
+        raise ControlError(f"{folder} is no exported model; `tuner export DIR {folder}` makes one.")
+    use = _function_of(told["trainable"], "predict", "predict(config, model, inputs)")
+    model: Model = torch.export.load(folder / PROGRAM_FILE).module()
+    with torch.no_grad():
+        yield from use({**told["config"], "folder": str(folder)}, model, inputs)
+
+
+def _function_of(trainable: str, name: str, signature: str) -> Callable[..., Any]:
+    module = inspect.getmodule(import_trainable(trainable, Path.cwd()))
+    found: Callable[..., Any] | None = getattr(module, name, None)
+    if found is None:
+        raise SpecError([f"trainable {trainable}: its module has no {signature}."])
+    return found
+
+
+def _check_installed(files: Sequence[str]) -> None:
+    missing = [package for file in files for package in _NEEDED[file] if find_spec(package) is None]
+    if missing:
+        without = " --no-onnx does without the last of these files." if ONNX_FILE in files else ""
+        raise ControlError(f"{', '.join(files)} need {', '.join(missing)}: pip install 'tuner[export]'.{without}")
+
+
+def _write(portable: Portable, folder: Path, onnx: bool) -> dict[str, float]:
+    """The model in all its forms; of each that is a program how much its outputs differ at most."""
+    from safetensors.torch import save_model
+
+    save_model(portable.model, str(folder / WEIGHTS_FILE))
+    inputs = tuple(portable.inputs.values())
+    dynamic = tuple(
+        dict.fromkeys(portable.sizes.get(name, {}), torch.export.Dim.DYNAMIC) or None for name in portable.inputs
+    )
+    try:
+        with _quiet(), torch.no_grad():
+            program = torch.export.export(portable.model, inputs, dynamic_shapes=dynamic)
+            torch.export.save(program, folder / PROGRAM_FILE)
+    except Exception as error:
+        raise ExportError(f"torch.export can't follow the model: {_line(error)}") from error
+    differences = {PROGRAM_FILE: _check(PROGRAM_FILE, portable, torch.export.load(folder / PROGRAM_FILE).module())}
+    if onnx:
+        try:
+            with _quiet():
+                converted = torch.onnx.export(program, input_names=list(portable.inputs), output_names=["output"])
+                assert converted is not None
+                converted.save(folder / ONNX_FILE)
+        except Exception as error:
+            raise ExportError(f"the model can't be written as ONNX: {_line(error)}; --no-onnx does without") from error
+        differences[ONNX_FILE] = _check(ONNX_FILE, portable, _onnx_model(folder / ONNX_FILE, list(portable.inputs)))
+    return differences
+
+
+def _onnx_model(path: Path, names: Sequence[str]) -> Model:
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+
+    def run(*inputs: torch.Tensor) -> torch.Tensor:
+        values = {name: value.numpy() for name, value in zip(names, inputs, strict=True)}
+        return torch.from_numpy(session.run(None, values)[0])
+
+    return run
+
+
+@torch.no_grad()
+def _check(name: str, portable: Portable, exported: Model) -> float:
+    """The largest difference between the outputs of the model and of the exported one, of all rows and of one alone."""
+    largest = 0.0
+    for rows in (slice(None), slice(0, 1)):
+        inputs = [value[rows] if 0 in portable.sizes.get(key, {}) else value for key, value in portable.inputs.items()]
+        wanted, found = portable.model(*inputs), exported(*inputs)
+        difference = float((found - wanted).abs().max())
+        if found.shape != wanted.shape or not difference <= TOLERANCE * max(1.0, float(wanted.abs().max())):
+            raise ExportError(f"{name} gives other outputs than the model: they differ by up to {difference:g}")
+        largest = max(largest, difference)
+    return largest
+
+
+def _told(results: Results, best: Best) -> dict[str, Any]:
+    """Where the model comes from."""
+    test = read_json(results.folder / "best" / "test.json")
+    is_of_best = (test.get("trial"), test.get("step")) == (best.trial.number, best.step)
+    return {
+        "trainable": results.spec.trainable,
+        "sweep": str(results.place),
+        "trial": best.trial.number,
+        "step": best.step,
+        "params": dict(best.params),
+        "metrics": {name: finite(value) for name, value in best.metrics.items()},
+        "test": {name: value for name, value in test.items() if name not in ("trial", "step")} if is_of_best else {},
+        "versions": versions(),
+    }
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Without the progress and the warnings of the exporters, which are about their own insides."""
+    with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+        warnings.simplefilter("ignore")
+        logging.disable(logging.WARNING)
+        try:
+            yield
+        finally:
+            logging.disable(logging.NOTSET)
+
+
+def _line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:300]
