@@ -314,7 +314,13 @@ def test_what_the_cluster_cannot_hold_is_refused(tmp_path: Path, keys: dict[str,
 def test_a_metric_that_no_trial_reports_is_refused_and_nothing_is_left(tmp_path: Path) -> None:
     database = tmp_path / "study.db"
     for storage in (None, f"sqlite:///{database}"):
-        keys: dict[str, Any] = {"parameters": {"lr": LR}, "metric": LOSS, "output": tmp_path / "runs", "run_cap": 64, "parallel": 1}
+        keys: dict[str, Any] = {
+            "parameters": {"lr": LR},
+            "metric": LOSS,
+            "output": tmp_path / "runs",
+            "run_cap": 64,
+            "parallel": 1,
+        }
         with pytest.raises(SpecError) as caught:
             Sweep(loops.wrong_metric, **keys, storage=storage).run(console=Told())
         assert caught.value.problems == (
@@ -349,7 +355,9 @@ def test_a_resumed_sweep_that_is_refused_loses_nothing(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("keep", ["last", "all", 2])
 def test_checkpoints_are_kept_as_asked(tmp_path: Path, keep: Any) -> None:
-    results = sweep(loops.descent, tmp_path, parameters={"lr": LR, "epochs": 4}, run_cap=3, parallel=1, checkpoints={"keep": keep})
+    results = sweep(
+        loops.descent, tmp_path, parameters={"lr": LR, "epochs": 4}, run_cap=3, parallel=1, checkpoints={"keep": keep}
+    )
     best = results.best
     assert best is not None
     kept = checkpoints(results)
