@@ -6,13 +6,15 @@ from typing import Any
 import pytest
 import ray
 from click.testing import CliRunner
+from PIL import Image
 
 from tests.sweeps import Told
 from tuner import Sweep
 from tuner.baseline import EVALUATION_FILE, default_params, train_and_score
 from tuner.cli import cli
 from tuner.context import Trial
-from tuner.errors import SpecError, StopTrial
+from tuner.errors import ControlError, SpecError, StopTrial
+from tuner.export import EXPORT_FILE
 from tuner.metric import Metric
 from tuner.spec import SweepSpec
 from tuner.trial import Goal, Report
@@ -186,6 +188,21 @@ def test_images_are_evaluated_over_seeds_and_a_default_that_fails_is_told(tmp_pa
         **sweep.spec.start_with[0],
     }
     assert told["verdict"]
+    # The winner is of use at once, and knows where it comes from.
+    shown = CliRunner().invoke(cli, ["export", str(results.folder), str(tmp_path / "model")])
+    assert shown.exit_code == 0, shown.output
+    assert f"tuner predict {tmp_path / 'model'} INPUT" in shown.output
+    about = json.loads((tmp_path / "model" / EXPORT_FILE).read_text())
+    best = results.best
+    assert (about["trial"], about["step"], about["params"]) == (best.trial.number, best.step, dict(best.params))
+    assert about["metrics"]["val_accuracy"] == best.value
+    assert about["test"]["test_accuracy"] > 0.3
+    Image.new("L", (8, 8)).save(tmp_path / "black.png")
+    used = CliRunner().invoke(cli, ["predict", str(tmp_path / "model"), str(tmp_path / "black.png"), "--json"])
+    assert json.loads(used.output)["class"] in "0123456789"
+    again = CliRunner().invoke(cli, ["export", str(results.folder), str(tmp_path / "model")])
+    assert isinstance(again.exception, ControlError)
+    assert "is there already" in str(again.exception)
 
 
 @pytest.mark.slow
@@ -200,4 +217,6 @@ def test_what_can_not_be_evaluated_is_refused(tmp_path: Path) -> None:
     folder = sweep.run(console=Told()).folder
     with pytest.raises(SpecError, match=r"its module has no evaluate\(params, state, device\)"):
         CliRunner().invoke(cli, ["evaluate", str(folder)], catch_exceptions=False)
+    with pytest.raises(SpecError, match=r"its module has no export\(params, state\) that gives a Portable"):
+        CliRunner().invoke(cli, ["export", str(folder), str(tmp_path / "model")], catch_exceptions=False)
     assert not (folder / "best" / EVALUATION_FILE).exists()
