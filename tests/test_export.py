@@ -55,6 +55,7 @@ def scaled() -> Portable:
     return Portable(Scaled().eval(), inputs, {"values": {0: "rows"}, "scale": {0: "rows"}}, {"unit": "m"})
 
 
+@pytest.mark.slow  # imports ONNX
 def test_a_model_is_written_whole_and_gives_the_same_in_each_form(tmp_path: Path) -> None:
     given = scaled()
     told = write_model(given, {"trial": 3}, tmp_path / "out", onnx=True)

@@ -19,6 +19,8 @@ from trainables.pretrained import (
 )
 from trainables.training import load_trained, trained_state
 
+pytestmark = pytest.mark.slow  # imports transformers
+
 WORDS = ["card", "cash", "loan", "question", "lost", "my", *map(str, range(60))]
 
 

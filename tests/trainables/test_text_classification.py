@@ -18,6 +18,8 @@ from tuner.checkpoint import load_checkpoint
 from tuner.checkpoint_folder import checkpoint_path
 from tuner.export import predict, write_model
 
+pytestmark = pytest.mark.slow  # imports transformers, and trains five kinds of models
+
 run = functools.partial(run_trial, train)
 SCORES = ("accuracy", "balanced_accuracy", "precision", "recall", "f1", "auc", "calibration_error", "loss")
 BANKING77 = Path(__file__).parents[3] / "shared" / "data" / "text" / "banking77"

@@ -17,6 +17,8 @@ from tuner.checkpoint_folder import checkpoint_path
 from tuner.metric import Metric
 from tuner.trial import Goal
 
+pytestmark = pytest.mark.slow  # imports transformers
+
 run = functools.partial(run_trial, train, metric=Metric("val_f1", Goal.MAXIMIZE))
 WNUT17 = Path(__file__).parents[3] / "shared" / "data" / "ner" / "wnut17"
 WORDS = ["my", "friend", "ada", "love", "##lace", "is", "in", "london", "paris", "rome", "oslo", "lima"]
