@@ -118,6 +118,8 @@ def evaluate(params: Mapping[str, Any], state: Mapping[str, Any], device: torch.
 
 def export(params: Mapping[str, Any], state: Mapping[str, Any]) -> Portable:
     """The model of a trial that `train` has saved, to be exported; takes uint8 images as they are stored."""
+    # The data are of no use any more, and need not be at hand.
+    params = {name: value for name, value in params.items() if name != "dataset"}
     settings, names = Settings.from_params(params), tuple(state["classes"])
     channels, size = int(state["channels"]), int(state["image_size"])
     images = torch.randint(0, 256, (2, channels, size, size), dtype=torch.uint8)

@@ -195,6 +195,8 @@ def evaluate(params: Mapping[str, Any], state: Mapping[str, Any], device: torch.
 
 def export(params: Mapping[str, Any], state: Mapping[str, Any]) -> Portable:
     """The model of a trial that `train` has saved, to be exported; takes token ids and their numbers."""
+    # The data are of no use any more, and need not be at hand.
+    params = {name: value for name, value in params.items() if name != "dataset"}
     settings, names, words = Settings.from_params(params), state["classes"], state["words"]
     tokens = replace(settings, finetune="full") if settings.model == "transformer" else settings
     example = _encode(tokens, ["What has become of my card?", "Hello"], words, "cpu")

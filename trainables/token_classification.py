@@ -195,6 +195,8 @@ def evaluate(params: Mapping[str, Any], state: Mapping[str, Any], device: torch.
 
 def export(params: Mapping[str, Any], state: Mapping[str, Any]) -> Portable:
     """The model of a trial that `train` has saved, to be exported; takes the ids of pieces and their numbers."""
+    # The data are of no use any more, and need not be at hand.
+    params = {name: value for name, value in params.items() if name != "dataset"}
     settings = Settings.from_params(params)
     model = _make_model(settings, len(state["tags"]))
     load_trained(model, state["model"])
