@@ -70,6 +70,7 @@ def folder(tmp_path: Path) -> Path:
     return path
 
 
+@pytest.mark.slow
 def test_a_file_with_mistakes_is_refused_with_all_of_them_and_writes_nothing(tmp_path: Path) -> None:
     path = tmp_path / "bad.yaml"
     path.write_text(SWEEP.replace("run_cap: 4", "run_cap: 0\nmetod: bayes").replace("min: 0.01", "min: 2.0"))
@@ -86,6 +87,7 @@ def test_a_file_with_mistakes_is_refused_with_all_of_them_and_writes_nothing(tmp
     assert set(tmp_path.iterdir()) == before
 
 
+@pytest.mark.slow
 def test_a_trainable_that_is_not_there_is_refused(spec: Path) -> None:
     spec.write_text(SWEEP.replace("loops:descent", "loops:descend"))
     done = run("check", str(spec))
@@ -93,12 +95,14 @@ def test_a_trainable_that_is_not_there_is_refused(spec: Path) -> None:
     assert "descent" in done.stderr
 
 
+@pytest.mark.slow
 def test_a_trainable_that_is_no_name_is_told_once(spec: Path) -> None:
     spec.write_text(SWEEP.replace("tests.loops:descent", "tests.loops").replace("run_cap: 4", "run_cap: 0"))
     lines = run("check", str(spec)).stderr.splitlines()
     assert [line.split()[1] for line in lines] == ["trainable", "run_cap"]
 
 
+@pytest.mark.slow
 def test_a_good_file_is_told(spec: Path) -> None:
     done = run("check", str(spec))
     assert (done.returncode, done.stderr) == (0, "")
@@ -123,6 +127,7 @@ def test_try_tells_how_it_ended(tmp_path: Path, how: str, code: int, told: str) 
     assert (result.exit_code, told in result.output) == (code, True)
 
 
+@pytest.mark.slow
 def test_try_refuses_a_parameter_that_is_not_there(spec: Path) -> None:
     done = run("try", str(spec), "--set", "lrr=0.1")
     assert done.returncode == 2
@@ -130,6 +135,7 @@ def test_try_refuses_a_parameter_that_is_not_there(spec: Path) -> None:
     assert "lr" in done.stderr
 
 
+@pytest.mark.slow
 def test_each_parameter_is_told_with_where_it_came_from(spec: Path, tmp_path: Path) -> None:
     (tmp_path / "params.json").write_text('{"lrr": 1, "lr": 0.1}')
     done = run("try", str(spec), "--params", str(tmp_path / "params.json"), "--set", "lr=9", "--set", "x=1")
@@ -148,6 +154,7 @@ def test_a_folder_without_runs_is_told(tmp_path: Path, name: str) -> None:
     assert CliRunner().invoke(cli, ["list", "--output", str(tmp_path / name), "--json"]).output == "[]\n"
 
 
+@pytest.mark.slow
 def test_a_board_that_finds_its_port_in_use_is_refused(folder: Path) -> None:
     with socket.create_server(("", 0)) as taken:
         done = run("board", str(folder), "--port", str(taken.getsockname()[1]))
@@ -240,6 +247,7 @@ def test_the_description_is_kept_with_where_it_came_from(folder: Path) -> None:
     assert results.spec.run_cap == 3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", ["show", "best", "resume", "board"])
 def test_a_folder_that_is_no_run_is_refused(tmp_path: Path, command: str) -> None:
     done = run(command, str(tmp_path))
@@ -248,6 +256,7 @@ def test_a_folder_that_is_no_run_is_refused(tmp_path: Path, command: str) -> Non
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.slow
 def test_a_run_folder_at_a_uri_is_read_without_its_checkpoints(folder: Path, tmp_path: Path) -> None:
     """Through pyarrow, on a local file system."""
     (folder / "log.txt").write_text("one\ntwo\n")

@@ -8,6 +8,7 @@ from click.testing import CliRunner
 from safetensors.torch import load_file
 from torch import nn
 
+from tuner import export
 from tuner.cli import cli
 from tuner.errors import ControlError, ExportError, SpecError
 from tuner.export import EXPORT_FILE, ONNX_FILE, PROGRAM_FILE, WEIGHTS_FILE, predict, write_model
@@ -108,6 +109,23 @@ def test_a_model_is_used_through_its_trainable(tmp_path: Path, monkeypatch: pyte
     ]
     as_json = CliRunner().invoke(cli, ["predict", str(tmp_path / "out"), "1", "--json"])
     assert json.loads(as_json.output) == found[0]
+
+
+def test_inputs_that_can_not_be_used_are_told(tmp_path: Path) -> None:
+    told = {"trainable": "trainables.image_classification:train"}
+    config = {"classes": ["a", "b"], "channels": 1, "image_size": 3}
+    given = scaled()
+    write_model(Portable(given.model, given.inputs, given.sizes, config), told, tmp_path / "out", onnx=False)
+    with pytest.raises(ControlError, match=r"these inputs can't be used: unreadable images.*nothing\.png"):
+        list(predict(tmp_path / "out", ["nothing.png"]))
+
+
+@pytest.mark.parametrize("onnx", [True, False])
+def test_packages_that_are_missing_are_named(monkeypatch: pytest.MonkeyPatch, onnx: bool) -> None:
+    monkeypatch.setattr(export, "find_spec", lambda name: None)
+    with pytest.raises(ControlError, match=r"pip install 'tuner\[export\]'") as caught:
+        export._check_installed(onnx)
+    assert ("onnxscript" in str(caught.value), "--no-onnx" in str(caught.value)) == (onnx, onnx)
 
 
 def test_what_is_no_exported_model_is_told(tmp_path: Path) -> None:

@@ -145,6 +145,12 @@ def stratified_order(labels: torch.Tensor) -> torch.Tensor:
     return torch.from_numpy(np.argsort(position, kind="stable"))
 
 
+def balanced_weights(labels: torch.Tensor, num_classes: int) -> torch.Tensor:
+    """Weights of the loss, `[num_classes]`, by which each class counts alike; the mean over the rows is 1."""
+    counts = torch.bincount(labels, minlength=num_classes)
+    return len(labels) / (num_classes * counts.clamp(min=1).float())
+
+
 def epoch_generator(seed: int, epoch: int, stream: int = 0) -> torch.Generator:
     """A CPU generator that depends on the arguments alone, so that a continued run draws the same."""
     mixed = np.random.SeedSequence([seed, epoch, stream]).generate_state(1, np.uint64)[0]

@@ -26,7 +26,7 @@ from trainables.data import (
 )
 from trainables.metrics import classification_metrics, classification_report
 from trainables.predictions import predictions
-from trainables.settings import SHARE, Allowed, Range, read_settings
+from trainables.settings import SHARE, Allowed, Range, read_settings, without_data
 from trainables.training import RECIPE, Recipe, Training
 from tuner.context import Trial
 from tuner.portable import Portable
@@ -118,9 +118,7 @@ def evaluate(params: Mapping[str, Any], state: Mapping[str, Any], device: torch.
 
 def export(params: Mapping[str, Any], state: Mapping[str, Any]) -> Portable:
     """The model of a trial that `train` has saved, to be exported; takes uint8 images as they are stored."""
-    # The data are of no use any more, and need not be at hand.
-    params = {name: value for name, value in params.items() if name != "dataset"}
-    settings, names = Settings.from_params(params), tuple(state["classes"])
+    settings, names = Settings.from_params(without_data(params)), tuple(state["classes"])
     channels, size = int(state["channels"]), int(state["image_size"])
     images = torch.randint(0, 256, (2, channels, size, size), dtype=torch.uint8)
     model = _make_model(settings, Labelled(images, torch.zeros(2), names))

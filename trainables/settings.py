@@ -59,6 +59,11 @@ def read_settings(kind: type[T], params: Mapping[str, Any], allowed: Mapping[str
     return kind(**values)
 
 
+def without_data(params: Mapping[str, Any]) -> dict[str, Any]:
+    """The parameters of a model that is used without the data set it was trained on, which need not be at hand."""
+    return {name: value for name, value in params.items() if name != "dataset"}
+
+
 def _checked(name: str, value: Any, allowed: Allowed, kind: Any) -> Any:
     """The value of a parameter in its own type; raises ValueError that says what is allowed."""
     if isinstance(allowed, Range):

@@ -14,10 +14,11 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from trainables.data import balanced_weights
 from trainables.encoding import SCALINGS, Encoder, Matrix
 from trainables.estimators import ESTIMATORS, fit_estimator
 from trainables.metrics import classification_metrics, classification_report, log_loss, regression_metrics
-from trainables.optim import OPTIMIZERS, SCHEDULES
+from trainables.optim import DESCENT
 from trainables.settings import POSITIVE, SHARE, Allowed, Range, read_settings
 from trainables.tables import (
     TASKS,
@@ -222,8 +223,8 @@ def _class_weights(settings: Settings, schema: Schema, y: npt.NDArray[Any]) -> n
     """As scikit-learn's `balanced` has them."""
     if settings.class_weight == "none" or not schema.is_classification:
         return None
-    counts = np.bincount(y, minlength=len(schema.classes))
-    return (len(y) / (len(counts) * np.maximum(counts, 1))).astype(np.float32)
+    weights: npt.NDArray[np.float32] = balanced_weights(torch.from_numpy(y), len(schema.classes)).numpy()
+    return weights
 
 
 def _fit_other(settings: Settings, schema: Schema, x: Matrix, y: npt.NDArray[Any], seed: int) -> Model:
@@ -257,13 +258,6 @@ _ALLOWED: dict[str, Allowed] = {
     "width": Range(1, 8192),
     "depth": Range(1, 64),
     "dropout": SHARE,
-    "epochs": Range(1),
+    **DESCENT,
     "batch_size": Range(2),
-    "optimizer": tuple(OPTIMIZERS),
-    "lr": POSITIVE,
-    "momentum": SHARE,
-    "weight_decay": Range(0),
-    "schedule": tuple(SCHEDULES),
-    "warmup_epochs": Range(0),
-    "clip_norm": Range(0),
 }

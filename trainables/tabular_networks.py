@@ -13,34 +13,25 @@ from torch import nn
 from torch.nn.functional import cross_entropy, mse_loss
 
 from trainables.data import count_batches, epoch_batches, epoch_generator
-from trainables.optim import descend, make_optimizer, make_scheduler, param_groups
+from trainables.optim import Descent, descend, make_optimizer, make_scheduler, param_groups
 
 # Of the ResNet's hidden layers, against its width.
 EXPANSION = 2
 
 
 @dataclass(frozen=True)
-class NetworkSettings:
+class NetworkSettings(Descent):
     """What a network is built from, and how it is trained.
 
     Attributes:
         width, depth: of its layers, and the number of these, or of the ResNet's blocks.
-        momentum: of sgd; other optimizers ignore it.
-        warmup_epochs: epochs, or part of one, in which the learning rate rises linearly before the schedule.
-        clip_norm: length that a longer gradient is shortened to, 0 for never.
     """
 
     width: int = 128
     depth: int = 2
     dropout: float = 0.1
     epochs: int = 50
-    batch_size: int = 64
-    optimizer: str = "adamw"
     lr: float = 1e-3
-    momentum: float = 0.9
-    weight_decay: float = 1e-4
-    schedule: str = "cosine"
-    warmup_epochs: float = 0.0
     clip_norm: float = 1.0
 
 

@@ -15,25 +15,15 @@ from sklearn.metrics import precision_recall_curve, roc_auc_score
 from torch import nn
 from torch.nn.functional import cross_entropy, pad
 
+from trainables.data import balanced_weights
+from trainables.finetuning import FINE_TUNING, FineTuning
 from trainables.metrics import classification_metrics, classification_report
 from trainables.predictions import predictions
-from trainables.pretrained import (
-    FINETUNES,
-    MINILM,
-    FeatureClassifier,
-    PretrainedClassifier,
-    PretrainedEncoder,
-    features,
-    find_pretrained,
-    layered_groups,
-    load_tokenizer,
-    tokenize,
-    trimmed,
-)
-from trainables.settings import POSITIVE, SHARE, Allowed, Range, read_settings
+from trainables.pretrained import FeatureClassifier, PretrainedClassifier, features, load_tokenizer, tokenize, trimmed
+from trainables.settings import Allowed, Range, read_settings, without_data
 from trainables.text_models import BagOfEmbeddings, Head, Recurrent, build_vocabulary, encode_words
 from trainables.texts import DATA_ENV, UNKNOWN, Development, Source, Texts, find_dataset, load_development, load_test
-from trainables.training import RECIPE, Recipe, Training, load_trained
+from trainables.training import Training, load_trained
 from tuner.context import Trial
 from tuner.portable import Portable
 
@@ -44,7 +34,7 @@ MOST_REJECTED = 0.05
 
 
 @dataclass(frozen=True)
-class Settings(Recipe):
+class Settings(FineTuning):
     """The parameters of a trial; `from_params` checks them. Those of other models than `model` are ignored.
 
     Attributes:
@@ -55,12 +45,7 @@ class Settings(Recipe):
         ngrams: of words that the bag knows; 2 adds all pairs of neighbours.
         min_count: words that the training texts have less often are unknown to bag and gru.
         width, depth: of the embeddings and the gru's states, and the number of its layers.
-        pretrained: minilm, the folder of a transformer, or its name on the hub.
-        finetune: head trains a classifier of the transformer's features, lora small matrices in it, full all of it.
-        hidden: units between these features and the classes, 0 for none.
-        head_lr: learning rate of the classifier where the transformer learns with `lr`.
-        layer_decay: factor of the learning rate from each layer of the transformer to the one below.
-        lora_rank, lora_alpha: as in `PretrainedEncoder`.
+        hidden: units between a transformer's features and the classes, 0 for none; with `finetune: head`.
     """
 
     dataset: str = "banking77"
@@ -70,19 +55,13 @@ class Settings(Recipe):
     unknown_classes: int = 0
     model: str = "transformer"
     max_length: int = 64
-    dropout: float = 0.1
     class_weight: str = "none"
     ngrams: int = 2
     min_count: int = 2
     width: int = 128
     depth: int = 1
-    pretrained: str = MINILM
     finetune: str = "head"
     hidden: int = 0
-    head_lr: float = 3e-3
-    layer_decay: float = 1.0
-    lora_rank: int = 8
-    lora_alpha: int = 16
 
     @classmethod
     def from_params(cls, params: Mapping[str, Any]) -> "Settings":
@@ -95,7 +74,7 @@ class Settings(Recipe):
 
 
 _ALLOWED: dict[str, Allowed] = {
-    **RECIPE,
+    **FINE_TUNING,
     "dataset": find_dataset,
     "text_column": str,
     "label_column": str,
@@ -103,19 +82,12 @@ _ALLOWED: dict[str, Allowed] = {
     "unknown_classes": Range(0),
     "model": MODELS,
     "max_length": Range(2, 512),
-    "dropout": SHARE,
     "class_weight": ("none", "balanced"),
     "ngrams": Range(1, 3),
     "min_count": Range(1),
     "width": Range(1, 4096),
     "depth": Range(1, 8),
-    "pretrained": find_pretrained,
-    "finetune": FINETUNES,
     "hidden": Range(0, 8192),
-    "head_lr": POSITIVE,
-    "layer_decay": Range(0, 1, (True, False)),
-    "lora_rank": Range(1, 256),
-    "lora_alpha": Range(1),
 }
 
 
@@ -149,11 +121,11 @@ def train(trial: Trial) -> None:
     rows = _inputs(trial, settings, "train", data.train, words)
     held_out = _inputs(trial, settings, "validation", data.validation, words)
     labels = data.train.labels.to(trial.device)
-    weights = _class_weights(data.train).to(trial.device) if settings.class_weight == "balanced" else None
-    model = _make_model(settings, len(words), len(data.train.class_names), rows.values.shape[1])
-    training = Training(
-        trial, settings, model, len(labels), lengths=_cpu(rows.lengths), groups=_param_groups(settings, model)
-    )
+    num_classes = len(data.train.class_names)
+    weights = balanced_weights(labels, num_classes) if settings.class_weight == "balanced" else None
+    model = _make_model(settings, len(words), num_classes, rows.values.shape[1])
+    groups = settings.param_groups(model, model.encoder) if isinstance(model, PretrainedClassifier) else None
+    training = Training(trial, settings, model, len(labels), lengths=_cpu(rows.lengths), groups=groups)
 
     # With these a model can be used without its training texts.
     about = {"words": words, "classes": list(data.train.class_names)}
@@ -195,15 +167,13 @@ def evaluate(params: Mapping[str, Any], state: Mapping[str, Any], device: torch.
 
 def export(params: Mapping[str, Any], state: Mapping[str, Any]) -> Portable:
     """The model of a trial that `train` has saved, to be exported; takes token ids and their numbers."""
-    # The data are of no use any more, and need not be at hand.
-    params = {name: value for name, value in params.items() if name != "dataset"}
-    settings, names, words = Settings.from_params(params), state["classes"], state["words"]
+    settings, names, words = Settings.from_params(without_data(params)), state["classes"], state["words"]
     tokens = replace(settings, finetune="full") if settings.model == "transformer" else settings
     example = _encode(tokens, ["What has become of my card?", "Hello"], words, "cpu")
     assert example.lengths is not None
     width = 0
     if settings.model == "transformer" and settings.finetune == "head":
-        encoder = PretrainedEncoder(settings.pretrained, finetune="head", dropout=0.0)
+        encoder = settings.make_encoder()
         width = encoder.width
     model = _make_model(settings, len(words), len(names), width)
     load_trained(model, state["model"])
@@ -296,33 +266,7 @@ def _make_model(settings: Settings, num_words: int, num_classes: int, num_inputs
         return Recurrent(num_words, num_classes, width=width, depth=settings.depth, dropout=dropout)
     if settings.finetune == "head":
         return Head(num_inputs, num_classes, hidden=settings.hidden, dropout=dropout)
-    encoder = PretrainedEncoder(
-        settings.pretrained,
-        finetune=settings.finetune,
-        dropout=dropout,
-        lora_rank=settings.lora_rank,
-        lora_alpha=settings.lora_alpha,
-    )
-    return PretrainedClassifier(encoder, num_classes, dropout=dropout)
-
-
-def _param_groups(settings: Settings, model: nn.Module) -> list[dict[str, Any]] | None:
-    if not isinstance(model, PretrainedClassifier):
-        return None
-    return layered_groups(
-        model,
-        model.encoder,
-        lr=settings.lr,
-        head_lr=settings.head_lr,
-        layer_decay=settings.layer_decay,
-        weight_decay=settings.weight_decay,
-    )
-
-
-def _class_weights(rows: Texts) -> torch.Tensor:
-    """Of the loss `[classes]`: each class counts alike, the mean over the rows is 1."""
-    counts = torch.bincount(rows.labels, minlength=len(rows.class_names))
-    return len(rows) / (len(counts) * counts.clamp(min=1).float())
+    return PretrainedClassifier(settings.make_encoder(), num_classes, dropout=dropout)
 
 
 def _cpu(lengths: torch.Tensor | None) -> torch.Tensor | None:

@@ -15,18 +15,11 @@ from torch.nn.functional import cross_entropy
 
 from trainables.conll import Development, Sentences, Source, find_dataset, load_development, load_test
 from trainables.entities import entities_of, entity_report, entity_scores
-from trainables.pretrained import (
-    FINETUNES,
-    MINILM,
-    PretrainedEncoder,
-    find_pretrained,
-    layered_groups,
-    load_tokenizer,
-    trimmed,
-)
-from trainables.settings import POSITIVE, SHARE, Allowed, Range, read_settings
+from trainables.finetuning import FINE_TUNING, FineTuning
+from trainables.pretrained import PretrainedEncoder, load_tokenizer, trimmed
+from trainables.settings import Allowed, Range, read_settings, without_data
 from trainables.texts import DATA_ENV
-from trainables.training import RECIPE, Recipe, Training, load_trained
+from trainables.training import Training, load_trained
 from tuner.context import Trial
 from tuner.portable import Portable
 
@@ -36,34 +29,22 @@ IGNORED = -100
 
 
 @dataclass(frozen=True)
-class Settings(Recipe):
+class Settings(FineTuning):
     """The parameters of a trial; `from_params` checks them.
 
     Attributes:
         dataset, validation_dataset, test_dataset: as in `Source`.
-        pretrained: minilm, the folder of a transformer, or its name on the hub.
-        finetune: full trains all of the transformer, lora small matrices in it, head none of it.
         max_length: pieces of a sentence beyond these are cut off; their words are found to be outside of any entity.
-        head_lr: learning rate of the classifier where the transformer learns with `lr`.
-        layer_decay: factor of the learning rate from each layer of the transformer to the one below.
         outside_weight: of the loss at words outside of any entity, of which most sentences are full.
-        lora_rank, lora_alpha: as in `PretrainedEncoder`.
     """
 
     dataset: str = "wnut17"
     validation_dataset: str = ""
     test_dataset: str = ""
-    pretrained: str = MINILM
-    finetune: str = "full"
     max_length: int = 96
     batch_size: int = 32
     lr: float = 3e-4
-    head_lr: float = 3e-3
-    layer_decay: float = 1.0
     outside_weight: float = 1.0
-    dropout: float = 0.1
-    lora_rank: int = 8
-    lora_alpha: int = 16
 
     @classmethod
     def from_params(cls, params: Mapping[str, Any]) -> "Settings":
@@ -76,19 +57,12 @@ class Settings(Recipe):
 
 
 _ALLOWED: dict[str, Allowed] = {
-    **RECIPE,
+    **FINE_TUNING,
     "dataset": find_dataset,
     "validation_dataset": str,
     "test_dataset": str,
-    "pretrained": find_pretrained,
-    "finetune": FINETUNES,
     "max_length": Range(4, 512),
-    "head_lr": POSITIVE,
-    "layer_decay": Range(0, 1, (True, False)),
     "outside_weight": Range(0, 1, (True, False)),
-    "dropout": SHARE,
-    "lora_rank": Range(1, 256),
-    "lora_alpha": Range(1),
 }
 
 
@@ -137,14 +111,7 @@ def train(trial: Trial) -> None:
     weights = torch.ones(len(data.tags), device=trial.device)
     weights[0] = settings.outside_weight
     model = _make_model(settings, len(data.tags))
-    groups = layered_groups(
-        model,
-        model.encoder,
-        lr=settings.lr,
-        head_lr=settings.head_lr,
-        layer_decay=settings.layer_decay,
-        weight_decay=settings.weight_decay,
-    )
+    groups = settings.param_groups(model, model.encoder)
     training = Training(trial, settings, model, len(rows.ids), lengths=rows.lengths.cpu(), groups=groups)
     about = {"tags": list(data.tags)}
 
@@ -195,9 +162,7 @@ def evaluate(params: Mapping[str, Any], state: Mapping[str, Any], device: torch.
 
 def export(params: Mapping[str, Any], state: Mapping[str, Any]) -> Portable:
     """The model of a trial that `train` has saved, to be exported; takes the ids of pieces and their numbers."""
-    # The data are of no use any more, and need not be at hand.
-    params = {name: value for name, value in params.items() if name != "dataset"}
-    settings = Settings.from_params(params)
+    settings = Settings.from_params(without_data(params))
     model = _make_model(settings, len(state["tags"]))
     load_trained(model, state["model"])
     model.encoder.merge()
@@ -276,14 +241,7 @@ def _tag(model: nn.Module, pieces: Pieces, rows: torch.Tensor, labels: torch.Ten
 
 
 def _make_model(settings: Settings, num_tags: int) -> TokenClassifier:
-    encoder = PretrainedEncoder(
-        settings.pretrained,
-        finetune=settings.finetune,
-        dropout=settings.dropout,
-        lora_rank=settings.lora_rank,
-        lora_alpha=settings.lora_alpha,
-    )
-    return TokenClassifier(encoder, num_tags, dropout=settings.dropout)
+    return TokenClassifier(settings.make_encoder(), num_tags, dropout=settings.dropout)
 
 
 def _development(trial: Trial, settings: Settings) -> Development:

@@ -10,8 +10,8 @@ from torch import nn
 
 from trainables.data import count_batches, epoch_batches, epoch_generator
 from trainables.optim import (
-    OPTIMIZERS,
-    SCHEDULES,
+    DESCENT,
+    Descent,
     ParamGroups,
     descend,
     load_moments,
@@ -19,48 +19,23 @@ from trainables.optim import (
     make_scheduler,
     param_groups,
 )
-from trainables.settings import POSITIVE, SHARE, Allowed, Range
+from trainables.settings import SHARE, Allowed, Range
 from tuner.context import NotFinite, Trial
 
 
 @dataclass(frozen=True)
-class Recipe:
+class Recipe(Descent):
     """The parameters of a trial that say how its network is trained.
 
     Attributes:
-        batch_size: of a step, shared out where the trial has several workers.
-        momentum: of sgd; other optimizers ignore it.
-        warmup_epochs: epochs, or part of one, in which the learning rate rises linearly before the schedule.
-        clip_norm: length that a longer gradient is shortened to, 0 for never.
         patience: epochs without a better validation score after which the training ends, 0 for never.
     """
 
-    epochs: int = 10
-    batch_size: int = 64
-    optimizer: str = "adamw"
-    lr: float = 3e-3
-    momentum: float = 0.9
-    weight_decay: float = 1e-4
-    schedule: str = "cosine"
-    warmup_epochs: float = 0.0
-    clip_norm: float = 0.0
     label_smoothing: float = 0.0
     patience: int = 0
 
 
-RECIPE: dict[str, Allowed] = {
-    "epochs": Range(1),
-    "batch_size": Range(1),
-    "optimizer": tuple(OPTIMIZERS),
-    "lr": POSITIVE,
-    "momentum": SHARE,
-    "weight_decay": Range(0),
-    "schedule": tuple(SCHEDULES),
-    "warmup_epochs": Range(0),
-    "clip_norm": Range(0),
-    "label_smoothing": SHARE,
-    "patience": Range(0),
-}
+RECIPE: dict[str, Allowed] = {**DESCENT, "label_smoothing": SHARE, "patience": Range(0)}
 
 
 class Training:

@@ -30,7 +30,7 @@ EXPORT_FILE, WEIGHTS_FILE = "export.json", "model.safetensors"
 PROGRAM_FILE, ONNX_FILE = "model.pt2", "model.onnx"
 # An exported model's outputs may differ by so much of the largest output.
 TOLERANCE = 1e-4
-_NEEDED = {ONNX_FILE: ("onnx", "onnxscript", "onnxruntime"), WEIGHTS_FILE: ("safetensors",)}
+_FOR_ONNX = ("onnx", "onnxscript", "onnxruntime")
 
 Model = Callable[..., torch.Tensor]
 
@@ -49,10 +49,14 @@ def export_best(results: Results, to: Path, *, onnx: bool = True) -> dict[str, A
         raise ControlError(f"{results.place}: there is no best checkpoint to export; trials save one with `state=`.")
     if to.exists() and not (to.is_dir() and not any(to.iterdir())):
         raise ControlError(f"{to} is there already, and not empty; name a new folder.")
-    _check_installed([WEIGHTS_FILE, *([ONNX_FILE] if onnx else [])])
+    _check_installed(onnx)
     make = _function_of(results.spec.trainable, "export", "export(params, state) that gives a Portable")
     state, _ = load_checkpoint(results.bring(best.checkpoint))
-    portable: Portable = make(best.params, state)
+    try:
+        portable: Portable = make(best.params, state)
+    except ValueError as error:
+        number = best.trial.number
+        raise ControlError(f"trainable {results.spec.trainable} can't export trial {number}: {error}") from error
     return write_model(portable, _told(results, best), to, onnx=onnx)
 
 
@@ -79,30 +83,35 @@ def write_model(portable: Portable, told: Mapping[str, Any], to: Path, *, onnx: 
 def predict(folder: Path, inputs: Sequence[str]) -> Iterator[Mapping[str, Any]]:
     """What an exported model says of each input, in order, by the function `predict` of its trainable's module.
 
-    Raises `ControlError` where `folder` is no exported model, `SpecError` where its trainable has no `predict`.
+    Raises `ControlError` where `folder` is no exported model or an input can't be used, `SpecError` where its trainable
+    has no `predict`.
     """
     told = read_json(folder / EXPORT_FILE)
     if "config" not in told or not (folder / PROGRAM_FILE).is_file():
         raise ControlError(f"{folder} is no exported model; `tuner export DIR {folder}` makes one.")
     use = _function_of(told["trainable"], "predict", "predict(config, model, inputs)")
     model: Model = torch.export.load(folder / PROGRAM_FILE).module()
-    with torch.no_grad():
-        yield from use({**told["config"], "folder": str(folder)}, model, inputs)
+    try:
+        with torch.no_grad():
+            yield from use({**told["config"], "folder": str(folder)}, model, inputs)
+    except ValueError as error:
+        raise ControlError(f"these inputs can't be used: {error}") from error
 
 
 def _function_of(trainable: str, name: str, signature: str) -> Callable[..., Any]:
     module = inspect.getmodule(import_trainable(trainable, Path.cwd()))
     found: Callable[..., Any] | None = getattr(module, name, None)
     if found is None:
-        raise SpecError([f"trainable {trainable}: its module has no {signature}."])
+        told = f"trainable {trainable}: its module has no {signature}; add it, as README.md has it."
+        raise SpecError([told])
     return found
 
 
-def _check_installed(files: Sequence[str]) -> None:
-    missing = [package for file in files for package in _NEEDED[file] if find_spec(package) is None]
+def _check_installed(onnx: bool) -> None:
+    missing = [package for package in ("safetensors", *(_FOR_ONNX if onnx else ())) if find_spec(package) is None]
     if missing:
-        without = " --no-onnx does without the last of these files." if ONNX_FILE in files else ""
-        raise ControlError(f"{', '.join(files)} need {', '.join(missing)}: pip install 'tuner[export]'.{without}")
+        without = " Without ONNX, --no-onnx, safetensors is enough." if onnx else ""
+        raise ControlError(f"export needs {', '.join(missing)}: pip install 'tuner[export]'.{without}")
 
 
 def _write(portable: Portable, folder: Path, onnx: bool) -> dict[str, float]:

@@ -12,6 +12,7 @@ from tests.trainables.test_pretrained import WORDS, write_bert
 from tests.trainables.test_texts import CLASSES, write_csv
 from tests.trainables.trials import metrics_of, run_trial
 from trainables import text_classification, texts
+from trainables.data import balanced_weights
 from trainables.text_classification import Settings, evaluate, export, train
 from trainables.texts import DATA_ENV, UNKNOWN, Rows
 from tuner.checkpoint import load_checkpoint
@@ -124,9 +125,7 @@ def test_the_threshold_is_the_one_that_tells_best() -> None:
 
 
 def test_rare_classes_count_as_much_as_others_where_asked() -> None:
-    rows = texts.Texts(("a",) * 4, torch.tensor([0, 0, 0, 1]), ("often", "rarely"))
-    weights = text_classification._class_weights(rows)
-    assert weights.tolist() == pytest.approx([4 / 6, 2.0])
+    assert balanced_weights(torch.tensor([0, 0, 0, 1]), 2).tolist() == pytest.approx([4 / 6, 2.0])
 
 
 def test_all_wrong_parameters_are_told_at_once(data: dict[str, Any]) -> None:
