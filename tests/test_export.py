@@ -66,6 +66,7 @@ def test_a_model_is_written_whole_and_gives_the_same_in_each_form(tmp_path: Path
     assert {EXPORT_FILE, WEIGHTS_FILE, PROGRAM_FILE, ONNX_FILE} <= written
     config = json.loads((tmp_path / "out" / EXPORT_FILE).read_text())
     assert (config["trial"], config["config"]) == (3, {"unit": "m"})
+    assert len({path.stat().st_mode for path in (tmp_path / "out").iterdir()}) == 1, "all can be read by the same users"
     weights = load_file(tmp_path / "out" / WEIGHTS_FILE)
     assert weights.keys() == given.model.state_dict().keys()
     # Any number of rows, though the example had four.

@@ -60,9 +60,11 @@ def cluster() -> Iterator[Cluster]:
 
 
 @pytest.fixture
-def sweep(tmp_path: Path, cluster: Cluster) -> Iterator[tuple[Path, subprocess.Popen[str]]]:
-    """A sweep that has begun to train, and would run for minutes."""
-    (tmp_path / "asked.yaml").write_text(SWEEP)
+def sweep(
+    request: pytest.FixtureRequest, tmp_path: Path, cluster: Cluster
+) -> Iterator[tuple[Path, subprocess.Popen[str]]]:
+    """A sweep that has begun to train, and would run for minutes; its description is the test's, or `SWEEP`."""
+    (tmp_path / "asked.yaml").write_text(getattr(request, "param", SWEEP))
     output = str(tmp_path / "runs")
     process = start("run", str(tmp_path / "asked.yaml"), "--output", output, "--id", "it", "--address", cluster.address)
     folder = tmp_path / "runs" / "it"
@@ -122,7 +124,12 @@ def test_pause_resume_and_stop(sweep: tuple[Path, subprocess.Popen[str]], cluste
     assert (code, "not running" in told) == (2, True)
 
 
+# Of 6 s each: what is asked a second after two have begun finds both of them in their midst.
+LONG_TRIALS = SWEEP.replace("epochs: {value: 6}", "epochs: {value: 30}")
+
+
 @pytest.mark.slow
+@pytest.mark.parametrize("sweep", [LONG_TRIALS], indirect=True, ids=["long trials"])
 def test_a_paused_sweep_that_is_killed_runs_when_it_is_resumed_and_is_cancelled(
     sweep: tuple[Path, subprocess.Popen[str]], cluster: Cluster, tmp_path: Path
 ) -> None:
@@ -135,10 +142,10 @@ def test_a_paused_sweep_that_is_killed_runs_when_it_is_resumed_and_is_cancelled(
     assert (code, "crashed" in told) == (1, True)
     before = Results(folder).trials
     arguments = ["run", str(tmp_path / "asked.yaml"), "--output", str(folder.parent), "--address", cluster.address]
-    (tmp_path / "asked.yaml").write_text(SWEEP.replace("run_cap: 500", "run_cap: 501"))
+    (tmp_path / "asked.yaml").write_text(LONG_TRIALS.replace("run_cap: 500", "run_cap: 501"))
     code, told = tuner(*arguments, "--id", "it")
     assert (code, "differs in run_cap" in told) == (2, True)
-    (tmp_path / "asked.yaml").write_text(SWEEP)
+    (tmp_path / "asked.yaml").write_text(LONG_TRIALS)
     again = start(*arguments, "--id", "it")
     try:
         until(lambda: len(Results(folder).trials) > len(before), again)

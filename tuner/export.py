@@ -118,7 +118,10 @@ def _write(portable: Portable, folder: Path, onnx: bool) -> dict[str, float]:
     """The model in all its forms; of each that is a program how much its outputs differ at most."""
     from safetensors.torch import save_model
 
-    save_model(portable.model, str(folder / WEIGHTS_FILE))
+    save_model(portable.model, str(folder / ".weights"))
+    # safetensors lets nobody but its writer read what it writes; a copy is as readable as the files beside it.
+    shutil.copyfile(folder / ".weights", folder / WEIGHTS_FILE)
+    (folder / ".weights").unlink()
     inputs = tuple(portable.inputs.values())
     dynamic = tuple(
         dict.fromkeys(portable.sizes.get(name, {}), torch.export.Dim.DYNAMIC) or None for name in portable.inputs
