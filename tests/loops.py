@@ -195,12 +195,16 @@ def kills_a_worker_once(trial: Trial) -> None:
     data_parallel(trial)
 
 
-def shares(trial: Trial) -> None:
-    """Reads what all processes share, once there are two of them; each that loads it leaves a mark."""
-    up = Path(trial.params["up"])
+def wait_for_two(up: Path) -> None:
+    """Returns once two processes have called it with this folder."""
     (up / f"{os.getpid()}").touch()
     while len(list(up.iterdir())) < 2:
         time.sleep(0.05)
+
+
+def shares(trial: Trial) -> None:
+    """Reads what all processes share, once there are two of them; each that loads it leaves a mark."""
+    wait_for_two(Path(trial.params["up"]))
 
     def load() -> dict[str, torch.Tensor]:
         (Path(trial.params["marks"]) / f"{os.getpid()}").touch()
@@ -231,7 +235,8 @@ def exceeds_gpu_once(trial: Trial) -> None:
 
 
 def descent_away(trial: Trial) -> None:
-    """`descent`, which also tells whether it does not see what the driver sees."""
+    """`descent`, once two processes are there, which also tells whether it does not see what the driver sees."""
+    wait_for_two(Path(trial.params["up"]))
     report, away = trial.report, not Path(trial.params["seen"]).exists()
     trial.report = lambda step, metrics, state: report(step, {**metrics, "away": away}, state)  # type: ignore
     descent(trial)

@@ -131,18 +131,17 @@ def test_files_of_trials_that_ran_elsewhere_are_in_the_run_folder(runs: Path, sc
 @pytest.mark.parametrize(
     ("rule", "run_cap", "epochs"),
     [
-        # The second node's process may come to its first step seconds later.
-        ({"type": "pbt", "interval": 3, "quantile": 0.5}, 2, 45),
+        ({"type": "pbt", "interval": 3, "quantile": 0.5}, 2, 24),
         (HyperBandScheduler(max_t=9, reduction_factor=3), 9, 9),
     ],
 )
 def test_rules_that_save_and_restore_trials_do_so_across_nodes(
-    runs: Path, scratch: Path, rule: Any, run_cap: int, epochs: int
+    runs: Path, scratch: Path, tmp_path: Path, rule: Any, run_cap: int, epochs: int
 ) -> None:
     results = sweep(
         loops.descent_away,
         runs,
-        parameters={"lr": LR, "epochs": epochs, "step_s": 0.1, "seen": str(runs / "seen")},
+        parameters={"lr": LR, "epochs": epochs, "step_s": 0.1, "seen": str(runs / "seen"), "up": str(tmp_path)},
         early_terminate=rule,
         run_cap=run_cap,
     )
