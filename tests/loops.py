@@ -173,26 +173,10 @@ def misbehave(how: str, trial: Trial) -> None:
     if trial.rank == 1:
         if how == "error":
             raise KeyError("no such thing")
-        if how == "memory":
-            raise MemoryError("too large")
         if how == "dies":
             os._exit(3)
         if how == "hangs":
             time.sleep(600)
-    if how == "all":
-        raise ValueError("all of them")
-
-
-def kills_a_worker_once(trial: Trial) -> None:
-    """Its worker of rank 1 kills itself at step 3 the first time."""
-    mark = trial.dir / "died"
-    if mark.exists():
-        trial.params["how"] = "well"
-    else:
-        trial.params["how"] = "dies"
-        if trial.mean({"ready": 1.0}) and trial.rank == 0:
-            mark.touch()
-    data_parallel(trial)
 
 
 def wait_for_two(up: Path) -> None:

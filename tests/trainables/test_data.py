@@ -263,7 +263,9 @@ def test_a_missing_file_of_fashion_mnist_is_named(tmp_path: Path, monkeypatch: p
 
 
 @pytest.mark.parametrize(
-    "content", [b"no gzip", gzip.compress(b""), gzip.compress(b"\0\0\x08\x01" + b"\0\0\0\x05" * 3)]
+    "content",
+    [b"no gzip", gzip.compress(b""), gzip.compress(b"\0\0\x08\x01" + b"\0\0\0\x05" * 3)],
+    ids=["no gzip", "empty", "one dimension"],
 )
 def test_a_spoilt_file_of_fashion_mnist_is_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: bytes
