@@ -1,6 +1,8 @@
 """What many tests share."""
 
 import random
+import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -32,3 +34,27 @@ def report(step: int, value: float = 0.5, *, name: str = "accuracy", has_checkpo
 def folder_of(path: Path) -> Path:
     path.mkdir(parents=True, exist_ok=True)
     return path
+
+
+@pytest.fixture(scope="session")
+def cluster_address() -> Iterator[str]:
+    """Of a cluster with two CPUs, for all tests of this process that need none of their own; a start takes 5 s."""
+    from tests.clusters import start_cluster  # imports Ray, which most tests do without
+
+    cluster = start_cluster(2)
+    yield cluster.address
+    cluster.shutdown()
+
+
+@pytest.fixture(scope="module")
+def two_cpus(cluster_address: str) -> Iterator[None]:
+    """This process is connected to that cluster, all of which is free."""
+    import ray
+
+    ray.init(cluster_address, log_to_driver=False, logging_level="ERROR")
+    deadline = time.monotonic() + 30
+    while ray.available_resources().get("CPU") != 2.0:
+        assert time.monotonic() < deadline, ray.available_resources()
+        time.sleep(0.1)
+    yield
+    ray.shutdown()

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ray.cluster_utils import Cluster
 
 from tests.s3 import BUCKET, ENVIRONMENT, Server, running_server
 from tuner.lease import read_holder
@@ -38,13 +37,6 @@ run_cap: 60
 seed: 11
 """
 RUNS = Uri(f"s3://{BUCKET}/runs")
-
-
-@pytest.fixture(scope="module")
-def address() -> Iterator[str]:
-    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 2, "include_dashboard": False})
-    yield cluster.address
-    cluster.shutdown()
 
 
 @pytest.fixture(scope="module")
@@ -79,8 +71,8 @@ def until(is_true: Callable[[], bool], process: subprocess.Popen[str], timeout_s
         time.sleep(0.2)
 
 
-def run(tmp_path: Path, address: str, id: str) -> subprocess.Popen[str]:
-    return start("run", str(tmp_path / "stored.yaml"), "--output", str(RUNS), "--id", id, "--address", address)
+def run(tmp_path: Path, cluster_address: str, id: str) -> subprocess.Popen[str]:
+    return start("run", str(tmp_path / "stored.yaml"), "--output", str(RUNS), "--id", id, "--address", cluster_address)
 
 
 def status(uri: Uri) -> dict[str, Any]:
@@ -116,10 +108,10 @@ def same(uri: Uri) -> None:
 
 
 def test_another_machine_goes_on_after_the_driver_and_its_disk_are_gone(
-    tmp_path: Path, address: str, server: Server, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, cluster_address: str, server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     uri = RUNS / "moved"
-    process = run(tmp_path, address, "moved")
+    process = run(tmp_path, cluster_address, "moved")
     # Readers need nothing but the URI.
     until(lambda: len(finished(uri)) >= 5 and status(uri)["state"] == "running", process)
     os.kill(process.pid, signal.SIGKILL)
@@ -128,13 +120,13 @@ def test_another_machine_goes_on_after_the_driver_and_its_disk_are_gone(
     assert "stored" in tuner("logs", str(uri))[1]
     kept = finished(uri)
     shutil.rmtree(tmp_path / "a")
-    process = start("resume", str(uri), "--address", address)
+    process = start("resume", str(uri), "--address", cluster_address)
     until(lambda: len(finished(uri)) > len(kept) + 3, process)
     # Once more, and this time the local copy is there, and newer than what is at the URI.
     os.kill(process.pid, signal.SIGKILL)
     process.communicate()
     newer = Results(local_folder(uri)).trials
-    code, output = tuner("resume", str(uri), "--address", address)
+    code, output = tuner("resume", str(uri), "--address", cluster_address)
     assert code == 0, output
     assert "bringing" not in output
     assert f"tuner show {uri}" in output
@@ -164,13 +156,13 @@ def test_another_machine_goes_on_after_the_driver_and_its_disk_are_gone(
 
 
 def test_storage_that_is_gone_for_a_while_holds_nothing_up_and_a_second_driver_is_refused(
-    tmp_path: Path, address: str, server: Server
+    tmp_path: Path, cluster_address: str, server: Server
 ) -> None:
     uri = RUNS / "gone"
     (tmp_path / "stored.yaml").write_text(SWEEP.replace("run_cap: 60", "run_cap: 1000"))
-    process = run(tmp_path, address, "gone")
+    process = run(tmp_path, cluster_address, "gone")
     until(lambda: len(finished(uri)) >= 2, process)
-    code, told = tuner("resume", str(uri), "--address", address)
+    code, told = tuner("resume", str(uri), "--address", cluster_address)
     assert code == 2
     assert f"{uri} is being run by process {process.pid} on " in told
     journal = local_folder(uri) / "study.journal"
@@ -200,7 +192,7 @@ def test_storage_that_is_gone_for_a_while_holds_nothing_up_and_a_second_driver_i
     assert holder.is_released
 
 
-def test_what_can_not_be_used_is_refused_and_leaves_nothing(tmp_path: Path, address: str) -> None:
+def test_what_can_not_be_used_is_refused_and_leaves_nothing(tmp_path: Path, cluster_address: str) -> None:
     spec = str(tmp_path / "stored.yaml")
     for output, told in (
         ("s3://nobody-made-this/runs", "The specified bucket does not exist"),
@@ -211,7 +203,7 @@ def test_what_can_not_be_used_is_refused_and_leaves_nothing(tmp_path: Path, addr
     code, told_ = tuner("run", spec, "--output", str(RUNS), "--storage", "sqlite:///study.db")
     assert (code, "no other could go on" in told_) == (2, True)
     (tmp_path / "stored.yaml").write_text(SWEEP.replace("name: loss", "name: lost"))
-    code, told_ = tuner("run", spec, "--output", str(RUNS / "refused"), "--id", "it", "--address", address)
+    code, told_ = tuner("run", spec, "--output", str(RUNS / "refused"), "--id", "it", "--address", cluster_address)
     assert (code, "loss" in told_) == (2, True), told_
     assert ObjectStore(RUNS / "refused").entries() == {}
     assert tuner("show", str(RUNS / "nothing"))[0] == 2

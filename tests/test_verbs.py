@@ -12,7 +12,6 @@ from pathlib import Path
 import pytest
 import ray
 from click.testing import CliRunner
-from ray.cluster_utils import Cluster
 
 from tuner.cli import cli
 from tuner.errors import ClusterError
@@ -52,21 +51,14 @@ def until(is_true: Callable[[], bool], process: subprocess.Popen[str], timeout_s
         time.sleep(0.2)
 
 
-@pytest.fixture(scope="module")
-def cluster() -> Iterator[Cluster]:
-    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 2, "include_dashboard": False})
-    yield cluster
-    cluster.shutdown()
-
-
 @pytest.fixture
 def sweep(
-    request: pytest.FixtureRequest, tmp_path: Path, cluster: Cluster
+    request: pytest.FixtureRequest, tmp_path: Path, cluster_address: str
 ) -> Iterator[tuple[Path, subprocess.Popen[str]]]:
     """A sweep that has begun to train, and would run for minutes; its description is the test's, or `SWEEP`."""
     (tmp_path / "asked.yaml").write_text(getattr(request, "param", SWEEP))
     output = str(tmp_path / "runs")
-    process = start("run", str(tmp_path / "asked.yaml"), "--output", output, "--id", "it", "--address", cluster.address)
+    process = start("run", str(tmp_path / "asked.yaml"), "--output", output, "--id", "it", "--address", cluster_address)
     folder = tmp_path / "runs" / "it"
     until(lambda: len(list(folder.glob("trials/*/metrics.jsonl"))) >= 2, process)
     yield folder, process
@@ -79,7 +71,7 @@ def states(folder: Path) -> dict[str, int]:
 
 
 @pytest.mark.slow
-def test_pause_resume_and_stop(sweep: tuple[Path, subprocess.Popen[str]], cluster: Cluster) -> None:
+def test_pause_resume_and_stop(sweep: tuple[Path, subprocess.Popen[str]], cluster_address: str) -> None:
     folder, process = sweep
     assert tuner("pause", str(folder))[0] == 0
     until(lambda: "running" not in states(folder), process)
@@ -91,7 +83,7 @@ def test_pause_resume_and_stop(sweep: tuple[Path, subprocess.Popen[str]], cluste
     listed = CliRunner().invoke(cli, ["list", "--output", str(folder.parent)]).output
     assert "paused" in listed
     # What a paused sweep holds is free for others.
-    ray.init(cluster.address, log_to_driver=False)
+    ray.init(cluster_address, log_to_driver=False)
     try:
         until(lambda: ray.available_resources().get("CPU") == 2.0, process)
     finally:
@@ -131,7 +123,7 @@ LONG_TRIALS = SWEEP.replace("epochs: {value: 6}", "epochs: {value: 30}")
 @pytest.mark.slow
 @pytest.mark.parametrize("sweep", [LONG_TRIALS], indirect=True, ids=["long trials"])
 def test_a_paused_sweep_that_is_killed_runs_when_it_is_resumed_and_is_cancelled(
-    sweep: tuple[Path, subprocess.Popen[str]], cluster: Cluster, tmp_path: Path
+    sweep: tuple[Path, subprocess.Popen[str]], cluster_address: str, tmp_path: Path
 ) -> None:
     folder, process = sweep
     assert tuner("pause", str(folder))[0] == 0
@@ -141,7 +133,7 @@ def test_a_paused_sweep_that_is_killed_runs_when_it_is_resumed_and_is_cancelled(
     code, told = tuner("wait", str(folder))
     assert (code, "crashed" in told) == (1, True)
     before = Results(folder).trials
-    arguments = ["run", str(tmp_path / "asked.yaml"), "--output", str(folder.parent), "--address", cluster.address]
+    arguments = ["run", str(tmp_path / "asked.yaml"), "--output", str(folder.parent), "--address", cluster_address]
     (tmp_path / "asked.yaml").write_text(LONG_TRIALS.replace("run_cap: 500", "run_cap: 501"))
     code, told = tuner(*arguments, "--id", "it")
     assert (code, "differs in run_cap" in told) == (2, True)

@@ -4,13 +4,11 @@ import json
 import math
 import tempfile
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import optuna
 import pytest
-import ray
 import torch
 from optuna.samplers import QMCSampler
 from ray.tune.schedulers import HyperBandScheduler
@@ -24,14 +22,7 @@ from tuner.engine.folder import MARKER
 from tuner.errors import ResourceError, SpecError
 from tuner.trial import FailureReason, TrialState
 
-pytestmark = pytest.mark.slow
-
-
-@pytest.fixture(scope="module", autouse=True)
-def cluster() -> Iterator[None]:
-    ray.init("local", num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
-    yield
-    ray.shutdown()
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("two_cpus")]
 
 
 def checkpoints(results: Results) -> set[tuple[int, int]]:

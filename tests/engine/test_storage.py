@@ -11,11 +11,11 @@ from typing import Any
 
 import pytest
 import ray
-from ray.cluster_utils import Cluster
 from ray.tune.schedulers import HyperBandScheduler
 
 from benchmarks.common import Silent
 from tests import loops
+from tests.clusters import start_cluster
 from tuner import Results, Sweep
 from tuner.checkpoint import load_checkpoint
 from tuner.files import trial_dir
@@ -45,7 +45,7 @@ def scratch(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def cluster(runs: Path, scratch: Path) -> Iterator[None]:
     if subprocess.run([*AWAY, str(runs), "true"], capture_output=True).returncode:
         pytest.skip("this machine allows no mount namespaces")
-    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
+    cluster = start_cluster(1)
     start = [str(Path(sys.executable).with_name("ray")), "start", "--block", "--num-cpus=1"]
     away = subprocess.Popen(
         [*AWAY, str(runs), *start, f"--address={cluster.address}"],

@@ -18,17 +18,10 @@ from tuner import Results
 from tuner.checkpoint import load_checkpoint
 from tuner.trial import FailureReason, TrialState
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("two_cpus")]
 
 TWO = {"workers": 2, "cpu": 0.5}
 FREE_WITHIN_S = 5.0
-
-
-@pytest.fixture(scope="module", autouse=True)
-def cluster() -> Iterator[None]:
-    ray.init("local", num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
-    yield
-    ray.shutdown()
 
 
 @pytest.fixture(autouse=True)

@@ -6,11 +6,9 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from ray.cluster_utils import Cluster
 
 from tuner.errors import StudyNotFoundError
 from tuner.files import trial_dir
@@ -36,17 +34,13 @@ seed: 11
 KILLS = 10
 
 
-@pytest.fixture(scope="module")
-def address() -> Iterator[str]:
-    """A cluster that outlives the drivers; a local one would start anew each time."""
-    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 2, "include_dashboard": False})
-    yield cluster.address
-    cluster.shutdown()
-
-
 def tuner(*args: str) -> subprocess.Popen[str]:
     command = [sys.executable, "-c", "from tuner.cli import main; main()", *args]
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+
+
+def start(tmp_path: Path, address: str) -> subprocess.Popen[str]:
+    return tuner("run", str(tmp_path / "killed.yaml"), "--output", str(tmp_path / "runs"), "--address", address)
 
 
 def finished(folder: Path) -> dict[int, tuple[object, bytes]]:
@@ -77,10 +71,10 @@ def wait_for_trials(folder: Path, process: subprocess.Popen[str]) -> None:
         time.sleep(0.02)
 
 
-def test_ten_kills_in_one_sweep_lose_nothing(tmp_path: Path, address: str) -> None:
+def test_ten_kills_in_one_sweep_lose_nothing(tmp_path: Path, cluster_address: str) -> None:
     (tmp_path / "killed.yaml").write_text(SWEEP)
     rng = random.Random(2)
-    process = tuner("run", str(tmp_path / "killed.yaml"), "--output", str(tmp_path / "runs"), "--address", address)
+    process = start(tmp_path, cluster_address)
     while not list_runs(tmp_path / "runs"):
         time.sleep(0.02)
     (folder,) = list_runs(tmp_path / "runs")
@@ -97,7 +91,7 @@ def test_ten_kills_in_one_sweep_lose_nothing(tmp_path: Path, address: str) -> No
         now = finished(folder)
         assert {number: now.get(number) for number in kept} == kept
         kept = now
-        process = tuner("resume", str(folder), "--address", address)
+        process = tuner("resume", str(folder), "--address", cluster_address)
     output = process.communicate(timeout=200)[0]
     assert process.returncode == 0, output
     assert kills == KILLS, f"the sweep was over after {kills} kills"
@@ -137,15 +131,15 @@ def test_an_interrupted_sweep_tells_how_to_go_on_and_does(tmp_path: Path) -> Non
     assert "ray" not in output.lower().replace("array", ""), output
 
 
-def test_a_second_driver_is_refused_by_name_and_pid(tmp_path: Path, address: str) -> None:
+def test_a_second_driver_is_refused_by_name_and_pid(tmp_path: Path, cluster_address: str) -> None:
     (tmp_path / "killed.yaml").write_text(SWEEP)
-    process = tuner("run", str(tmp_path / "killed.yaml"), "--output", str(tmp_path / "runs"), "--address", address)
+    process = start(tmp_path, cluster_address)
     while not list_runs(tmp_path / "runs"):
         time.sleep(0.02)
     (folder,) = list_runs(tmp_path / "runs")
     wait_for_trials(folder, process)
     try:
-        second = tuner("resume", str(folder), "--address", address)
+        second = tuner("resume", str(folder), "--address", cluster_address)
         output = second.communicate(timeout=60)[0]
         assert second.returncode == 2
         assert f"is being run by process {process.pid}" in output

@@ -8,6 +8,7 @@ import pytest
 import ray
 from ray.cluster_utils import Cluster
 
+from tests.clusters import start_cluster
 from tests.faults import loops
 from tests.faults.scenes import (
     Node,
@@ -31,7 +32,7 @@ X = {"min": 0.0, "max": 1.0}
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[Cluster]:
     """A head that runs no trials."""
-    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
+    cluster = start_cluster(0)
     ray.init(cluster.address, log_to_driver=False, logging_level="ERROR")
     yield cluster
     ray.shutdown()
@@ -108,7 +109,7 @@ seed: 3
 """
     )
     output = tmp_path / "runs"
-    first = Cluster(initialize_head=True, head_node_args={"num_cpus": 2, "include_dashboard": False})
+    first = start_cluster(2)
     try:
         process = tuner(
             "run",
@@ -128,7 +129,7 @@ seed: 3
     (folder,) = output.iterdir()
     assert num_reports(output) >= before
     assert not Results(folder).is_running
-    second = Cluster(initialize_head=True, head_node_args={"num_cpus": 2, "include_dashboard": False})
+    second = start_cluster(2)
     try:
         process = tuner("resume", str(folder), "--address", second.address)
         text = process.communicate(timeout=120)[0]

@@ -17,16 +17,9 @@ from tests.faults.scenes import check, kill, meanwhile, pid_of, wait_for, wait_f
 from tests.sweeps import Told, check_whole, sweep
 from tuner.trial import FailureReason, TrialState
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("two_cpus")]
 
 FREE_WITHIN_S = 5.0
-
-
-@pytest.fixture(scope="module", autouse=True)
-def cluster() -> Iterator[None]:
-    ray.init("local", num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
-    yield
-    ray.shutdown()
 
 
 @pytest.fixture(autouse=True)

@@ -1,25 +1,16 @@
 """What a trial may report that is no number, and a clock that jumps."""
 
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import ray
 
 from tests.faults import loops
 from tests.faults.scenes import check
 from tests.sweeps import Told, sweep
 from tuner.trial import FailureReason, TrialState
 
-pytestmark = pytest.mark.slow
-
-
-@pytest.fixture(scope="module", autouse=True)
-def cluster() -> Iterator[None]:
-    ray.init("local", num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
-    yield
-    ray.shutdown()
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("two_cpus")]
 
 
 def test_what_is_no_number_fails_its_trial_and_no_other(tmp_path: Path) -> None:

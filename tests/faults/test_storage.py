@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import ray
 
 import tuner.storage
 from tests.faults import loops
@@ -17,17 +16,10 @@ from tuner import Sweep
 from tuner.errors import StorageError
 from tuner.results import list_runs
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("two_cpus")]
 
 AWAY_S = 30.0
 X = {"min": 0.0, "max": 1.0}
-
-
-@pytest.fixture(scope="module", autouse=True)
-def cluster() -> Iterator[None]:
-    ray.init("local", num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
-    yield
-    ray.shutdown()
 
 
 @pytest.fixture
