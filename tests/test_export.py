@@ -76,6 +76,7 @@ def test_a_model_is_written_whole_and_gives_the_same_in_each_form(tmp_path: Path
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
 
 
+@pytest.mark.slow
 def test_without_onnx_the_rest_is_written(tmp_path: Path) -> None:
     write_model(scaled(), {}, tmp_path / "out", onnx=False)
     assert {path.name for path in (tmp_path / "out").iterdir()} == {EXPORT_FILE, WEIGHTS_FILE, PROGRAM_FILE}

@@ -1,6 +1,7 @@
 """What only a GPU can show; run by scripts/test --gpu."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -8,10 +9,14 @@ import torch
 from benchmarks.common import Silent
 from tests import loops
 from tests.sweeps import Told
+from tests.trainables.trials import run_trial
 from trainables import image_classification
 from tuner import Sweep
+from tuner.checkpoint import load_checkpoint
+from tuner.checkpoint_folder import checkpoint_path
 from tuner.context import Trial
 from tuner.devices import MAX_CONTEXT_BYTES, Cuda, is_out_of_memory
+from tuner.export import write_model
 from tuner.metric import Metric
 from tuner.trial import Goal, Report
 
@@ -32,6 +37,38 @@ def test_image_classification_trains_on_the_gpu(tmp_path: Path) -> None:
     image_classification.train(trial)
     assert reports[-1].metrics["val_accuracy"] > 0.9
     assert torch.cuda.max_memory_allocated() > 0
+
+
+@pytest.mark.parametrize(
+    "extra",
+    [
+        {"model": "resnet18", "precision": "bfloat16", "ema_decay": 0.9, "augment": "crop+flip+randaugment"},
+        {"model": "classic", "compiled": True, "mixup": 0.2, "cutmix": 1.0, "accumulate": 2},
+    ],
+)
+def test_what_makes_training_on_a_gpu_faster_or_better_trains(tmp_path: Path, extra: dict[str, Any]) -> None:
+    reports: list[Report] = []
+    trial = Trial(
+        {"dataset": "digits", "epochs": 8, "lr": 0.003, **extra},
+        number=0,
+        seed=0,
+        dir=tmp_path,
+        metrics=(Metric("val_accuracy", Goal.MAXIMIZE),),
+        deliver=lambda report, stop: reports.append(report),
+    )
+    image_classification.train(trial)
+    assert reports[-1].metrics["val_accuracy"] > 0.8
+
+
+def test_a_teacher_is_asked_on_the_gpu(tmp_path: Path) -> None:
+    params = {"epochs": 6}
+    run_trial(image_classification.train, tmp_path / "teacher", params, device="cuda")
+    state, _ = load_checkpoint(checkpoint_path(tmp_path / "teacher", 6))
+    told = {"trainable": "trainables.image_classification:train"}
+    write_model(image_classification.export(params, state), told, tmp_path / "out", onnx=False)
+    taught = {"epochs": 4, "train_size": 300, "channels": 8, "teacher": str(tmp_path / "out"), "teacher_weight": 1.0}
+    reports = run_trial(image_classification.train, tmp_path / "student", taught, device="cuda")
+    assert reports[-1].metrics["val_accuracy"] > 0.8
 
 
 def test_trials_share_a_gpu_and_leave_it_empty(tmp_path: Path) -> None:

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import torch
 
-from trainables.data import MOST_NAMED, SPLIT_SEED, TEST_SHARE, VALIDATION_SHARE
 from trainables.entities import OUTSIDE
-from trainables.texts import DATA_ENV
+from trainables.splits import SPLIT_SEED, TEST_SHARE, VALIDATION_SHARE
+from trainables.trees import DATA_ENV, MOST_NAMED
 
 _PREFIXES = ("B-", "I-")
 

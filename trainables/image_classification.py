@@ -1,4 +1,4 @@
-"""Classify images with a small convolutional network: digits, Fashion-MNIST, or any tree of image folders.
+"""Classify images with a convolutional network or a transformer: digits, Fashion-MNIST, CIFAR-10, any tree of images.
 
 `train` sees the training and the validation set; `evaluate` alone reads the test set. Never imports ray.
 """
@@ -13,46 +13,52 @@ import torch
 from torch import nn
 from torch.nn.functional import cross_entropy
 
-from trainables.cnn import CNN
-from trainables.data import (
+from trainables.augmentation import AUGMENTATIONS, Augmentation
+from trainables.distillation import DISTILLATION, Distillation, load_teacher
+from trainables.image_models import MODELS, ImageClassifier, find_weights, make_image_classifier
+from trainables.images import (
     FASHION_MNIST_ENV,
     Development,
     Labelled,
     find_dataset,
     load_development,
     load_test,
-    random_crop,
     read_images,
 )
 from trainables.metrics import classification_metrics, classification_report
 from trainables.predictions import predictions
-from trainables.settings import SHARE, Allowed, Range, read_settings, without_data
+from trainables.settings import SHARE, Allowed, Range, read_settings, without_files
 from trainables.training import RECIPE, Recipe, Training
+from trainables.trees import DATA_ENV
 from tuner.context import Trial
 from tuner.portable import Portable
 
-AUGMENTATIONS = ("none", "crop", "crop+flip")
 EVALUATION_BATCH = 1000
 
 
 @dataclass(frozen=True)
-class Settings(Recipe):
+class Settings(Distillation, Recipe):
     """The parameters of a trial; `from_params` checks them.
 
     Attributes:
-        dataset: digits, fashion-mnist, or the path of a tree of image folders.
+        dataset: digits, fashion-mnist, cifar10, or the path of a tree of image folders.
         image_size: side that images of such a tree get; the other data sets have their own.
         train_size: rows to train on, 0 for all.
-        channels, depth: width of the network's first block, number of its blocks.
+        model, weights, channels, depth, dropout: as in `make_image_classifier`.
+        augment, mixup, cutmix: as in `Augmentation`.
     """
 
     dataset: str = "digits"
     image_size: int = 32
     train_size: int = 0
+    model: str = "cnn"
+    weights: str = ""
     channels: int = 16
     depth: int = 3
     dropout: float = 0.0
     augment: str = "none"
+    mixup: float = 0.0
+    cutmix: float = 0.0
 
     @classmethod
     def from_params(cls, params: Mapping[str, Any]) -> "Settings":
@@ -62,13 +68,18 @@ class Settings(Recipe):
 
 _ALLOWED: dict[str, Allowed] = {
     **RECIPE,
+    **DISTILLATION,
     "dataset": find_dataset,
     "image_size": Range(8, 512),
     "train_size": Range(0),
+    "model": MODELS,
+    "weights": find_weights,
     "channels": Range(1, 1024),
     "depth": Range(1, 12),
     "dropout": SHARE,
     "augment": AUGMENTATIONS,
+    "mixup": Range(0),
+    "cutmix": Range(0),
 }
 
 
@@ -77,21 +88,23 @@ def train(trial: Trial) -> None:
     settings = Settings.from_params(trial.params)
     data = _development(trial, settings)
     rows, held_out = data.train, data.validation
-    model = _make_model(settings, rows)
+    _, channels, _, size = rows.images.shape
+    model = _make_model(settings, channels, size, len(rows.class_names))
     model.set_normalisation(data.mean, data.std)
     training = Training(trial, settings, model, len(rows))
-    _, channels, _, size = rows.images.shape
     about = {"classes": list(rows.class_names), "channels": channels, "image_size": size}
+    augment = Augmentation(settings.augment, len(rows.class_names), mixup=settings.mixup, cutmix=settings.cutmix)
+    teacher = _teacher(trial, settings, about)
 
     def loss_of(batch: torch.Tensor, noise: torch.Generator) -> torch.Tensor:
-        images = rows.images[batch]
-        if settings.augment != "none":
-            images = random_crop(images, settings.augment == "crop+flip", noise)
-        return cross_entropy(training.network(images), rows.labels[batch], label_smoothing=settings.label_smoothing)
+        images, targets = augment(rows.images[batch], rows.labels[batch], noise)
+        logits = training.network(images)
+        loss = cross_entropy(logits, targets, label_smoothing=settings.label_smoothing)
+        return settings.distil(loss, logits, teacher(images)) if teacher else loss
 
     while training.goes_on:
         metrics = training.run_epoch(loss_of)
-        logits = training.outputs(len(held_out), lambda batch: _logits(model, held_out.images[batch]))
+        logits = training.outputs(len(held_out), lambda batch: _logits(training.model, held_out.images[batch]))
         metrics |= _scores("val", held_out, logits)
         training.finish_epoch(metrics)
         trial.report(training.epoch, metrics, state=training.state() | about)
@@ -108,7 +121,8 @@ def evaluate(params: Mapping[str, Any], state: Mapping[str, Any], device: torch.
     """
     settings = Settings.from_params(params)
     test = load_test(settings.dataset, settings.image_size).to(device)
-    model = _make_model(settings, test).to(device)
+    _, channels, _, size = test.images.shape
+    model = _make_model(settings, channels, size, len(test.class_names)).to(device)
     model.load_state_dict(state["model"])
     logits = _logits(model, test.images)
     probabilities = logits.softmax(dim=1).cpu().numpy()
@@ -118,10 +132,10 @@ def evaluate(params: Mapping[str, Any], state: Mapping[str, Any], device: torch.
 
 def export(params: Mapping[str, Any], state: Mapping[str, Any]) -> Portable:
     """The model of a trial that `train` has saved, to be exported; takes uint8 images as they are stored."""
-    settings, names = Settings.from_params(without_data(params)), tuple(state["classes"])
+    settings, names = Settings.from_params(without_files(params)), tuple(state["classes"])
     channels, size = int(state["channels"]), int(state["image_size"])
     images = torch.randint(0, 256, (2, channels, size, size), dtype=torch.uint8)
-    model = _make_model(settings, Labelled(images, torch.zeros(2), names))
+    model = _make_model(settings, channels, size, len(names))
     model.load_state_dict(state["model"])
     config = {"classes": names, "channels": channels, "image_size": size}
     return Portable(model.eval(), {"images": images}, {"images": {0: "rows"}}, config)
@@ -142,20 +156,40 @@ def _development(trial: Trial, settings: Settings) -> Development:
     folder = Path(settings.dataset).expanduser()
     place = folder.resolve() if folder.is_dir() else settings.dataset
     sizes = f"{settings.image_size} {settings.train_size}"
-    key = f"images {place} {os.environ.get(FASHION_MNIST_ENV)} {sizes}"
+    key = f"images {place} {os.environ.get(FASHION_MNIST_ENV)} {os.environ.get(DATA_ENV)} {sizes}"
     data = trial.shared(key, lambda: load_development(settings.dataset, settings.image_size, settings.train_size))
     return trial.cached(f"{key} {trial.device}", lambda: data.to(trial.device))
 
 
-def _make_model(settings: Settings, rows: Labelled) -> CNN:
-    return CNN(
-        in_channels=rows.images.shape[1],
-        image_size=rows.images.shape[2],
-        num_classes=len(rows.class_names),
+def _make_model(settings: Settings, channels: int, size: int, num_classes: int) -> ImageClassifier:
+    return make_image_classifier(
+        settings.model,
+        in_channels=channels,
+        image_size=size,
+        num_classes=num_classes,
         channels=settings.channels,
         depth=settings.depth,
         dropout=settings.dropout,
+        weights=settings.weights,
     )
+
+
+def _teacher(
+    trial: Trial, settings: Settings, about: Mapping[str, Any]
+) -> Callable[[torch.Tensor], torch.Tensor] | None:
+    """What the teacher says of images, changed and mixed as they are; None where there is none."""
+    if not settings.teacher:
+        return None
+    key = f"teacher {settings.teacher} {trial.device}"
+    config, model = trial.cached(key, lambda: load_teacher(settings.teacher, about["classes"], trial.device))
+    if any(config[name] != about[name] for name in ("channels", "image_size")):
+        raise ValueError(f"teacher {settings.teacher} takes images of another size, or of other colours")
+
+    @torch.no_grad()
+    def teach(images: torch.Tensor) -> torch.Tensor:
+        return model(images.round().to(torch.uint8))
+
+    return teach
 
 
 @torch.no_grad()

@@ -1,7 +1,7 @@
 """Optimizers and learning rate schedules by name; knows nothing of data, models' insides or trials."""
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,6 +31,7 @@ class Descent:
         momentum: of sgd; other optimizers ignore it.
         warmup_epochs: epochs, or part of one, in which the learning rate rises linearly before the schedule.
         clip_norm: length that a longer gradient is shortened to, 0 for never.
+        accumulate: parts that a batch is computed in, one after another, so that it takes less memory.
     """
 
     epochs: int = 10
@@ -42,6 +43,7 @@ class Descent:
     schedule: str = "cosine"
     warmup_epochs: float = 0.0
     clip_norm: float = 0.0
+    accumulate: int = 1
 
 
 def make_optimizer(name: str, groups: ParamGroups, lr: float, momentum: float) -> Optimizer:
@@ -107,6 +109,7 @@ DESCENT: dict[str, Allowed] = {
     "schedule": tuple(SCHEDULES),
     "warmup_epochs": Range(0),
     "clip_norm": Range(0),
+    "accumulate": Range(1),
 }
 
 
@@ -130,12 +133,20 @@ def make_scheduler(
 
 
 def descend(
-    loss: torch.Tensor, model: nn.Module, optimizer: Optimizer, scheduler: LambdaLR, clip_norm: float = 0.0
-) -> None:
-    """One step down the loss's gradient, shortened to `clip_norm` where it is longer and that is not 0."""
+    parts: Iterable[torch.Tensor], model: nn.Module, optimizer: Optimizer, scheduler: LambdaLR, clip_norm: float = 0.0
+) -> torch.Tensor:
+    """One step down the gradient of a loss, shortened to `clip_norm` where it is longer and that is not 0; the loss.
+
+    Args:
+        parts: whose sum is the loss; the gradient of each is taken before the next is asked for.
+    """
     optimizer.zero_grad()
-    loss.backward()  # type: ignore[no-untyped-call]  # PyTorch leaves it unannotated
+    loss = torch.zeros(())
+    for part in parts:
+        part.backward()  # type: ignore[no-untyped-call]  # PyTorch leaves it unannotated
+        loss = loss.to(part.device) + part.detach()
     if clip_norm:
         nn.utils.clip_grad_norm_(model.parameters(), clip_norm)
     optimizer.step()
     scheduler.step()
+    return loss

@@ -33,8 +33,13 @@ class Range:
 SHARE = Range(0, 1, (False, True))
 POSITIVE = Range(0, is_open=(True, False))
 
+# Parameters that name files.
+_TRAINED_FROM = ("dataset", "teacher", "weights")
+
+YES_OR_NO = (False, True)
+
 # What a parameter may be: numbers of a range, one of some choices, or what a check lets pass (it raises ValueError).
-Allowed = Range | Sequence[str] | Callable[[str], object]
+Allowed = Range | Sequence[str] | Sequence[bool] | Callable[[str], object]
 
 
 def read_settings(kind: type[T], params: Mapping[str, Any], allowed: Mapping[str, Allowed]) -> T:
@@ -59,9 +64,9 @@ def read_settings(kind: type[T], params: Mapping[str, Any], allowed: Mapping[str
     return kind(**values)
 
 
-def without_data(params: Mapping[str, Any]) -> dict[str, Any]:
-    """The parameters of a model that is used without the data set it was trained on, which need not be at hand."""
-    return {name: value for name, value in params.items() if name != "dataset"}
+def without_files(params: Mapping[str, Any]) -> dict[str, Any]:
+    """The parameters of a model that is used without what it was trained from, which need not be at hand."""
+    return {name: value for name, value in params.items() if name not in _TRAINED_FROM}
 
 
 def _checked(name: str, value: Any, allowed: Allowed, kind: Any) -> Any:
@@ -71,8 +76,8 @@ def _checked(name: str, value: Any, allowed: Allowed, kind: Any) -> Any:
     if callable(allowed):
         allowed(str(value))
         return str(value)
-    if value not in allowed:
-        raise ValueError(f"{name} must be one of {', '.join(allowed)}; got {value!r}")
+    if not any(value is choice or (isinstance(value, str) and value == choice) for choice in allowed):
+        raise ValueError(f"{name} must be one of {', '.join(map(str, allowed))}; got {value!r}")
     return value
 
 

@@ -15,7 +15,7 @@ import pandas as pd
 import torch
 from sklearn.datasets import load_breast_cancer, load_diabetes, load_digits, load_wine
 
-from trainables.data import stratified_order
+from trainables.splits import stratified_order
 
 TASKS = ("auto", "classification", "regression")
 TEST_FOLDS = 5  # one of them is the test set of a table that comes in one piece

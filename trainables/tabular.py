@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from trainables.data import balanced_weights
+from trainables.batches import balanced_weights
 from trainables.encoding import SCALINGS, Encoder, Matrix
 from trainables.estimators import ESTIMATORS, fit_estimator
 from trainables.metrics import classification_metrics, classification_report, log_loss, regression_metrics

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 from torch.nn.functional import cross_entropy, mse_loss
 
-from trainables.data import count_batches, epoch_batches, epoch_generator
+from trainables.batches import count_batches, epoch_batches, epoch_generator
 from trainables.optim import Descent, descend, make_optimizer, make_scheduler, param_groups
 
 # Of the ResNet's hidden layers, against its width.
@@ -99,13 +99,15 @@ def train_network(
     scheduler = make_scheduler(
         settings.schedule, optimizer, batches * settings.epochs, round(batches * settings.warmup_epochs)
     )
+
+    def loss_of(rows: torch.Tensor) -> torch.Tensor:
+        out = model(inputs[rows])
+        return (
+            cross_entropy(out, targets[rows], weights) if is_classification else mse_loss(out.squeeze(1), targets[rows])
+        )
+
     for epoch in range(1, settings.epochs + 1):
         for batch in epoch_batches(len(inputs), settings.batch_size, epoch_generator(seed, epoch)):
-            rows = batch.to(device)
-            out = model(inputs[rows])
-            if is_classification:
-                loss = cross_entropy(out, targets[rows], weights)
-            else:
-                loss = mse_loss(out.squeeze(1), targets[rows])
-            descend(loss, model, optimizer, scheduler, settings.clip_norm)
+            parts = (loss_of(rows) * (len(rows) / len(batch)) for rows in batch.to(device).chunk(settings.accumulate))
+            descend(parts, model, optimizer, scheduler, settings.clip_norm)
     return model.eval()

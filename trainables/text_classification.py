@@ -5,7 +5,7 @@
 
 import json
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
@@ -15,17 +15,19 @@ from sklearn.metrics import precision_recall_curve, roc_auc_score
 from torch import nn
 from torch.nn.functional import cross_entropy, pad
 
-from trainables.data import balanced_weights
+from trainables.batches import balanced_weights
+from trainables.distillation import DISTILLATION, Distillation, load_teacher
 from trainables.finetuning import FINE_TUNING, FineTuning
 from trainables.metrics import classification_metrics, classification_report
 from trainables.predictions import predictions
 from trainables.pretrained import FeatureClassifier, PretrainedClassifier, features, load_tokenizer, tokenize, trimmed
-from trainables.settings import Allowed, Range, read_settings, without_data
+from trainables.settings import Allowed, Range, read_settings, without_files
 from trainables.text_models import BagOfEmbeddings, Head, Recurrent, build_vocabulary, encode_words
-from trainables.texts import DATA_ENV, UNKNOWN, Development, Source, Texts, find_dataset, load_development, load_test
+from trainables.texts import UNKNOWN, Development, Source, Texts, find_dataset, load_development, load_test
 from trainables.training import Training, load_trained
+from trainables.trees import DATA_ENV
 from tuner.context import Trial
-from tuner.portable import Portable
+from tuner.portable import Model, Portable
 
 MODELS = ("bag", "gru", "transformer")
 EVALUATION_BATCH = 128
@@ -34,7 +36,7 @@ MOST_REJECTED = 0.05
 
 
 @dataclass(frozen=True)
-class Settings(FineTuning):
+class Settings(Distillation, FineTuning):
     """The parameters of a trial; `from_params` checks them. Those of other models than `model` are ignored.
 
     Attributes:
@@ -75,6 +77,7 @@ class Settings(FineTuning):
 
 _ALLOWED: dict[str, Allowed] = {
     **FINE_TUNING,
+    **DISTILLATION,
     "dataset": find_dataset,
     "text_column": str,
     "label_column": str,
@@ -127,16 +130,18 @@ def train(trial: Trial) -> None:
     groups = settings.param_groups(model, model.encoder) if isinstance(model, PretrainedClassifier) else None
     training = Training(trial, settings, model, len(labels), lengths=_cpu(rows.lengths), groups=groups)
 
+    taught = _taught(trial, settings, data.train)
     # With these a model can be used without its training texts.
     about = {"words": words, "classes": list(data.train.class_names)}
 
     def loss_of(batch: torch.Tensor, _: torch.Generator) -> torch.Tensor:
         logits = training.network(*rows.batch(batch))
-        return cross_entropy(logits, labels[batch], weights, label_smoothing=settings.label_smoothing)
+        loss = cross_entropy(logits, labels[batch], weights, label_smoothing=settings.label_smoothing)
+        return loss if taught is None else settings.distil(loss, logits, taught[batch])
 
     while training.goes_on:
         metrics = training.run_epoch(loss_of)
-        logits = training.outputs(len(data.validation), lambda batch: _logits(model, held_out, batch))
+        logits = training.outputs(len(data.validation), lambda batch: _logits(training.model, held_out, batch))
         threshold = _threshold(data.validation.labels, logits)
         metrics |= _scores("val", data.validation, logits, threshold)
         training.finish_epoch(metrics)
@@ -167,7 +172,7 @@ def evaluate(params: Mapping[str, Any], state: Mapping[str, Any], device: torch.
 
 def export(params: Mapping[str, Any], state: Mapping[str, Any]) -> Portable:
     """The model of a trial that `train` has saved, to be exported; takes token ids and their numbers."""
-    settings, names, words = Settings.from_params(without_data(params)), state["classes"], state["words"]
+    settings, names, words = Settings.from_params(without_files(params)), state["classes"], state["words"]
     tokens = replace(settings, finetune="full") if settings.model == "transformer" else settings
     example = _encode(tokens, ["What has become of my card?", "Hello"], words, "cpu")
     assert example.lengths is not None
@@ -192,10 +197,17 @@ def export(params: Mapping[str, Any], state: Mapping[str, Any]) -> Portable:
     return Portable(whole.eval(), {"ids": ids, "lengths": lengths}, sizes, config, files)
 
 
-def predict(
-    config: Mapping[str, Any], model: Callable[..., torch.Tensor], inputs: Sequence[str]
-) -> Iterator[dict[str, Any]]:
+def predict(config: Mapping[str, Any], model: Model, inputs: Sequence[str]) -> Iterator[dict[str, Any]]:
     """The class of each text, and whether the model is confident enough for it to be one of those it knows."""
+    for texts, logits in _exported_logits(config, model, inputs, "cpu"):
+        for told in predictions(texts, logits, config["classes"]):
+            yield {**told, "is_known": told["probability"] >= config["threshold"]}
+
+
+def _exported_logits(
+    config: Mapping[str, Any], model: Model, inputs: Sequence[str], device: torch.device | str
+) -> Iterator[tuple[Sequence[str], torch.Tensor]]:
+    """Some texts after others, and the logits `[n, classes]` that an exported model gives them."""
     length, fixed_length = config["max_length"], config.get("fixed_length", 0)
     size = 1 if fixed_length else EVALUATION_BATCH
     for start in range(0, len(inputs), size):
@@ -205,8 +217,20 @@ def predict(
         else:
             ids, lengths = encode_words(texts, config["words"], config["ngrams"], length)
         ids = pad(ids, (0, max(0, fixed_length - ids.shape[1])))
-        for told in predictions(texts, model(ids.long(), lengths.long()), config["classes"]):
-            yield {**told, "is_known": told["probability"] >= config["threshold"]}
+        yield texts, model(ids.long().to(device), lengths.long().to(device))
+
+
+def _taught(trial: Trial, settings: Settings, rows: Texts) -> torch.Tensor | None:
+    """The teacher's logits `[n, classes]` of all training texts, on the trial's device; None where there is none."""
+    if not settings.teacher:
+        return None
+
+    @torch.no_grad()
+    def teach() -> torch.Tensor:
+        config, model = load_teacher(settings.teacher, rows.class_names, trial.device)
+        return torch.cat([logits.cpu() for _, logits in _exported_logits(config, model, rows.texts, trial.device)])
+
+    return trial.shared(f"taught {settings.source} {settings.teacher}", teach).to(trial.device)
 
 
 def _predict(

@@ -13,9 +13,9 @@ from pathlib import Path
 import pandas as pd
 import torch
 
-from trainables.data import MOST_NAMED, SPLIT_SEED, TEST_SHARE, VALIDATION_SHARE, stratified_order
+from trainables.splits import SPLIT_SEED, TEST_SHARE, VALIDATION_SHARE, stratified_order
+from trainables.trees import DATA_ENV, MOST_NAMED
 
-DATA_ENV = "TUNER_DATA"
 # A class needs one row to train on and one to validate with, and some more for either to mean anything.
 FEWEST_ROWS = 4
 # The label of a text whose class no model was trained on.

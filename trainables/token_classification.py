@@ -17,9 +17,9 @@ from trainables.conll import Development, Sentences, Source, find_dataset, load_
 from trainables.entities import entities_of, entity_report, entity_scores
 from trainables.finetuning import FINE_TUNING, FineTuning
 from trainables.pretrained import PretrainedEncoder, load_tokenizer, trimmed
-from trainables.settings import Allowed, Range, read_settings, without_data
-from trainables.texts import DATA_ENV
+from trainables.settings import Allowed, Range, read_settings, without_files
 from trainables.training import Training, load_trained
+from trainables.trees import DATA_ENV
 from tuner.context import Trial
 from tuner.portable import Portable
 
@@ -127,7 +127,9 @@ def train(trial: Trial) -> None:
 
     while training.goes_on:
         metrics = training.run_epoch(loss_of)
-        found = training.outputs(len(held_out.ids), lambda batch: _tag(model, held_out, batch, held_out_labels))
+        found = training.outputs(
+            len(held_out.ids), lambda batch: _tag(training.model, held_out, batch, held_out_labels)
+        )
         tags = tags_of(found[:, :-1].long().cpu(), held_out.word_of.cpu(), data.validation, data.tags)
         metrics |= entity_scores("val", data.validation.tags, tags)
         metrics["val_loss"] = float(found[:, -1].sum() / (held_out_labels != IGNORED).sum())
@@ -162,7 +164,7 @@ def evaluate(params: Mapping[str, Any], state: Mapping[str, Any], device: torch.
 
 def export(params: Mapping[str, Any], state: Mapping[str, Any]) -> Portable:
     """The model of a trial that `train` has saved, to be exported; takes the ids of pieces and their numbers."""
-    settings = Settings.from_params(without_data(params))
+    settings = Settings.from_params(without_files(params))
     model = _make_model(settings, len(state["tags"]))
     load_trained(model, state["model"])
     model.encoder.merge()

@@ -7,8 +7,9 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from trainables.data import count_batches, epoch_batches, epoch_generator
+from trainables.batches import count_batches, epoch_batches, epoch_generator
 from trainables.optim import (
     DESCENT,
     Descent,
@@ -19,8 +20,10 @@ from trainables.optim import (
     make_scheduler,
     param_groups,
 )
-from trainables.settings import SHARE, Allowed, Range
+from trainables.settings import SHARE, YES_OR_NO, Allowed, Range
 from tuner.context import NotFinite, Trial
+
+LossOf = Callable[[torch.Tensor, torch.Generator], torch.Tensor]
 
 
 @dataclass(frozen=True)
@@ -29,13 +32,28 @@ class Recipe(Descent):
 
     Attributes:
         patience: epochs without a better validation score after which the training ends, 0 for never.
+        ema_decay: with it what is evaluated and saved is a moving average of the weights, of which each step leaves so
+            much; 0 for the weights themselves.
+        precision: of the network's arithmetic; its weights are float32 with either.
+        compiled: by torch.compile, which takes a minute at first and needs a C++ compiler.
     """
 
     label_smoothing: float = 0.0
     patience: int = 0
+    ema_decay: float = 0.0
+    precision: str = "float32"
+    compiled: bool = False
 
 
-RECIPE: dict[str, Allowed] = {**DESCENT, "label_smoothing": SHARE, "patience": Range(0)}
+PRECISIONS = ("float32", "bfloat16")
+RECIPE: dict[str, Allowed] = {
+    **DESCENT,
+    "label_smoothing": SHARE,
+    "patience": Range(0),
+    "ema_decay": SHARE,
+    "precision": PRECISIONS,
+    "compiled": YES_OR_NO,
+}
 
 
 class Training:
@@ -50,6 +68,7 @@ class Training:
     Attributes:
         epoch: the last finished one, 0 before the first.
         network: the model as it is trained, wrapped where the trial has several workers.
+        model: what is evaluated and saved.
     """
 
     def __init__(
@@ -65,9 +84,14 @@ class Training:
         if recipe.batch_size < trial.world_size:
             raise ValueError(f"batch_size {recipe.batch_size} can't be shared out to {trial.world_size} workers")
         self._trial, self._recipe, self._num_rows, self._lengths = trial, recipe, num_rows, lengths
-        self._model = model
+        self._trained = self.model = model
         # Shares its parameters with the model.
-        self.network = trial.prepare(model)
+        self.network: Callable[..., Any] = trial.prepare(model)
+        self._average = None
+        if recipe.ema_decay:
+            average = get_ema_multi_avg_fn(recipe.ema_decay)  # type: ignore[no-untyped-call]
+            self._average = AveragedModel(model, multi_avg_fn=average, use_buffers=True)
+            self.model = self._average.module
         groups = groups or param_groups(model, recipe.weight_decay)
         self._optimizer = make_optimizer(recipe.optimizer, groups, recipe.lr, recipe.momentum)
         self.epoch, self._best, self._best_epoch = 0, -math.inf, 0
@@ -80,6 +104,9 @@ class Training:
             warmup_steps=round(batches * recipe.warmup_epochs),
             done_steps=batches * self.epoch,
         )
+        if recipe.compiled:
+            torch.compiler.reset()  # what it has compiled for other trials of this process counts against its limit
+            self.network = torch.compile(self.network)
 
     @property
     def goes_on(self) -> bool:
@@ -89,7 +116,8 @@ class Training:
 
     def state(self) -> dict[str, Any]:
         return {
-            "model": trained_state(self._model),
+            "model": trained_state(self.model),
+            **({"trained": trained_state(self._trained)} if self._average else {}),
             "optimizer": self._optimizer.state_dict(),
             "optimizer_name": self._recipe.optimizer,
             "epoch": self.epoch,
@@ -97,19 +125,21 @@ class Training:
             "best_epoch": self._best_epoch,
         }
 
-    def run_epoch(self, loss_of: Callable[[torch.Tensor, torch.Generator], torch.Tensor]) -> dict[str, float]:
+    def run_epoch(self, loss_of: LossOf) -> dict[str, float]:
         """One pass over the training set; the loss is the mean over it as it was trained on.
 
         Args:
             loss_of: the loss of a batch, from its row numbers, on the trial's device, and a generator for noise.
         """
-        self.network.train()
+        self._trained.train()
         learning_rate = self._scheduler.get_last_lr()[0]
         losses = []
         for rows, noise in self._batches(self.epoch + 1):
-            loss = loss_of(rows, noise)
-            descend(loss, self._model, self._optimizer, self._scheduler, self._recipe.clip_norm)
-            losses.append(loss.detach())
+            parts = self._parts(loss_of, rows, noise)
+            loss = descend(parts, self._trained, self._optimizer, self._scheduler, self._recipe.clip_norm)
+            losses.append(loss)
+            if self._average:
+                self._average.update_parameters(self._trained)
         return {"train_loss": float(torch.stack(losses).mean()), "lr": float(learning_rate)}
 
     @torch.no_grad()
@@ -120,13 +150,16 @@ class Training:
             outputs_of: the outputs `[n, k]` of rows, from their numbers `[n]` on the trial's device.
         """
         trial = self._trial
-        self._model.eval()
+        self.model.eval()
         rows = torch.arange(num_rows, device=trial.device)
+        if trial.world_size > 1:
+            rows = rows[trial.rank :: trial.world_size]
+            for buffer in self.model.buffers():
+                torch.distributed.broadcast(buffer, src=0)  # running statistics differ between workers
+        with self._arithmetic():
+            own = outputs_of(rows).float()
         if trial.world_size == 1:
-            return outputs_of(rows)
-        for buffer in self._model.buffers():
-            torch.distributed.broadcast(buffer, src=0)  # running statistics differ between workers
-        own = outputs_of(rows[trial.rank :: trial.world_size])
+            return own
         outputs = torch.zeros(num_rows, own.shape[1], device=trial.device)
         outputs[trial.rank :: trial.world_size] = own
         torch.distributed.all_reduce(outputs)
@@ -146,10 +179,23 @@ class Training:
         state = self._trial.restore()
         if state is None:
             return
-        load_trained(self._model, state["model"])
+        load_trained(self.model, state["model"])
+        if self._average:
+            load_trained(self._trained, state.get("trained", state["model"]))
+            self._average.n_averaged.fill_(1)  # its first update would copy the weights
         if state["optimizer_name"] == self._recipe.optimizer:
             load_moments(self._optimizer, state["optimizer"])
         self.epoch, self._best, self._best_epoch = state["epoch"], state["best"], state["best_epoch"]
+
+    def _arithmetic(self) -> torch.autocast:
+        is_mixed = self._recipe.precision == "bfloat16"
+        return torch.autocast(self._trial.device.type, torch.bfloat16, enabled=is_mixed)
+
+    def _parts(self, loss_of: LossOf, rows: torch.Tensor, noise: torch.Generator) -> Iterator[torch.Tensor]:
+        for part in rows.chunk(self._recipe.accumulate):
+            with self._arithmetic():
+                loss = loss_of(part, noise)
+            yield loss * (len(part) / len(rows))
 
     def _batches(self, epoch: int) -> Iterator[tuple[torch.Tensor, torch.Generator]]:
         trial = self._trial

@@ -20,19 +20,15 @@ import torch
 from tuner.checkpoint import load_checkpoint
 from tuner.errors import ControlError, ExportError, SpecError
 from tuner.files import finite, read_json, write_atomic
-from tuner.portable import Portable
+from tuner.portable import EXPORT_FILE, PROGRAM_FILE, Model, Portable, load_exported, read_exported
 from tuner.provenance import versions
 from tuner.results import Best, Results
 from tuner.trainable import import_trainable
 
-# Not config.json, which is the name that tokenizers and transformers give theirs.
-EXPORT_FILE, WEIGHTS_FILE = "export.json", "model.safetensors"
-PROGRAM_FILE, ONNX_FILE = "model.pt2", "model.onnx"
+WEIGHTS_FILE, ONNX_FILE = "model.safetensors", "model.onnx"
 # An exported model's outputs may differ by so much of the largest output.
 TOLERANCE = 1e-4
 _FOR_ONNX = ("onnx", "onnxscript", "onnxruntime")
-
-Model = Callable[..., torch.Tensor]
 
 
 def export_best(results: Results, to: Path, *, onnx: bool = True) -> dict[str, Any]:
@@ -86,14 +82,15 @@ def predict(folder: Path, inputs: Sequence[str]) -> Iterator[Mapping[str, Any]]:
     Raises `ControlError` where `folder` is no exported model or an input can't be used, `SpecError` where its trainable
     has no `predict`.
     """
-    told = read_json(folder / EXPORT_FILE)
-    if "config" not in told or not (folder / PROGRAM_FILE).is_file():
-        raise ControlError(f"{folder} is no exported model; `tuner export DIR {folder}` makes one.")
-    use = _function_of(told["trainable"], "predict", "predict(config, model, inputs)")
-    model: Model = torch.export.load(folder / PROGRAM_FILE).module()
+    try:
+        trainable = read_exported(folder)["trainable"]
+    except ValueError as error:
+        raise ControlError(f"{error}.") from error
+    use = _function_of(trainable, "predict", "predict(config, model, inputs)")
+    config, model = load_exported(folder)
     try:
         with torch.no_grad():
-            yield from use({**told["config"], "folder": str(folder)}, model, inputs)
+            yield from use(config, model, inputs)
     except ValueError as error:
         raise ControlError(f"these inputs can't be used: {error}") from error
 

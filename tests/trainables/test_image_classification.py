@@ -7,11 +7,12 @@ import pytest
 import torch
 from PIL import Image
 
-from tests.trainables.test_data import write_tree
+from tests.trainables.test_images import write_tree
 from tests.trainables.trials import metrics_of, run_trial
-from trainables import data
-from trainables.data import Dataset, Labelled
-from trainables.image_classification import AUGMENTATIONS, Settings, evaluate, export, train
+from trainables import images
+from trainables.augmentation import AUGMENTATIONS
+from trainables.image_classification import Settings, evaluate, export, train
+from trainables.images import Dataset, Labelled
 from trainables.optim import OPTIMIZERS, SCHEDULES
 from tuner.checkpoint import load_checkpoint
 from tuner.checkpoint_folder import checkpoint_path
@@ -40,14 +41,14 @@ def test_it_learns_digits_and_reports_all_metrics(tmp_path: Path) -> None:
 
 
 def test_training_never_reads_the_test_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(data.DATASETS, "digits", Dataset(data.DATASETS["digits"].development, refuse))
+    monkeypatch.setitem(images.DATASETS, "digits", Dataset(images.DATASETS["digits"].development, refuse))
     assert len(run(tmp_path, {"epochs": 1})) == 1
 
 
 def test_evaluation_reads_the_test_set_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     params = {"epochs": 4}
     reports = run(tmp_path, params)
-    monkeypatch.setitem(data.DATASETS, "digits", Dataset(refuse, data.DATASETS["digits"].test))
+    monkeypatch.setitem(images.DATASETS, "digits", Dataset(refuse, images.DATASETS["digits"].test))
     state, _ = load_checkpoint(checkpoint_path(tmp_path, 4))
     metrics = evaluate(params, state, CPU)
     assert set(metrics) == {"report", *(f"test_{name}" for name in SCORES)}
@@ -56,13 +57,14 @@ def test_evaluation_reads_the_test_set_alone(tmp_path: Path, monkeypatch: pytest
     assert metrics["report"]["confusion_matrix"]["classes"] == list("0123456789")
 
 
+@pytest.mark.slow
 def test_the_exported_model_knows_image_files(tmp_path: Path) -> None:
     params = {"epochs": 4}
     run(tmp_path / "trial", params)
     state, _ = load_checkpoint(checkpoint_path(tmp_path / "trial", 4))
     told = {"trainable": "trainables.image_classification:train"}
     write_model(export(params, state), told, tmp_path / "out", onnx=False)
-    test = data.load_test("digits", 8)
+    test = images.load_test("digits", 8)
     for row in range(20):
         Image.fromarray(test.images[row, 0].numpy()).save(tmp_path / f"{row}.png")
     found = list(predict(tmp_path / "out", [str(tmp_path / f"{row}.png") for row in range(20)]))
@@ -77,6 +79,8 @@ def test_the_exported_model_knows_image_files(tmp_path: Path) -> None:
         {"dropout": 0.3, "augment": "crop+flip", "label_smoothing": 0.1},
         {"optimizer": "sgd", "lr": 0.05, "schedule": "one_cycle", "warmup_epochs": 0.5},
         {"optimizer": "adagrad", "lr": 0.01, "schedule": "step", "clip_norm": 1.0},
+        {"ema_decay": 0.9, "precision": "bfloat16", "accumulate": 3, "model": "classic"},
+        {"augment": "crop+flip+randaugment", "mixup": 0.2, "cutmix": 1.0},
     ],
 )
 def test_a_continued_run_is_bit_for_bit_the_uninterrupted_one(tmp_path: Path, extra: dict[str, Any]) -> None:
@@ -119,6 +123,26 @@ def test_every_augmentation_learns(tmp_path: Path, augment: str) -> None:
     assert run(tmp_path, {"epochs": 5, "augment": augment})[-1].metrics["val_accuracy"] > 0.8
 
 
+def test_the_average_of_the_weights_is_what_is_evaluated_and_saved(tmp_path: Path) -> None:
+    params = {"epochs": 2, "train_size": 300}
+    plain, averaged = (run(tmp_path / str(decay), {**params, "ema_decay": decay}) for decay in (0.0, 0.99))
+    losses = [[report.metrics["train_loss"] for report in reports] for reports in (plain, averaged)]
+    assert losses[0] == losses[1], "it is trained as without"
+    assert plain[-1].metrics["val_loss"] != averaged[-1].metrics["val_loss"]
+    state, _ = load_checkpoint(checkpoint_path(tmp_path / "0.99", 2))
+    without, _ = load_checkpoint(checkpoint_path(tmp_path / "0.0", 2))
+    assert all(torch.equal(state["trained"][name], value) for name, value in without["model"].items())
+    assert any(not torch.equal(state["model"][name], value) for name, value in without["model"].items())
+
+
+def test_a_batch_in_parts_is_the_same_step(tmp_path: Path) -> None:
+    # Without batch normalisation, which sees each part by itself.
+    params = {"epochs": 2, "train_size": 300, "model": "classic"}
+    whole, parts = (metrics_of(run(tmp_path / str(n), {**params, "accumulate": n})) for n in (1, 4))
+    for one, other in zip(whole, parts, strict=True):
+        assert one == pytest.approx(other, abs=1e-3)
+
+
 def test_patience_ends_the_training_and_outlives_an_interruption(tmp_path: Path) -> None:
     params = {
         "epochs": 50,
@@ -149,13 +173,13 @@ def test_a_diverged_training_ends_as_not_finite(tmp_path: Path) -> None:
 
 def test_data_are_read_once_for_trials_that_ask_for_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     reads = []
-    digits = data.DATASETS["digits"]
+    digits = images.DATASETS["digits"]
 
     def read(size: int) -> Labelled:
         reads.append(size)
         return digits.development(size)
 
-    monkeypatch.setitem(data.DATASETS, "digits", Dataset(read, refuse))
+    monkeypatch.setitem(images.DATASETS, "digits", Dataset(read, refuse))
     for name, lr in (("a", 0.001), ("b", 0.01)):
         run(tmp_path / name, {"epochs": 1, "train_size": 50, "lr": lr})
     assert len(reads) == 1
@@ -184,7 +208,8 @@ def test_an_unreadable_image_is_named(tmp_path: Path) -> None:
         run(tmp_path / "trial", {"dataset": str(tree)})
 
 
-@pytest.mark.skipif(not data.FASHION_MNIST_DEBIAN.is_dir(), reason="needs Debian's package dataset-fashion-mnist")
+@pytest.mark.slow
+@pytest.mark.skipif(not images.FASHION_MNIST_DEBIAN.is_dir(), reason="needs Debian's package dataset-fashion-mnist")
 def test_it_learns_a_slice_of_fashion_mnist(tmp_path: Path) -> None:
     params = {"dataset": "fashion-mnist", "train_size": 3000, "epochs": 2, "channels": 8}
     assert run(tmp_path, params)[-1].metrics["val_accuracy"] > 0.7
@@ -205,6 +230,10 @@ def test_all_wrong_parameters_are_told_at_once() -> None:
         "weight_decay": math.nan,
         "depth": True,
         "image_size": 4,
+        "model": "resnet19",
+        "weights": "nowhere.pt",
+        "teacher": "nobody",
+        "compiled": 1,
         "learning_rate": 0.1,
     }
     with pytest.raises(ValueError, match="digitz") as caught:

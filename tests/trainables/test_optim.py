@@ -133,5 +133,5 @@ def test_a_gradient_that_is_too_long_is_shortened(clip_norm: float, length: floa
     before = net.weight.detach().clone()
     optimizer = torch.optim.SGD(net.parameters(), lr=1.0)
     scheduler = make_scheduler("constant", optimizer, total_steps=1)
-    descend(net(torch.tensor([[3.0, 4.0]])).sum(), net, optimizer, scheduler, clip_norm)
+    descend([net(torch.tensor([[3.0, 4.0]])).sum()], net, optimizer, scheduler, clip_norm)
     assert (net.weight - before).norm().item() == pytest.approx(length, rel=1e-4)

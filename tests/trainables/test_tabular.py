@@ -31,6 +31,7 @@ def refuse(*_: Any) -> None:
     raise AssertionError("the test rows were read")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("model", MODELS)
 def test_every_model_predicts_classes_and_values(tmp_path: Path, model: str) -> None:
     for dataset, names in (("wine", CLASS_METRICS), ("diabetes", VALUE_METRICS)):

@@ -12,7 +12,7 @@ from tests.trainables.test_pretrained import WORDS, write_bert
 from tests.trainables.test_texts import CLASSES, write_csv
 from tests.trainables.trials import metrics_of, run_trial
 from trainables import text_classification, texts
-from trainables.data import balanced_weights
+from trainables.batches import balanced_weights
 from trainables.text_classification import Settings, evaluate, export, train
 from trainables.texts import DATA_ENV, UNKNOWN, Rows
 from tuner.checkpoint import load_checkpoint

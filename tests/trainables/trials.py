@@ -24,6 +24,7 @@ def run_trial(
     stop_after: int = 0,
     restore_from: Path | None = None,
     seed: int = 3,
+    device: str = "cpu",
 ) -> list[Report]:
     """The reports of a trial, ended at step `stop_after` as a driver would end it."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -43,7 +44,7 @@ def run_trial(
         metrics=(metric,),
         deliver=deliver,
         restore_from=restore_from,
-        device=torch.device("cpu"),
+        device=torch.device(device),
     )
     try:
         train(trial)

@@ -7,20 +7,8 @@ import pytest
 import torch
 from PIL import Image
 
-from trainables import data
-from trainables.data import (
-    FASHION_MNIST_ENV,
-    Labelled,
-    count_batches,
-    epoch_batches,
-    epoch_generator,
-    find_dataset,
-    load_development,
-    load_test,
-    random_crop,
-    split_off,
-    stratified_order,
-)
+from trainables import images
+from trainables.images import FASHION_MNIST_ENV, Labelled, find_dataset, load_development, load_test
 
 
 def write_image(path: Path, colour: tuple[int, int, int] = (200, 30, 30), size: tuple[int, int] = (12, 10)) -> Path:
@@ -50,39 +38,8 @@ def write_fashion_mnist(folder: Path, count: int = 60) -> Path:
     return folder
 
 
-def numbered(labels: list[int]) -> Labelled:
-    """Rows whose only pixel is their number."""
-    images = torch.arange(len(labels), dtype=torch.uint8)[:, None, None, None]
-    return Labelled(images, torch.tensor(labels), tuple(map(str, range(max(labels) + 1))))
-
-
 def pixels_of(rows: Labelled) -> set[bytes]:
     return {image.numpy().tobytes() for image in rows.images}
-
-
-def test_every_stretch_of_the_order_holds_the_classes_in_proportion() -> None:
-    labels = torch.tensor([0] * 600 + [1] * 300 + [2] * 100)
-    order = stratified_order(labels)
-    assert sorted(order.tolist()) == list(range(1000))
-    for start, stop in ((0, 50), (50, 250), (333, 777)):
-        counts = torch.bincount(labels[order[start:stop]], minlength=3)
-        expected = torch.tensor([0.6, 0.3, 0.1]) * (stop - start)
-        assert (counts - expected).abs().max() <= 1
-
-
-def test_a_split_is_disjoint_whole_and_the_same_each_time() -> None:
-    rows = numbered([0, 1, 2] * 60)
-    few, many = split_off(rows, 1 / 6)
-    again, _ = split_off(rows, 1 / 6)
-    assert len(few) == 30
-    assert torch.bincount(few.labels).tolist() == [10, 10, 10]
-    assert sorted([*few.images.flatten().tolist(), *many.images.flatten().tolist()]) == list(range(180))
-    assert torch.equal(few.images, again.images)
-
-
-def test_too_few_rows_to_split_are_refused() -> None:
-    with pytest.raises(ValueError, match="2 images are too few"):
-        split_off(numbered([0, 1]), 1 / 6)
 
 
 def test_the_three_parts_of_digits_are_disjoint_and_stratified() -> None:
@@ -102,8 +59,8 @@ def test_the_development_part_never_calls_for_the_test_part(monkeypatch: pytest.
     def refuse(_: int) -> Labelled:
         raise AssertionError("the test set was read")
 
-    guarded = data.Dataset(data.DATASETS["digits"].development, refuse)
-    monkeypatch.setitem(data.DATASETS, "digits", guarded)
+    guarded = images.Dataset(images.DATASETS["digits"].development, refuse)
+    monkeypatch.setitem(images.DATASETS, "digits", guarded)
     assert len(load_development("digits", 32).train) == 1198
 
 
@@ -129,55 +86,8 @@ def test_a_training_size_above_what_there_is_means_all() -> None:
 
 
 def test_an_unknown_data_set_names_the_known_ones() -> None:
-    with pytest.raises(ValueError, match=r"'digitz' is neither one of digits, fashion-mnist nor a folder"):
+    with pytest.raises(ValueError, match=r"'digitz' is neither one of digits, fashion-mnist, cifar10 nor a folder"):
         find_dataset("digitz")
-
-
-def test_a_generator_depends_on_seed_epoch_and_stream_alone() -> None:
-    def draw(*key: int) -> int:
-        return int(torch.randint(2**40, (1,), generator=epoch_generator(*key)))
-
-    assert draw(1, 2) == draw(1, 2, 0)
-    assert len({draw(1, 2), draw(2, 1), draw(1, 3), draw(1, 2, 1), draw(2**62, 2)}) == 5
-
-
-@pytest.mark.parametrize(("num_rows", "batch_size", "count"), [(10, 3, 3), (9, 3, 3), (2, 3, 1)])
-def test_batches_are_full_and_hold_no_row_twice(num_rows: int, batch_size: int, count: int) -> None:
-    batches = list(epoch_batches(num_rows, batch_size, torch.Generator()))
-    assert len(batches) == count_batches(num_rows, batch_size) == count
-    assert {len(batch) for batch in batches} == {min(batch_size, num_rows)}
-    rows = torch.cat(batches).tolist()
-    assert len(rows) == len(set(rows))
-
-
-def test_workers_share_each_batch_out() -> None:
-    alone = list(epoch_batches(23, 5, epoch_generator(0, 1)))
-    parts = [list(epoch_batches(23, 5, epoch_generator(0, 1), rank, world_size=2)) for rank in range(2)]
-    assert [len(part) for part in parts] == [count_batches(23, 5)] * 2 == [4, 4]
-    for batch, first, second in zip(alone, *parts, strict=True):
-        assert len(first) == len(second) == 2
-        assert sorted([*first.tolist(), *second.tolist()]) == sorted(batch[:4].tolist())
-
-
-def test_a_crop_shifts_by_at_most_an_eighth() -> None:
-    images = torch.zeros(500, 2, 16, 16, dtype=torch.uint8)
-    images[:, 0, 7, 8] = 255
-    images[:, 1, 7, 8] = 100
-    shifted = random_crop(images, flip=False, generator=torch.Generator())
-    assert shifted.shape == images.shape
-    assert shifted.dtype == torch.uint8
-    assert torch.equal(shifted.amax(dim=(2, 3)), images.amax(dim=(2, 3)))
-    _, rows, columns = (shifted[:, 0] == 255).nonzero().unbind(1)
-    assert set(rows.tolist()) == set(range(5, 10))
-    assert set(columns.tolist()) == set(range(6, 11))
-
-
-def test_a_flip_mirrors_about_half_of_the_images() -> None:
-    images = torch.zeros(1000, 1, 16, 16, dtype=torch.uint8)
-    images[:, :, :, 2] = 1
-    flipped = random_crop(images, flip=True, generator=torch.Generator())
-    count = int((flipped[:, 0, 8].float().argmax(dim=1) > 8).sum())
-    assert 430 < count < 570  # missed once in 100,000 runs; the generator's seed is fixed besides
 
 
 def test_a_tree_with_train_and_test_is_read_as_it_is(tmp_path: Path) -> None:
@@ -224,12 +134,12 @@ def test_an_unreadable_image_is_named(tmp_path: Path) -> None:
 def test_a_class_without_images_is_named(tmp_path: Path) -> None:
     write_tree(tmp_path, 10)
     (tmp_path / "green").mkdir()
-    with pytest.raises(ValueError, match="has no images of green"):
+    with pytest.raises(ValueError, match="has no files of green"):
         load_development(str(tmp_path), 8)
 
 
 def test_a_folder_without_classes_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="a folder of images for each of two or more classes; it has 0"):
+    with pytest.raises(ValueError, match="a folder of files for each of two or more classes; it has 0"):
         load_development(str(tmp_path), 8)
 
 
@@ -237,7 +147,7 @@ def test_classes_of_the_test_images_alone_are_refused(tmp_path: Path) -> None:
     write_tree(tmp_path / "train", 2)
     write_tree(tmp_path / "test", 2)
     write_image(tmp_path / "test" / "green" / "0.png")
-    with pytest.raises(ValueError, match="classes that the training images have not: green"):
+    with pytest.raises(ValueError, match="classes that the training files have not: green"):
         load_test(str(tmp_path), 8)
 
 
@@ -286,7 +196,7 @@ def test_fashion_mnist_is_downloaded_once_where_it_is_nowhere(tmp_path: Path, mo
 
     monkeypatch.delenv(FASHION_MNIST_ENV, raising=False)
     monkeypatch.setenv("HOME", str(tmp_path))
-    monkeypatch.setattr(data, "FASHION_MNIST_DEBIAN", tmp_path / "nowhere")
+    monkeypatch.setattr(images, "FASHION_MNIST_DEBIAN", tmp_path / "nowhere")
     monkeypatch.setattr("torchvision.datasets.FashionMNIST", download)
     for _ in range(2):
         assert len(load_test("fashion-mnist", 32)) == 60
@@ -300,7 +210,7 @@ def test_a_failed_download_says_what_to_do(tmp_path: Path, monkeypatch: pytest.M
 
     monkeypatch.delenv(FASHION_MNIST_ENV, raising=False)
     monkeypatch.setenv("HOME", str(tmp_path))
-    monkeypatch.setattr(data, "FASHION_MNIST_DEBIAN", tmp_path / "nowhere")
+    monkeypatch.setattr(images, "FASHION_MNIST_DEBIAN", tmp_path / "nowhere")
     monkeypatch.setattr("torchvision.datasets.FashionMNIST", download)
     with pytest.raises(FileNotFoundError, match=r"no network.*dataset-fashion-mnist, or set TUNER_FASHION_MNIST"):
         load_test("fashion-mnist", 32)

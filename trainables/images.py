@@ -1,4 +1,4 @@
-"""Labelled images in memory: read, split, batched, augmented; knows nothing of models or trials.
+"""Labelled images in memory: read and split; knows nothing of models or trials.
 
 A data set is two reads that never meet: `load_development`, whose rows training and validation share, and
 `load_test`.
@@ -8,7 +8,7 @@ import gzip
 import os
 import struct
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,15 +16,14 @@ import numpy as np
 import torch
 from sklearn.datasets import load_digits
 
-# Every split is a function of this and of the labels, never of a trial's seed.
-SPLIT_SEED = 20260101
-TEST_SHARE = 1 / 5  # of a data set that comes in one piece
-VALIDATION_SHARE = 1 / 6  # of what is not the test set
+from trainables.cifar10 import CLASSES as CIFAR10_CLASSES
+from trainables.cifar10 import read_cifar10
+from trainables.splits import TEST_SHARE, VALIDATION_SHARE, split_rows
+from trainables.trees import DATA_ENV, read_part, told_unreadable
 
 FASHION_MNIST_ENV = "TUNER_FASHION_MNIST"
 FASHION_MNIST_DEBIAN = Path("/usr/share/datasets/fashion-mnist")
 IMAGE_SUFFIXES = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp"})
-MOST_NAMED = 5
 
 # The classes of Fashion-MNIST (Xiao et al. 2017, arXiv:1708.07747, table 2).
 CLOTHES = (
@@ -39,9 +38,6 @@ CLOTHES = (
     "Bag",
     "Ankle boots",
 )
-
-# Where rows of a batch are to have the same length, they are picked from so many batches' rows.
-SORTED_BATCHES = 16
 
 
 @dataclass(frozen=True)
@@ -127,85 +123,8 @@ def load_test(name: str, image_size: int) -> Labelled:
 
 def split_off(rows: Labelled, share: float) -> tuple[Labelled, Labelled]:
     """That share of the rows, and the rest; both with all classes in proportion, wherever they are cut."""
-    order = stratified_order(rows.labels)
-    cut = round(len(rows) * share)
-    if not 0 < cut < len(rows):
-        raise ValueError(f"{len(rows)} images are too few to set {share:.0%} of them apart")
-    return rows.take(order[:cut]), rows.take(order[cut:])
-
-
-def stratified_order(labels: torch.Tensor) -> torch.Tensor:
-    """Row numbers in an order whose every stretch has the classes in proportion, to within a row or two."""
-    random = np.random.default_rng(SPLIT_SEED)
-    classes = labels.numpy()
-    position = np.empty(len(classes))
-    for label in np.unique(classes):
-        members = random.permutation(np.flatnonzero(classes == label))
-        position[members] = (np.arange(len(members)) + random.random()) / len(members)
-    return torch.from_numpy(np.argsort(position, kind="stable"))
-
-
-def balanced_weights(labels: torch.Tensor, num_classes: int) -> torch.Tensor:
-    """Weights of the loss, `[num_classes]`, by which each class counts alike; the mean over the rows is 1."""
-    counts = torch.bincount(labels, minlength=num_classes)
-    return len(labels) / (num_classes * counts.clamp(min=1).float())
-
-
-def epoch_generator(seed: int, epoch: int, stream: int = 0) -> torch.Generator:
-    """A CPU generator that depends on the arguments alone, so that a continued run draws the same."""
-    mixed = np.random.SeedSequence([seed, epoch, stream]).generate_state(1, np.uint64)[0]
-    return torch.Generator().manual_seed(int(mixed) % 2**63)
-
-
-def epoch_batches(
-    num_rows: int,
-    batch_size: int,
-    generator: torch.Generator,
-    rank: int = 0,
-    world_size: int = 1,
-    *,
-    lengths: torch.Tensor | None = None,
-) -> Iterator[torch.Tensor]:
-    """Row numbers of each batch of an epoch, shuffled; rows that fill no batch wait for another epoch.
-
-    Of several workers, whose generators must be alike, each gets an equal share of each batch: the same settings mean
-    the same training, whatever their number.
-
-    Args:
-        lengths: of the rows, `[num_rows]`: those of a batch then have about the same, so that little is padded.
-    """
-    order = torch.randperm(num_rows, generator=generator)
-    count = count_batches(num_rows, batch_size)
-    order = order[: count * batch_size]
-    batches = order.chunk(count)
-    if lengths is not None:
-        pools = [pool[lengths[pool].argsort(stable=True)] for pool in torch.split(order, SORTED_BATCHES * batch_size)]
-        batches = torch.cat(pools).chunk(count)
-        batches = tuple(batches[i] for i in torch.randperm(count, generator=generator).tolist())
-    for batch in batches:
-        yield batch[rank : len(batch) - len(batch) % world_size : world_size]
-
-
-def count_batches(num_rows: int, batch_size: int) -> int:
-    """How many batches `epoch_batches` yields: at least one."""
-    return max(1, num_rows // batch_size)
-
-
-def random_crop(images: torch.Tensor, flip: bool, generator: torch.Generator) -> torch.Tensor:
-    """Each image shifted by up to an eighth of its side, and mirrored half of the time if `flip`."""
-    count, _, side, _ = images.shape
-    margin = max(1, side // 8)
-    padded = torch.nn.functional.pad(images, (margin,) * 4)
-    top, left = torch.randint(0, 2 * margin + 1, (2, count, 1), generator=generator)
-    span = torch.arange(side)
-    columns = span.expand(count, side)
-    if flip:
-        mirrored = torch.rand(count, 1, generator=generator) < 0.5
-        columns = torch.where(mirrored, side - 1 - columns, columns)
-    rows, columns = (top + span).to(images.device), (left + columns).to(images.device)
-    image = torch.arange(count, device=images.device)[:, None, None]
-    # Indices on both sides of the channels put these last: [n, side, side, channels].
-    return padded[image, :, rows[:, :, None], columns[:, None, :]].movedim(-1, 1)
+    part, rest = split_rows(rows.labels, share)
+    return rows.take(part), rows.take(rest)
 
 
 def _pixel_statistics(images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -283,48 +202,9 @@ def _read_idx(path: Path, num_dimensions: int) -> torch.Tensor:
 
 
 def _read_tree(root: Path, size: int, test: bool) -> Labelled:
-    """A part of an image folder tree: its train/ or test/ folder, or some rows of one that has neither."""
-    if (root / "train").is_dir():
-        return _read_classes(root / ("test" if test else "train"), _class_names(root / "train"), size)
-    names = _class_names(root)
-    files, labels = _list_images(root, names)
-    index = Labelled(torch.arange(len(files)), labels, tuple(names))
-    part = split_off(index, TEST_SHARE)[0 if test else 1]
-    return Labelled(read_images([files[i] for i in part.images.tolist()], size), part.labels, part.class_names)
-
-
-def _class_names(root: Path) -> list[str]:
-    names = _subfolders(root)
-    if len(names) < 2:
-        raise ValueError(f"{root} must hold a folder of images for each of two or more classes; it has {len(names)}")
-    return names
-
-
-def _subfolders(folder: Path) -> list[str]:
-    names = [entry.name for entry in folder.iterdir() if entry.is_dir()]
-    return sorted(name for name in names if not name.startswith("."))
-
-
-def _read_classes(folder: Path, names: list[str], size: int) -> Labelled:
-    files, labels = _list_images(folder, names)
-    return Labelled(read_images(files, size), labels, tuple(names))
-
-
-def _list_images(folder: Path, names: list[str]) -> tuple[list[Path], torch.Tensor]:
-    if not folder.is_dir():
-        raise ValueError(f"{folder} is missing: a tree with train/ needs test/ beside it")
-    if unknown := set(_subfolders(folder)) - set(names):
-        raise ValueError(f"{folder} has classes that the training images have not: {', '.join(sorted(unknown))}")
-    files, labels, empty = [], [], []
-    for label, name in enumerate(names):
-        found = sorted(path for path in (folder / name).rglob("*") if path.suffix.lower() in IMAGE_SUFFIXES)
-        files += found
-        labels += [label] * len(found)
-        if not found:
-            empty.append(name)
-    if empty:
-        raise ValueError(f"{folder} has no images of {', '.join(empty)} ({', '.join(sorted(IMAGE_SUFFIXES))})")
-    return files, torch.tensor(labels)
+    """A part of an image folder tree."""
+    part = read_part(root, test, IMAGE_SUFFIXES)
+    return Labelled(read_images(part.files, size), part.labels, part.class_names)
 
 
 def read_images(files: Sequence[Path], size: int, channels: int = 3) -> torch.Tensor:
@@ -343,9 +223,14 @@ def read_images(files: Sequence[Path], size: int, channels: int = 3) -> torch.Te
             continue
         images[row] = torch.from_numpy(pixels.reshape(size, size, channels)).movedim(-1, 0)
     if unreadable:
-        more = f" and {len(unreadable) - MOST_NAMED} more" if len(unreadable) > MOST_NAMED else ""
-        raise ValueError(f"unreadable images, mend or remove them: {'; '.join(unreadable[:MOST_NAMED])}{more}")
+        raise ValueError(told_unreadable("images", unreadable))
     return images
+
+
+def _cifar10(part: str) -> Labelled:
+    folder = os.environ.get(DATA_ENV)
+    images, labels = read_cifar10(Path(folder) if folder else None, part)
+    return Labelled(images, labels, CIFAR10_CLASSES)
 
 
 DATASETS = {
@@ -357,4 +242,5 @@ DATASETS = {
         lambda _: _fashion_mnist("train"),
         lambda _: _fashion_mnist("t10k"),
     ),
+    "cifar10": Dataset(lambda _: _cifar10("train"), lambda _: _cifar10("test")),
 }

@@ -1,0 +1,69 @@
+import functools
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch.nn.functional import cross_entropy
+
+from tests.trainables.test_texts import write_csv
+from tests.trainables.trials import metrics_of, run_trial
+from trainables import image_classification, text_classification
+from trainables.distillation import Distillation
+from tuner.checkpoint import load_checkpoint
+from tuner.checkpoint_folder import checkpoint_path
+from tuner.export import write_model
+
+run_images = functools.partial(run_trial, image_classification.train)
+
+
+def write_teacher(task: Any, params: dict[str, Any], folder: Path) -> str:
+    """Train a model, export it; its folder."""
+    run_trial(task.train, folder / "trial", params)
+    state, _ = load_checkpoint(checkpoint_path(folder / "trial", params["epochs"]))
+    write_model(task.export(params, state), {"trainable": f"{task.__name__}:train"}, folder / "out", onnx=False)
+    return str(folder / "out")
+
+
+def test_the_loss_is_that_of_labels_and_teacher() -> None:
+    logits, taught, labels = torch.randn(4, 3), torch.randn(4, 3), torch.tensor([0, 1, 2, 0])
+    loss = cross_entropy(logits, labels)
+    assert Distillation(teacher_weight=0.0).distil(loss, logits, taught) == loss
+    assert Distillation(teacher_weight=1.0).distil(loss, taught, taught) == pytest.approx(0.0, abs=1e-6)
+    for temperature in (1.0, 4.0):
+        found = Distillation(temperature=temperature, teacher_weight=0.25).distil(loss, logits, taught)
+        wanted, own = (taught / temperature).softmax(1), (logits / temperature).softmax(1)
+        difference = (wanted * (wanted / own).log()).sum(1).mean() * temperature**2
+        assert found == pytest.approx(float(0.75 * loss + 0.25 * difference), abs=1e-6)
+
+
+@pytest.mark.slow
+def test_a_student_learns_images_from_its_teacher(tmp_path: Path) -> None:
+    teacher = write_teacher(image_classification, {"epochs": 6}, tmp_path / "teacher")
+    params = {"epochs": 4, "train_size": 150, "channels": 8, "batch_size": 16, "teacher": teacher}
+    # With no weight on the labels all that it knows it knows from the teacher.
+    taught = run_images(tmp_path / "taught", {**params, "teacher_weight": 1.0})
+    assert taught[-1].metrics["val_accuracy"] > 0.8
+    mixed = {**params, "augment": "crop", "mixup": 0.2}
+    whole = run_images(tmp_path / "whole", mixed)
+    first = run_images(tmp_path / "cut", mixed, stop_after=2)
+    rest = run_images(tmp_path / "cut", mixed, restore_from=checkpoint_path(tmp_path / "cut", 2))
+    assert metrics_of(first) + metrics_of(rest) == metrics_of(whole)
+
+
+@pytest.mark.slow
+def test_a_teacher_of_other_images_is_refused(tmp_path: Path) -> None:
+    teacher = write_teacher(image_classification, {"epochs": 1, "train_size": 100}, tmp_path / "teacher")
+    with pytest.raises(ValueError, match="knows other classes than those of the data"):
+        run_images(tmp_path / "trial", {"dataset": "fashion-mnist", "train_size": 100, "teacher": teacher})
+    with pytest.raises(ValueError, match=r"nowhere is no exported model; `tuner export DIR .*nowhere` makes one"):
+        run_images(tmp_path / "trial", {"teacher": str(tmp_path / "nowhere")})
+
+
+@pytest.mark.slow  # imports transformers
+def test_a_student_learns_texts_from_its_teacher(tmp_path: Path) -> None:
+    rows = [(f"{name} {name} {number}", name) for number in range(40) for name in ("apple", "pear", "plum")]
+    data = {"dataset": str(write_csv(tmp_path / "fruit.csv", rows)), "model": "bag", "batch_size": 16, "lr": 0.03}
+    teacher = write_teacher(text_classification, {**data, "epochs": 8}, tmp_path / "teacher")
+    params = {**data, "epochs": 8, "width": 8, "teacher": teacher, "teacher_weight": 1.0}
+    assert run_trial(text_classification.train, tmp_path / "taught", params)[-1].metrics["val_accuracy"] > 0.8

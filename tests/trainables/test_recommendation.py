@@ -1,0 +1,107 @@
+import functools
+import math
+import random
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.trainables.test_interactions import write
+from tests.trainables.trials import metrics_of, run_trial
+from trainables.recommendation import Settings, evaluate, export, train
+from tuner.checkpoint import load_checkpoint
+from tuner.checkpoint_folder import checkpoint_path
+from tuner.errors import ControlError
+from tuner.export import predict, write_model
+from tuner.metric import Metric
+from tuner.trial import Goal
+
+run = functools.partial(run_trial, train, metric=Metric("val_ndcg10", Goal.MAXIMIZE))
+MODELS: dict[str, dict[str, Any]] = {
+    "matrix": {"model": "matrix", "lr": 0.01},
+    "two_tower": {"model": "two_tower", "lr": 0.01, "batch_size": 256},
+    "sequence": {"model": "sequence", "lr": 0.01, "depth": 1, "max_length": 10, "item_text": True, "batch_size": 16},
+}
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """Users who walk round a circle of sixty items, ten of them each, half of them with a text."""
+    rng, rows = random.Random(0), []
+    for user in range(120):
+        start = rng.randrange(60)
+        rows += [(f"u{user}", f"i{(start + step) % 60:02d}", step) for step in range(10)]
+    source = write(
+        tmp_path_factory.mktemp("circle"), rows, {f"i{item:02d}": f"place {item // 6}" for item in range(30)}
+    )
+    return {"dataset": source.dataset, "width": 16, "dropout": 0.1}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("how", MODELS)
+def test_it_learns_what_comes_next_and_is_evaluated_exported_and_used(
+    tmp_path: Path, data: dict[str, Any], how: str
+) -> None:
+    params = {**data, **MODELS[how], "epochs": 25}
+    reports = run(tmp_path / "trial", params)
+    assert all(math.isfinite(value) for each in metrics_of(reports) for value in each.values())
+    state, _ = load_checkpoint(checkpoint_path(tmp_path / "trial", 25))
+    scores = evaluate(params, state, "cpu")
+    popularity = scores["report"]["popularity"]["test_ndcg10"]
+    assert scores["test_ndcg10"] > (0.8 if how == "sequence" else 1.5 * popularity)
+    assert popularity < 0.2
+    told = {"trainable": "trainables.recommendation:train"}
+    write_model(export(params, state), told, tmp_path / "out", onnx=False)
+    (found,) = predict(tmp_path / "out", ["u7"])
+    assert len(found["items"]) == 10
+    if how == "sequence":
+        place = 10 * state["users"].index("u7")
+        assert found["items"][0]["item"] == f"i{(int(state['history'][place + 9]) + 1) % 60:02d}"
+    with pytest.raises(ControlError, match="no users of the training data: nobody"):
+        list(predict(tmp_path / "out", ["nobody"]))
+
+
+@pytest.mark.parametrize("how", MODELS)
+def test_a_continued_run_is_bit_for_bit_the_uninterrupted_one(tmp_path: Path, data: dict[str, Any], how: str) -> None:
+    params = {**data, **MODELS[how], "epochs": 4, "label_smoothing": 0.1}
+    whole = run(tmp_path / "whole", params)
+    first = run(tmp_path / "cut", params, stop_after=2)
+    rest = run(tmp_path / "cut", params, restore_from=checkpoint_path(tmp_path / "cut", 2))
+    assert metrics_of(first) + metrics_of(rest) == metrics_of(whole)
+
+
+def test_the_last_item_is_not_looked_at_before_the_end(tmp_path: Path, data: dict[str, Any]) -> None:
+    """Another last item changes nothing of the training."""
+    folder = tmp_path / "other"
+    folder.mkdir()
+    text = (Path(data["dataset"]) / "interactions.csv").read_text().splitlines()
+    changed = [
+        f"{line.rpartition(',')[0].partition(',')[0]},i{(int(line.split(',')[1][1:]) + 9) % 60:02d},9"
+        if line.endswith(",9")
+        else line
+        for line in text
+    ]
+    (folder / "interactions.csv").write_text("\n".join(changed) + "\n")
+    params = {**data, **MODELS["sequence"], "item_text": False, "epochs": 2}
+    one, other = (
+        run(tmp_path / name, {**params, "dataset": path}) for name, path in (("a", data["dataset"]), ("b", str(folder)))
+    )
+    assert metrics_of(one) == metrics_of(other)
+
+
+def test_all_wrong_parameters_are_told_at_once() -> None:
+    params = {"dataset": "nowhere", "model": "als", "width": 0, "item_text": 1, "factors": 3}
+    with pytest.raises(ValueError, match="nowhere") as caught:
+        Settings.from_params(params)
+    assert all(name in str(caught.value) for name in params)
+
+
+@pytest.mark.skipif(find_spec("recbole") is None, reason="needs MovieLens-100K, which the package recbole carries")
+def test_it_learns_movielens(tmp_path: Path) -> None:
+    params = {"dataset": "movielens-100k", "epochs": 3, "batch_size": 32}
+    reports = run(tmp_path, params)
+    state, _ = load_checkpoint(checkpoint_path(tmp_path, 3))
+    scores = evaluate(params, state, "cpu")
+    assert scores["report"]["interactions"] == 100_000
+    assert reports[-1].metrics["val_ndcg10"] > 0.03

@@ -1,0 +1,27 @@
+import pytest
+import torch
+
+from trainables.splits import split_rows, stratified_order
+
+
+def test_every_stretch_of_the_order_holds_the_classes_in_proportion() -> None:
+    labels = torch.tensor([0] * 600 + [1] * 300 + [2] * 100)
+    order = stratified_order(labels)
+    assert sorted(order.tolist()) == list(range(1000))
+    for start, stop in ((0, 50), (50, 250), (333, 777)):
+        counts = torch.bincount(labels[order[start:stop]], minlength=3)
+        expected = torch.tensor([0.6, 0.3, 0.1]) * (stop - start)
+        assert (counts - expected).abs().max() <= 1
+
+
+def test_a_split_is_disjoint_whole_and_the_same_each_time() -> None:
+    labels = torch.tensor([0, 1, 2] * 60)
+    few, many = split_rows(labels, 1 / 6)
+    assert torch.bincount(labels[few]).tolist() == [10, 10, 10]
+    assert sorted([*few.tolist(), *many.tolist()]) == list(range(180))
+    assert torch.equal(few, split_rows(labels, 1 / 6)[0])
+
+
+def test_too_few_rows_to_split_are_refused() -> None:
+    with pytest.raises(ValueError, match="2 rows are too few to set 17% of them apart"):
+        split_rows(torch.tensor([0, 1]), 1 / 6)

@@ -1,0 +1,194 @@
+"""Labelled recordings as log-mel spectrograms: WAV files read, cut to one length, split; knows no models or trials."""
+
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import gcd
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from trainables.splits import VALIDATION_SHARE, split_rows
+from trainables.trees import TreePart, read_part, told_unreadable
+
+WAV_SUFFIXES = frozenset({".wav"})
+# Of the lists of a data set in the form of Speech Commands (Warden 2018, arXiv:1804.03209): no speaker of one part has
+# a recording in another.
+TEST_LIST, VALIDATION_LIST = "testing_list.txt", "validation_list.txt"
+WINDOW_S, HOP_S = 0.025, 0.010
+# Of a power: what is less is as silent.
+SILENCE = 1e-6
+
+
+@dataclass(frozen=True)
+class Sound:
+    """What recordings are made into.
+
+    Attributes:
+        sample_rate: in Hz, that they are resampled to.
+        seconds: length that they are cut or filled up to.
+        mels: number of bands.
+    """
+
+    sample_rate: int = 16_000
+    seconds: float = 1.0
+    mels: int = 40
+
+    @property
+    def samples(self) -> int:
+        return round(self.sample_rate * self.seconds)
+
+    @property
+    def frames(self) -> int:
+        """Of the spectrogram of a recording."""
+        return 1 + self.samples // round(self.sample_rate * HOP_S)
+
+
+@dataclass(frozen=True)
+class Recordings:
+    """Spectrograms, float32 `[n, mels, frames]`, and their classes: `labels`, int64 `[n]`, index `class_names`."""
+
+    spectrograms: torch.Tensor
+    labels: torch.Tensor
+    class_names: tuple[str, ...]
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def to(self, device: torch.device | str) -> "Recordings":
+        return Recordings(self.spectrograms.to(device), self.labels.to(device), self.class_names)
+
+
+@dataclass(frozen=True)
+class Development:
+    """What training and the search see; `mean` and `std` are of the training rows, `[mels]`."""
+
+    train: Recordings
+    validation: Recordings
+    mean: torch.Tensor
+    std: torch.Tensor
+
+    def to(self, device: torch.device | str) -> "Development":
+        return Development(self.train.to(device), self.validation.to(device), self.mean.to(device), self.std.to(device))
+
+
+def find_dataset(path: str) -> None:
+    """Raises ValueError where there is no such folder."""
+    if not Path(path).expanduser().is_dir():
+        raise ValueError(f"dataset {path!r} is no folder; give the path of a tree with a folder of WAV files per class")
+
+
+def load_development(path: str, sound: Sound) -> Development:
+    """The training and the validation set: the same rows each time.
+
+    Those that the tree's own validation list names, or else a sixth, with all classes in proportion. Raises ValueError
+    for files that can't be used.
+    """
+    root = Path(path).expanduser()
+    part = _part(root, test=False)
+    held_out, rest = _listed(root, part, VALIDATION_LIST) or split_rows(part.labels, VALIDATION_SHARE)
+    train, validation = (_read(part, rows, sound) for rows in (rest, held_out))
+    std, mean = torch.std_mean(train.spectrograms, dim=(0, 2))
+    return Development(train, validation, mean, std.clamp(min=1e-3))
+
+
+def load_test(path: str, sound: Sound) -> Recordings:
+    """The test set, that no search may see."""
+    part = _part(Path(path).expanduser(), test=True)
+    return _read(part, torch.arange(len(part.files)), sound)
+
+
+def read_spectrograms(files: Sequence[Path], sound: Sound) -> torch.Tensor:
+    """Of each file, `[n, mels, frames]`; one ValueError for all that are unreadable."""
+    waves, unreadable = torch.zeros(len(files), sound.samples), []
+    for row, path in enumerate(files):
+        try:
+            wave = _read_wave(path, sound.sample_rate)[: sound.samples]
+        except (OSError, ValueError, EOFError) as error:
+            unreadable.append(f"{path} ({error})")
+            continue
+        waves[row, : len(wave)] = torch.from_numpy(wave)
+    if unreadable:
+        raise ValueError(told_unreadable("recordings", unreadable))
+    return torch.cat([log_mel(some, sound) for some in torch.split(waves, 256)])
+
+
+def log_mel(waves: torch.Tensor, sound: Sound) -> torch.Tensor:
+    """The logarithms of the power in each band, `[n, mels, frames]`, of waves `[n, samples]`."""
+    window = round(sound.sample_rate * WINDOW_S)
+    size = 1 << (window - 1).bit_length()
+    spectrum = torch.stft(
+        waves,
+        size,
+        hop_length=round(sound.sample_rate * HOP_S),
+        win_length=window,
+        window=torch.hann_window(window),
+        pad_mode="constant",
+        return_complex=True,
+    )
+    power = spectrum.abs() ** 2
+    return (mel_bands(sound.mels, size // 2 + 1, sound.sample_rate) @ power).clamp(min=SILENCE).log()
+
+
+def mel_bands(mels: int, bins: int, sample_rate: int) -> torch.Tensor:
+    """The weight of each frequency in each band, `[mels, bins]`: triangles, equally far apart on HTK's mel scale."""
+
+    def mel(hz: float) -> float:
+        return 2595.0 * float(np.log10(1.0 + hz / 700.0))
+
+    edges = 700.0 * (10.0 ** (torch.linspace(0.0, mel(sample_rate / 2), mels + 2, dtype=torch.float64) / 2595.0) - 1.0)
+    frequencies = torch.linspace(0.0, sample_rate / 2, bins, dtype=torch.float64)
+    slopes = edges[:, None] - frequencies
+    widths = edges.diff()[:, None]
+    rising, falling = -slopes[:-2] / widths[:-1], slopes[2:] / widths[1:]
+    return torch.minimum(rising, falling).clamp(min=0.0).float()
+
+
+def _part(root: Path, test: bool) -> TreePart:
+    """The test files, or the others."""
+    if not (root / TEST_LIST).is_file():
+        return read_part(root, test, WAV_SUFFIXES)
+    whole = read_part(root, None, WAV_SUFFIXES)
+    listed, rest = _listed(root, whole, TEST_LIST) or (torch.arange(0), torch.arange(len(whole.files)))
+    return whole.take(listed if test else rest)
+
+
+def _listed(root: Path, part: TreePart, name: str) -> tuple[torch.Tensor, torch.Tensor] | None:
+    """The numbers of the files that a list of the tree names, and of the rest; None where there is no such list."""
+    if not (root / name).is_file():
+        return None
+    names = set((root / name).read_text(encoding="utf-8").split())
+    is_listed = torch.tensor([path.relative_to(root).as_posix() in names for path in part.files])
+    if not bool(is_listed.any()):
+        raise ValueError(f"{root / name} names none of the files beside it, which it should as CLASS/FILE.wav")
+    return is_listed.nonzero().flatten(), (~is_listed).nonzero().flatten()
+
+
+def _read(part: TreePart, rows: torch.Tensor, sound: Sound) -> Recordings:
+    taken = part.take(rows)
+    return Recordings(read_spectrograms(taken.files, sound), taken.labels, taken.class_names)
+
+
+def _read_wave(path: Path, sample_rate: int) -> np.ndarray:
+    """One channel of float32 between -1 and 1, the mean of all."""
+    from scipy.io import wavfile
+    from scipy.signal import resample_poly
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", wavfile.WavFileWarning)  # of chunks that hold no sound
+        rate, values = wavfile.read(path)
+    if not values.size:
+        raise ValueError("holds no sound")
+    if values.dtype == np.uint8:
+        values = values.astype(np.float32) / 128 - 1
+    elif np.issubdtype(values.dtype, np.integer):
+        values = values.astype(np.float32) / -float(np.iinfo(values.dtype).min)
+    wave = values.astype(np.float32)
+    wave = wave.mean(axis=1) if wave.ndim > 1 else wave
+    if not np.isfinite(wave).all():
+        raise ValueError("holds values that are not finite")
+    if rate != sample_rate:
+        common = gcd(rate, sample_rate)
+        wave = resample_poly(wave, sample_rate // common, rate // common)
+    return np.asarray(wave, dtype=np.float32)

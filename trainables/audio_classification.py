@@ -1,0 +1,198 @@
+"""Classify short recordings, such as spoken commands, by their log-mel spectrograms: a CNN or a small transformer.
+
+`train` sees the training and the validation set; `evaluate` alone reads the test set. Never imports ray.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch.nn.functional import cross_entropy
+
+from trainables.audio import (
+    Development,
+    Recordings,
+    Sound,
+    find_dataset,
+    load_development,
+    load_test,
+    read_spectrograms,
+)
+from trainables.audio_models import SpectrogramClassifier, SpectrogramCNN, SpectrogramTransformer
+from trainables.batches import balanced_weights
+from trainables.metrics import classification_metrics, classification_report
+from trainables.predictions import predictions
+from trainables.settings import SHARE, Allowed, Range, read_settings, without_files
+from trainables.training import RECIPE, Recipe, Training
+from tuner.context import Trial
+from tuner.portable import Model, Portable
+
+MODELS = ("cnn", "transformer")
+EVALUATION_BATCH = 256
+
+
+@dataclass(frozen=True)
+class Settings(Recipe):
+    """The parameters of a trial; `from_params` checks them.
+
+    Attributes:
+        dataset: the path of a tree with a folder of WAV files for each class.
+        sample_rate, seconds, mels: as in `Sound`.
+        model: cnn or transformer.
+        width, depth, dropout: as in `SpectrogramCNN` and `SpectrogramTransformer`.
+        class_weight: balanced counts each class alike in the training.
+        shift: largest share of its length that a training recording is moved by.
+        mask_frames, mask_mels: the longest stretch of each that is silenced in a training recording (SpecAugment, Park
+            et al. 2019, arXiv:1904.08779).
+    """
+
+    dataset: str = "recordings"
+    sample_rate: int = 16_000
+    seconds: float = 1.0
+    mels: int = 40
+    model: str = "cnn"
+    width: int = 32
+    depth: int = 4
+    dropout: float = 0.1
+    class_weight: str = "none"
+    shift: float = 0.0
+    mask_frames: int = 0
+    mask_mels: int = 0
+
+    @classmethod
+    def from_params(cls, params: Mapping[str, Any]) -> "Settings":
+        """Raises ValueError that names all wrong parameters."""
+        return read_settings(cls, params, _ALLOWED)
+
+    @property
+    def sound(self) -> Sound:
+        return Sound(**{field.name: getattr(self, field.name) for field in fields(Sound)})
+
+
+_ALLOWED: dict[str, Allowed] = {
+    **RECIPE,
+    "dataset": find_dataset,
+    "sample_rate": Range(1000, 192_000),
+    "seconds": Range(0.1, 60),
+    "mels": Range(8, 256),
+    "model": MODELS,
+    "width": Range(1, 1024),
+    "depth": Range(1, 12),
+    "dropout": SHARE,
+    "class_weight": ("none", "balanced"),
+    "shift": SHARE,
+    "mask_frames": Range(0),
+    "mask_mels": Range(0),
+}
+
+
+def train(trial: Trial) -> None:
+    """Train a classifier and report each epoch; the parameters are those of `Settings`."""
+    settings = Settings.from_params(trial.params)
+    data = _development(trial, settings)
+    rows, held_out = data.train, data.validation
+    num_classes = len(rows.class_names)
+    weights = balanced_weights(rows.labels, num_classes) if settings.class_weight == "balanced" else None
+    model = _make_model(settings, num_classes)
+    model.set_normalisation(data.mean, data.std)
+    training = Training(trial, settings, model, len(rows))
+    about = {"classes": list(rows.class_names), "sound": asdict(settings.sound)}
+
+    def loss_of(batch: torch.Tensor, noise: torch.Generator) -> torch.Tensor:
+        spectrograms = _changed(rows.spectrograms[batch], data.mean, settings, noise)
+        logits = training.network(spectrograms)
+        return cross_entropy(logits, rows.labels[batch], weights, label_smoothing=settings.label_smoothing)
+
+    while training.goes_on:
+        metrics = training.run_epoch(loss_of)
+        logits = training.outputs(len(held_out), lambda batch: _logits(training.model, held_out.spectrograms[batch]))
+        metrics |= _scores("val", held_out, logits)
+        training.finish_epoch(metrics)
+        trial.report(training.epoch, metrics, state=training.state() | about)
+
+
+def evaluate(params: Mapping[str, Any], state: Mapping[str, Any], device: torch.device | str) -> dict[str, Any]:
+    """The metrics on the test set of a model that `train` saved: for the end of a sweep, not for choosing.
+
+    `report` among them holds the whole classification report.
+
+    Args:
+        params: of the trial that saved it.
+        state: of a checkpoint.
+    """
+    settings = Settings.from_params(params)
+    test = load_test(settings.dataset, settings.sound).to(device)
+    model = _make_model(settings, len(test.class_names)).to(device)
+    model.load_state_dict(state["model"])
+    logits = _logits(model, test.spectrograms)
+    report = classification_report(test.labels.cpu().numpy(), logits.softmax(dim=1).cpu().numpy(), test.class_names)
+    return {**_scores("test", test, logits), "report": report}
+
+
+def export(params: Mapping[str, Any], state: Mapping[str, Any]) -> Portable:
+    """The model of a trial that `train` has saved, to be exported; takes log-mel spectrograms."""
+    settings = Settings.from_params(without_files(params))
+    model = _make_model(settings, len(state["classes"]))
+    model.load_state_dict(state["model"])
+    example = torch.randn(2, settings.mels, settings.sound.frames)
+    config = {"classes": state["classes"], "sound": state["sound"]}
+    return Portable(model.eval(), {"spectrograms": example}, {"spectrograms": {0: "rows"}}, config)
+
+
+def predict(config: Mapping[str, Any], model: Model, inputs: Sequence[str]) -> Iterator[dict[str, Any]]:
+    """The class of each WAV file; raises ValueError where some can't be read."""
+    for start in range(0, len(inputs), EVALUATION_BATCH):
+        paths = inputs[start : start + EVALUATION_BATCH]
+        spectrograms = read_spectrograms([Path(path) for path in paths], Sound(**config["sound"]))
+        yield from predictions(paths, model(spectrograms), config["classes"])
+
+
+def _development(trial: Trial, settings: Settings) -> Development:
+    """The data on the trial's device, read and prepared once on the node."""
+    key = f"audio {Path(settings.dataset).expanduser().resolve()} {settings.sound}"
+    data = trial.shared(key, lambda: load_development(settings.dataset, settings.sound))
+    return trial.cached(f"{key} {trial.device}", lambda: data.to(trial.device))
+
+
+def _make_model(settings: Settings, num_classes: int) -> SpectrogramClassifier:
+    size = {"width": settings.width, "depth": settings.depth}
+    if settings.model == "cnn":
+        network: torch.nn.Module = SpectrogramCNN(num_classes, **size, dropout=settings.dropout)
+    else:
+        network = SpectrogramTransformer(settings.mels, num_classes, **size, dropout=settings.dropout)
+    return SpectrogramClassifier(network, settings.mels)
+
+
+def _changed(
+    spectrograms: torch.Tensor, mean: torch.Tensor, settings: Settings, generator: torch.Generator
+) -> torch.Tensor:
+    """Each moved in time, round its end, and with a stretch of frames and of bands at their mean."""
+    count, mels, frames = spectrograms.shape
+    device = spectrograms.device
+    furthest = round(settings.shift * frames)
+    if furthest:
+        shift = torch.randint(-furthest, furthest + 1, (count, 1), generator=generator)
+        places = ((torch.arange(frames) - shift) % frames).to(device)
+        spectrograms = spectrograms.gather(2, places[:, None].expand(-1, mels, -1))
+    for longest, size, shape in ((settings.mask_frames, frames, (1, -1)), (settings.mask_mels, mels, (-1, 1))):
+        if longest:
+            length = torch.randint(0, min(longest, size) + 1, (count, 1), generator=generator)
+            start = (torch.rand(count, 1, generator=generator) * (size - length + 1)).long()
+            place = torch.arange(size)
+            is_masked = ((place >= start) & (place < start + length)).to(device).reshape(count, *shape)
+            spectrograms = torch.where(is_masked, mean[:, None], spectrograms)
+    return spectrograms
+
+
+@torch.no_grad()
+def _logits(model: torch.nn.Module, spectrograms: torch.Tensor) -> torch.Tensor:
+    """What the model gives in evaluation mode, `[n, classes]`."""
+    model.eval()
+    return torch.cat([model(batch) for batch in torch.split(spectrograms, EVALUATION_BATCH)])
+
+
+def _scores(prefix: str, rows: Recordings, logits: torch.Tensor) -> dict[str, float]:
+    metrics = classification_metrics(prefix, rows.labels.cpu().numpy(), logits.softmax(dim=1).cpu().numpy())
+    return metrics | {f"{prefix}_loss": float(cross_entropy(logits, rows.labels))}

@@ -1,0 +1,54 @@
+"""Learning from a larger model, the teacher, besides the labels (Hinton et al. 2015, arXiv:1503.02531)."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch.nn.functional import kl_div, log_softmax
+
+from trainables.settings import POSITIVE, Allowed, Range
+from tuner.portable import Model, load_exported, read_exported
+
+
+@dataclass(frozen=True)
+class Distillation:
+    """The parameters of a trial that may have a teacher.
+
+    Attributes:
+        teacher: the folder of a model that `tuner export` has written, of the same task; empty for none.
+        temperature: that the logits of both are divided by, before they are compared.
+        teacher_weight: of the difference from the teacher in the loss; the rest is of the labels.
+    """
+
+    teacher: str = ""
+    temperature: float = 2.0
+    teacher_weight: float = 0.5
+
+    def distil(self, loss: torch.Tensor, logits: torch.Tensor, taught: torch.Tensor) -> torch.Tensor:
+        """The loss of a batch; `loss` is that of the labels, `logits` and the teacher's `taught` are `[n, classes]`."""
+        own, wanted = (log_softmax(one.float() / self.temperature, dim=1) for one in (logits, taught))
+        difference = kl_div(own, wanted, reduction="batchmean", log_target=True) * self.temperature**2
+        return (1 - self.teacher_weight) * loss + self.teacher_weight * difference
+
+
+def find_teacher(path: str) -> None:
+    """Raises ValueError where there is no exported model; nothing is no teacher."""
+    if path:
+        read_exported(Path(path).expanduser())
+
+
+DISTILLATION: dict[str, Allowed] = {
+    "teacher": find_teacher,
+    "temperature": POSITIVE,
+    "teacher_weight": Range(0, 1),
+}
+
+
+def load_teacher(path: str, classes: Sequence[str], device: torch.device | str) -> tuple[Mapping[str, Any], Model]:
+    """The config and the model of a teacher; raises ValueError where it knows other classes."""
+    config, model = load_exported(Path(path).expanduser(), device)
+    if list(config.get("classes", ())) != list(classes):
+        raise ValueError(f"teacher {path} knows other classes than those of the data, or in another order")
+    return config, model

@@ -1,0 +1,253 @@
+"""Recommend to each user what comes next: matrix factorisation, two towers with the items' texts, or a transformer.
+
+`train` sees the training items and the validation item of each user; `evaluate` alone reads the test items. Never
+imports ray.
+"""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn.functional import cross_entropy
+from torch.nn.utils.rnn import pad_sequence
+
+from trainables.interactions import Interactions, Source, find_dataset, load_interactions
+from trainables.ranking import AT, ranking_metrics, ranks
+from trainables.recommenders import PADDING, ItemTower, MatrixFactorisation, TwoTower
+from trainables.recommenders import Sequence as SequenceModel
+from trainables.settings import SHARE, Allowed, Range, read_settings, without_files
+from trainables.text_models import build_vocabulary, encode_words
+from trainables.training import RECIPE, Recipe, Training
+from tuner.context import Trial
+from tuner.portable import Model, Portable
+
+MODELS = ("matrix", "two_tower", "sequence")
+EVALUATION_BATCH = 256
+# Of the words of items' texts.
+LONGEST_TEXT = 32
+
+
+@dataclass(frozen=True)
+class Settings(Recipe):
+    """The parameters of a trial; `from_params` checks them. Those of other models than `model` are ignored.
+
+    Attributes:
+        dataset, min_rating: as in `Source`.
+        model: matrix, two_tower or sequence.
+        width: of the vectors of users and items.
+        item_text: whether items' texts are looked at; two_tower always does.
+        depth, heads: of the transformer's layers.
+        max_length: so many of a user's last items are looked at.
+    """
+
+    dataset: str = "movielens-100k"
+    min_rating: float = 0.0
+    model: str = "sequence"
+    width: int = 64
+    dropout: float = 0.2
+    item_text: bool = False
+    depth: int = 2
+    heads: int = 1
+    max_length: int = 50
+    epochs: int = 30
+    lr: float = 1e-3
+
+    @classmethod
+    def from_params(cls, params: Mapping[str, Any]) -> "Settings":
+        """Raises ValueError that names all wrong parameters."""
+        settings = read_settings(cls, params, _ALLOWED)
+        if settings.model == "sequence" and settings.width % settings.heads:
+            raise ValueError(f"width must be a multiple of heads; got {settings.width} and {settings.heads}")
+        return settings
+
+    @property
+    def source(self) -> Source:
+        return Source(**{field.name: getattr(self, field.name) for field in fields(Source)})
+
+
+_ALLOWED: dict[str, Allowed] = {
+    **RECIPE,
+    "dataset": find_dataset,
+    "min_rating": Range(0),
+    "model": MODELS,
+    "width": Range(1, 4096),
+    "dropout": SHARE,
+    "item_text": (False, True),
+    "depth": Range(1, 12),
+    "heads": Range(1, 16),
+    "max_length": Range(2, 1000),
+}
+
+
+@dataclass(frozen=True)
+class Known:
+    """What is known of each user before the item that is asked for.
+
+    Attributes:
+        recent: the last items, and one more than their numbers, filled up at the front, `[users, max_length]`.
+        seen: all items, filled up with -1, `[users, most]`.
+        wanted: the item asked for, `[users]`.
+    """
+
+    recent: torch.Tensor
+    seen: torch.Tensor
+    wanted: torch.Tensor
+
+    @classmethod
+    def before(cls, data: Interactions, left_out: int, max_length: int, device: torch.device | str) -> "Known":
+        """Before the last item of each user but `left_out - 1`."""
+        histories = data.histories(left_out)
+        seen = pad_sequence(histories, batch_first=True, padding_value=-1)
+        return cls(
+            recent_items(histories, max_length).to(device), seen.to(device), data.left_out(left_out - 1).to(device)
+        )
+
+
+def recent_items(histories: Sequence[torch.Tensor], max_length: int) -> torch.Tensor:
+    """What a model is given of histories, `[n, max_length]`."""
+    rows = torch.full((len(histories), max_length), PADDING)
+    for row, items in zip(rows, histories, strict=True):
+        last = items[-max_length:]
+        row[max_length - len(last) :] = last + 1
+    return rows
+
+
+def train(trial: Trial) -> None:
+    """Train a recommender and report each epoch; the parameters are those of `Settings`."""
+    settings = Settings.from_params(trial.params)
+    data = trial.shared(f"interactions {settings.source}", lambda: load_interactions(settings.source))
+    (trial.dir / "data.json").write_text(json.dumps({"notes": data.notes}, indent=2) + "\n")
+    key = f"known {settings.source} {settings.max_length} {trial.device}"
+    known = trial.cached(key, lambda: Known.before(data, 2, settings.max_length, trial.device))
+    model = _make_model(settings, data)
+    histories, users = data.histories(2), torch.arange(len(data.users), device=trial.device)
+    about = {
+        "users": list(data.users),
+        "items": list(data.items),
+        "shown": list(data.texts),
+        "history": data.history.int(),
+        "counts": data.counts.int(),
+    }
+    if isinstance(model, SequenceModel):
+        # Each item is learned from those before it; the first has none.
+        given = recent_items([items[:-1] for items in histories], settings.max_length).to(trial.device)
+        next_items = recent_items([items[1:] for items in histories], settings.max_length).to(trial.device) - 1
+    else:
+        whose = torch.repeat_interleave(torch.arange(len(histories)), torch.tensor([len(one) for one in histories]))
+        given, next_items = whose.to(trial.device), torch.cat(histories).to(trial.device)
+    training = Training(trial, settings, model, len(given))
+
+    def loss_of(batch: torch.Tensor, _: torch.Generator) -> torch.Tensor:
+        if isinstance(model, SequenceModel):
+            scores, wanted = training.network(users[:1], given[batch], True).flatten(0, 1), next_items[batch].flatten()
+        else:
+            scores, wanted = training.network(given[batch], known.recent[:1]), next_items[batch]
+        return cross_entropy(scores, wanted, ignore_index=-1, label_smoothing=settings.label_smoothing)
+
+    while training.goes_on:
+        metrics = training.run_epoch(loss_of)
+        found = training.outputs(len(users), lambda batch: _judge(training.model, known, batch))
+        metrics |= ranking_metrics("val", found[:, 0]) | {"val_loss": float(found[:, 1].mean())}
+        training.finish_epoch(metrics, score=f"val_ndcg{AT}")
+        trial.report(training.epoch, metrics, state=training.state() | about)
+
+
+def evaluate(params: Mapping[str, Any], state: Mapping[str, Any], device: torch.device | str) -> dict[str, Any]:
+    """HR@10 and NDCG@10 of each user's last item among all that the user had not; not for choosing.
+
+    And those of a recommender that gives all users the most popular items.
+
+    Args:
+        params: of the trial that saved it.
+        state: of a checkpoint.
+    """
+    settings = Settings.from_params(params)
+    data = load_interactions(settings.source)
+    known = Known.before(data, 1, settings.max_length, device)
+    model = _make_model(settings, data).to(device)
+    model.load_state_dict(state["model"])
+    found = _judge(model, known, torch.arange(len(data.users), device=device)).cpu()
+    popularity = torch.bincount(torch.cat(data.histories(1)), minlength=len(data.items)).float().to(device)
+    plain = ranks(popularity.expand(len(data.users), -1), known.wanted, known.seen)
+    report = {
+        "users": len(data.users),
+        "items": len(data.items),
+        "interactions": len(data.history),
+        "popularity": ranking_metrics("test", plain.cpu()),
+        "notes": list(data.notes),
+    }
+    return {**ranking_metrics("test", found[:, 0]), "test_loss": float(found[:, 1].mean()), "report": report}
+
+
+def export(params: Mapping[str, Any], state: Mapping[str, Any]) -> Portable:
+    """The model of a trial that `train` has saved, to be exported; takes users and their last items."""
+    settings = Settings.from_params(without_files(params))
+    data = Interactions(
+        users=tuple(state["users"]),
+        items=tuple(state["items"]),
+        history=state["history"].long(),
+        counts=state["counts"].long(),
+        texts=tuple(state["shown"]),
+        notes=(),
+    )
+    model = _make_model(settings, data)
+    model.load_state_dict(state["model"])
+    histories = data.histories(0)
+    inputs = {"users": torch.arange(2), "histories": recent_items(histories[:2], settings.max_length)}
+    config = {
+        "users": state["users"],
+        "items": state["items"],
+        "texts": state["shown"],
+        "histories": [items.tolist() for items in histories],
+        "max_length": settings.max_length,
+    }
+    return Portable(model.eval(), inputs, {name: {0: "rows"} for name in inputs}, config)
+
+
+def predict(config: Mapping[str, Any], model: Model, inputs: Sequence[str]) -> Iterator[dict[str, Any]]:
+    """The ten items for each user, by the user's name, that the user has not had; ValueError for unknown ones."""
+    numbers = {name: number for number, name in enumerate(config["users"])}
+    if strangers := [name for name in inputs if name not in numbers]:
+        raise ValueError(f"no users of the training data: {', '.join(strangers[:5])}")
+    for name in inputs:
+        items = torch.tensor(config["histories"][numbers[name]])
+        scores = model(torch.tensor([numbers[name]]), recent_items([items], config["max_length"]))[0]
+        scores[items] = -torch.inf
+        best = scores.topk(min(AT, len(scores) - len(items))).indices.tolist()
+        told = [{"item": config["items"][item], "text": config["texts"][item]} for item in best]
+        yield {"input": name, "items": told}
+
+
+def _make_model(settings: Settings, data: Interactions) -> nn.Module:
+    ids = lengths = None
+    if (settings.item_text or settings.model == "two_tower") and any(data.texts):
+        words = build_vocabulary(data.texts, 1, 2)
+        ids, lengths = (part.long() for part in encode_words(data.texts, words, 1, LONGEST_TEXT))
+    num_users, num_items, width, dropout = len(data.users), len(data.items), settings.width, settings.dropout
+    tower = ItemTower(num_items, width, dropout, ids, lengths)
+    if settings.model == "sequence":
+        return SequenceModel(
+            tower,
+            width=width,
+            depth=settings.depth,
+            heads=settings.heads,
+            max_length=settings.max_length,
+            dropout=dropout,
+        )
+    kind = MatrixFactorisation if settings.model == "matrix" else TwoTower
+    return kind(num_users, tower, num_items, width=width, dropout=dropout)
+
+
+@torch.no_grad()
+def _judge(model: nn.Module, known: Known, users: torch.Tensor) -> torch.Tensor:
+    """The rank of the wanted item of each of these users, and its loss, `[n, 2]`."""
+    model.eval()
+    judged = []
+    for part in torch.split(users, EVALUATION_BATCH):
+        scores, wanted = model(part, known.recent[part]), known.wanted[part]
+        loss = cross_entropy(scores, wanted, reduction="none")
+        judged.append(torch.stack([ranks(scores, wanted, known.seen[part]).float(), loss.float()], dim=1))
+    return torch.cat(judged)

@@ -1,0 +1,74 @@
+"""Files in a tree with a folder for each class, which may be below train/ and test/; reads none of them."""
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from trainables.splits import TEST_SHARE, split_rows
+
+# The folder that data sets are looked for in.
+DATA_ENV = "TUNER_DATA"
+MOST_NAMED = 5
+
+
+@dataclass(frozen=True)
+class TreePart:
+    """Files and their classes: `labels`, int64 `[n]`, are indices of `class_names`."""
+
+    files: list[Path]
+    labels: torch.Tensor
+    class_names: tuple[str, ...]
+
+    def take(self, rows: torch.Tensor) -> "TreePart":
+        return TreePart([self.files[row] for row in rows.tolist()], self.labels[rows], self.class_names)
+
+
+def read_part(root: Path, test: bool | None, suffixes: Collection[str]) -> TreePart:
+    """What is below train/ or test/, or some of what is there where there is neither; raises ValueError that says why.
+
+    Args:
+        test: None for all that is there, in a tree that has neither.
+        suffixes: of files that count, with their dots, in small letters.
+    """
+    if test is not None and (root / "train").is_dir():
+        return _list(root / ("test" if test else "train"), _class_names(root / "train"), suffixes)
+    whole = _list(root, _class_names(root), suffixes)
+    return whole if test is None else whole.take(split_rows(whole.labels, TEST_SHARE)[0 if test else 1])
+
+
+def told_unreadable(what: str, found: Sequence[str]) -> str:
+    """A sentence on files that can't be read, the first few of them by name."""
+    more = f" and {len(found) - MOST_NAMED} more" if len(found) > MOST_NAMED else ""
+    return f"unreadable {what}, mend or remove them: {'; '.join(found[:MOST_NAMED])}{more}"
+
+
+def _class_names(root: Path) -> list[str]:
+    names = _subfolders(root)
+    if len(names) < 2:
+        raise ValueError(f"{root} must hold a folder of files for each of two or more classes; it has {len(names)}")
+    return names
+
+
+def _subfolders(folder: Path) -> list[str]:
+    """Those that begin with a dot or an underscore hold other things, such as background noise."""
+    names = [entry.name for entry in folder.iterdir() if entry.is_dir()]
+    return sorted(name for name in names if not name.startswith((".", "_")))
+
+
+def _list(folder: Path, names: list[str], suffixes: Collection[str]) -> TreePart:
+    if not folder.is_dir():
+        raise ValueError(f"{folder} is missing: a tree with train/ needs test/ beside it")
+    if unknown := set(_subfolders(folder)) - set(names):
+        raise ValueError(f"{folder} has classes that the training files have not: {', '.join(sorted(unknown))}")
+    files, labels, empty = [], [], []
+    for label, name in enumerate(names):
+        found = sorted(path for path in (folder / name).rglob("*") if path.suffix.lower() in suffixes)
+        files += found
+        labels += [label] * len(found)
+        if not found:
+            empty.append(name)
+    if empty:
+        raise ValueError(f"{folder} has no files of {', '.join(empty)} ({', '.join(sorted(suffixes))})")
+    return TreePart(files, torch.tensor(labels), tuple(names))
