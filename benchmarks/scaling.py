@@ -97,6 +97,7 @@ def plot(rows: Sequence[dict[str, Any]], path: Path) -> None:
         axes.annotate(f"{row['of_ideal']:.0%}", (row["slots"], row["wall_s"]), (4, 6), textcoords="offset points")
     axes.set(xscale="log", yscale="log", xlabel="slots", ylabel="wall time (s)", xticks=slots, xticklabels=slots)
     axes.minorticks_off()
+    axes.margins(0.1)  # room for the labels
     axes.legend()
     figure.savefig(path, dpi=120)
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from trainables.splits import VALIDATION_SHARE, split_rows
+from trainables.splits import VALIDATION_SHARE, split_rows, told_of_leaks
 from trainables.trees import TreePart, read_part, told_unreadable
 
 WAV_SUFFIXES = frozenset({".wav"})
@@ -93,10 +93,13 @@ def load_development(path: str, sound: Sound) -> Development:
     return Development(train, validation, mean, std.clamp(min=1e-3))
 
 
-def load_test(path: str, sound: Sound) -> Recordings:
-    """The test set, that no search may see."""
-    part = _part(Path(path).expanduser(), test=True)
-    return _read(part, torch.arange(len(part.files)), sound)
+def load_test(path: str, sound: Sound) -> tuple[Recordings, tuple[str, ...]]:
+    """The test set, that no search may see, and what there is to tell of it."""
+    test, development = (
+        _read(part, torch.arange(len(part.files)), sound)
+        for part in (_part(Path(path).expanduser(), test=is_test) for is_test in (True, False))
+    )
+    return test, told_of_leaks("recordings", test.spectrograms, development.spectrograms)
 
 
 def read_spectrograms(files: Sequence[Path], sound: Sound) -> torch.Tensor:

@@ -123,11 +123,13 @@ def evaluate(params: Mapping[str, Any], state: Mapping[str, Any], device: torch.
         state: of a checkpoint.
     """
     settings = Settings.from_params(params)
-    test = load_test(settings.dataset, settings.sound).to(device)
+    test, notes = load_test(settings.dataset, settings.sound)
+    test = test.to(device)
     model = _make_model(settings, len(test.class_names)).to(device)
     model.load_state_dict(state["model"])
     logits = _logits(model, test.spectrograms)
-    report = classification_report(test.labels.cpu().numpy(), logits.softmax(dim=1).cpu().numpy(), test.class_names)
+    probabilities = logits.softmax(dim=1).cpu().numpy()
+    report = classification_report(test.labels.cpu().numpy(), probabilities, test.class_names, notes)
     return {**_scores("test", test, logits), "report": report}
 
 

@@ -120,13 +120,14 @@ def evaluate(params: Mapping[str, Any], state: Mapping[str, Any], device: torch.
         state: of a checkpoint.
     """
     settings = Settings.from_params(params)
-    test = load_test(settings.dataset, settings.image_size).to(device)
+    test, notes = load_test(settings.dataset, settings.image_size)
+    test = test.to(device)
     _, channels, _, size = test.images.shape
     model = _make_model(settings, channels, size, len(test.class_names)).to(device)
     model.load_state_dict(state["model"])
     logits = _logits(model, test.images)
     probabilities = logits.softmax(dim=1).cpu().numpy()
-    report = classification_report(test.labels.cpu().numpy(), probabilities, test.class_names)
+    report = classification_report(test.labels.cpu().numpy(), probabilities, test.class_names, notes)
     return {**_scores("test", test, logits), "report": report}
 
 

@@ -18,7 +18,7 @@ from sklearn.datasets import load_digits
 
 from trainables.cifar10 import CLASSES as CIFAR10_CLASSES
 from trainables.cifar10 import read_cifar10
-from trainables.splits import TEST_SHARE, VALIDATION_SHARE, split_rows
+from trainables.splits import TEST_SHARE, VALIDATION_SHARE, split_rows, told_of_leaks
 from trainables.trees import DATA_ENV, read_part, told_unreadable
 
 FASHION_MNIST_ENV = "TUNER_FASHION_MNIST"
@@ -116,9 +116,10 @@ def load_development(name: str, image_size: int, train_size: int = 0) -> Develop
     return Development(train, validation, mean, std)
 
 
-def load_test(name: str, image_size: int) -> Labelled:
-    """The test set, that no search may see."""
-    return find_dataset(name).test(image_size)
+def load_test(name: str, image_size: int) -> tuple[Labelled, tuple[str, ...]]:
+    """The test set, that no search may see, and what there is to tell of it."""
+    test = find_dataset(name).test(image_size)
+    return test, told_of_leaks("images", test.images, find_dataset(name).development(image_size).images)
 
 
 def split_off(rows: Labelled, share: float) -> tuple[Labelled, Labelled]:

@@ -78,10 +78,13 @@ def regression_metrics(prefix: str, targets: Floats, predictions: Floats) -> dic
     }
 
 
-def classification_report(labels: Classes, probabilities: Floats, class_names: Sequence[str]) -> dict[str, Any]:
+def classification_report(
+    labels: Classes, probabilities: Floats, class_names: Sequence[str], notes: Sequence[str] = ()
+) -> dict[str, Any]:
     """All there is to say of a classifier: per class, averaged (macro, micro, weighted), the confusion matrix.
 
-    Its `text` is the same for people. A row of the confusion matrix is a true class, a column a predicted one.
+    Its `text` is the same for people. A row of the confusion matrix is a true class, a column a predicted one; `notes`
+    are sentences on the rows.
     """
     predictions = probabilities.argmax(axis=1)
     indices = list(range(len(class_names)))
@@ -97,8 +100,14 @@ def classification_report(labels: Classes, probabilities: Floats, class_names: S
         "averages": averages,
         "scores": scores,
         "confusion_matrix": {"classes": list(class_names), "rows": matrix.tolist()},
-        "text": f"{text}\n{_as_text(scores)}\n\n{_matrix_as_text(matrix, class_names)}",
+        "notes": list(notes),
+        "text": f"{text}\n{_as_text(scores)}\n\n{_matrix_as_text(matrix, class_names)}{as_lines(notes)}",
     }
+
+
+def as_lines(notes: Sequence[str]) -> str:
+    """Sentences for the end of a report's text."""
+    return "".join(f"{note}\n" for note in notes)
 
 
 def _averaged(labels: Classes, predictions: Classes, average: str, indices: list[int]) -> dict[str, float]:

@@ -13,12 +13,23 @@ from torch.optim.lr_scheduler import LambdaLR
 from trainables.settings import POSITIVE, SHARE, Allowed, Range
 
 ParamGroups = list[dict[str, Any]]
+# What an optimizer counts beside its settings (schedule_free).
+_COUNTERS = ("k", "weight_sum", "lr_max")
+
+
+def _schedule_free(groups: ParamGroups, lr: float, _: float) -> Optimizer:
+    from schedulefree import AdamWScheduleFree  # only here: a trial of another optimizer does without
+
+    optimizer: Optimizer = AdamWScheduleFree(groups, lr)
+    return optimizer
+
 
 OPTIMIZERS: dict[str, Callable[[ParamGroups, float, float], Optimizer]] = {
     "sgd": lambda groups, lr, momentum: SGD(groups, lr, momentum=momentum, nesterov=momentum > 0, fused=True),
     "adam": lambda groups, lr, _: Adam(groups, lr, fused=True),
     "adamw": lambda groups, lr, _: AdamW(groups, lr, fused=True),
     "adagrad": lambda groups, lr, _: Adagrad(groups, lr),
+    "schedule_free": _schedule_free,
 }
 
 
@@ -28,6 +39,8 @@ class Descent:
 
     Attributes:
         batch_size: of a step, shared out where the trial has several workers.
+        optimizer: schedule_free is AdamW whose weights are an average, in the place of a schedule (Defazio et al. 2024,
+            arXiv:2405.15682): for `schedule: constant`.
         momentum: of sgd; other optimizers ignore it.
         warmup_epochs: epochs, or part of one, in which the learning rate rises linearly before the schedule.
         clip_norm: length that a longer gradient is shortened to, 0 for never.
@@ -66,7 +79,16 @@ def load_moments(optimizer: Optimizer, saved: Mapping[str, Any]) -> None:
     Population based training goes on with another learning rate than the one that was saved.
     """
     own = optimizer.state_dict()["param_groups"]
+    for group, before in zip(own, saved["param_groups"], strict=True):
+        group |= {name: before[name] for name in _COUNTERS if name in before}
     optimizer.load_state_dict({"state": saved["state"], "param_groups": own})
+
+
+def set_training(optimizer: Optimizer, is_training: bool) -> None:
+    """Before and after the steps of an epoch: some optimizers train other weights than those to be evaluated."""
+    switch = getattr(optimizer, "train" if is_training else "eval", None)
+    if switch is not None:
+        switch()
 
 
 def _constant(_: float) -> float:

@@ -15,6 +15,7 @@ from torch.nn.functional import cross_entropy
 from torch.nn.utils.rnn import pad_sequence
 
 from trainables.interactions import Interactions, Source, find_dataset, load_interactions
+from trainables.metrics import as_lines
 from trainables.ranking import AT, ranking_metrics, ranks
 from trainables.recommenders import PADDING, ItemTower, MatrixFactorisation, TwoTower
 from trainables.recommenders import Sequence as SequenceModel
@@ -172,14 +173,12 @@ def evaluate(params: Mapping[str, Any], state: Mapping[str, Any], device: torch.
     found = _judge(model, known, torch.arange(len(data.users), device=device)).cpu()
     popularity = torch.bincount(torch.cat(data.histories(1)), minlength=len(data.items)).float().to(device)
     plain = ranks(popularity.expand(len(data.users), -1), known.wanted, known.seen)
-    report = {
-        "users": len(data.users),
-        "items": len(data.items),
-        "interactions": len(data.history),
-        "popularity": ranking_metrics("test", plain.cpu()),
-        "notes": list(data.notes),
-    }
-    return {**ranking_metrics("test", found[:, 0]), "test_loss": float(found[:, 1].mean()), "report": report}
+    scores, popularity = ranking_metrics("test", found[:, 0]), ranking_metrics("test", plain.cpu())
+    sizes = {"users": len(data.users), "items": len(data.items), "interactions": len(data.history)}
+    lines = [f"{name}: {value:.4f}, of the most popular items {popularity[name]:.4f}" for name, value in scores.items()]
+    text = as_lines([*lines, *(f"{name}: {number}" for name, number in sizes.items()), *data.notes])
+    report = {**sizes, "popularity": popularity, "notes": list(data.notes), "text": text}
+    return {**scores, "test_loss": float(found[:, 1].mean()), "report": report}
 
 
 def export(params: Mapping[str, Any], state: Mapping[str, Any]) -> Portable:

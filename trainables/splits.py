@@ -21,6 +21,13 @@ def split_rows(labels: torch.Tensor, share: float) -> tuple[torch.Tensor, torch.
     return order[:cut], order[cut:]
 
 
+def told_of_leaks(what: str, test: torch.Tensor, development: torch.Tensor) -> tuple[str, ...]:
+    """A sentence on rows of the test set, `[n, ...]`, that also stand in the rows for development; none if none do."""
+    seen = {row.numpy().tobytes() for row in development}
+    leaked = sum(row.numpy().tobytes() in seen for row in test)
+    return (f"{leaked} of {len(test)} test {what} stand among the training {what} as well",) if leaked else ()
+
+
 def stratified_order(labels: torch.Tensor) -> torch.Tensor:
     """Row numbers in an order whose every stretch has the classes in proportion, to within a row or two."""
     random = np.random.default_rng(SPLIT_SEED)

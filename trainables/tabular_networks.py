@@ -13,7 +13,7 @@ from torch import nn
 from torch.nn.functional import cross_entropy, mse_loss
 
 from trainables.batches import count_batches, epoch_batches, epoch_generator
-from trainables.optim import Descent, descend, make_optimizer, make_scheduler, param_groups
+from trainables.optim import Descent, descend, make_optimizer, make_scheduler, param_groups, set_training
 
 # Of the ResNet's hidden layers, against its width.
 EXPANSION = 2
@@ -106,8 +106,10 @@ def train_network(
             cross_entropy(out, targets[rows], weights) if is_classification else mse_loss(out.squeeze(1), targets[rows])
         )
 
+    set_training(optimizer, True)
     for epoch in range(1, settings.epochs + 1):
         for batch in epoch_batches(len(inputs), settings.batch_size, epoch_generator(seed, epoch)):
             parts = (loss_of(rows) * (len(rows) / len(batch)) for rows in batch.to(device).chunk(settings.accumulate))
             descend(parts, model, optimizer, scheduler, settings.clip_norm)
+    set_training(optimizer, False)
     return model.eval()

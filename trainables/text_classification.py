@@ -162,11 +162,9 @@ def evaluate(params: Mapping[str, Any], state: Mapping[str, Any], device: torch.
     logits = _predict(settings, state, test.texts, len(test.class_names), device)
     known = test.labels != UNKNOWN
     probabilities = logits.softmax(dim=1).numpy()
-    report = classification_report(test.labels[known].numpy(), probabilities[known.numpy()], test.class_names)
+    report = classification_report(test.labels[known].numpy(), probabilities[known.numpy()], test.class_names, notes)
     threshold = float(state["threshold"])
     report["threshold"] = {"confidence": threshold, "share_below": float((_confidence(logits) < threshold).mean())}
-    report["notes"] = list(notes)
-    report["text"] += "".join(f"{note}\n" for note in notes)
     return {**_scores("test", test, logits, threshold), "report": report}
 
 

@@ -16,6 +16,7 @@ from torch.nn.functional import cross_entropy
 from trainables.conll import Development, Sentences, Source, find_dataset, load_development, load_test
 from trainables.entities import entities_of, entity_report, entity_scores
 from trainables.finetuning import FINE_TUNING, FineTuning
+from trainables.metrics import as_lines
 from trainables.pretrained import PretrainedEncoder, load_tokenizer, trimmed
 from trainables.settings import Allowed, Range, read_settings, without_files
 from trainables.training import Training, load_trained
@@ -158,7 +159,7 @@ def evaluate(params: Mapping[str, Any], state: Mapping[str, Any], device: torch.
     tags = tags_of(found[:, :-1].long().cpu(), pieces.word_of.cpu(), test, names)
     report = entity_report(test.tags, tags)
     report["notes"] = list(notes)
-    report["text"] += "".join(f"{note}\n" for note in notes)
+    report["text"] += as_lines(notes)
     return {**entity_scores("test", test.tags, tags), "report": report}
 
 

@@ -19,6 +19,7 @@ from trainables.optim import (
     make_optimizer,
     make_scheduler,
     param_groups,
+    set_training,
 )
 from trainables.settings import SHARE, YES_OR_NO, Allowed, Range
 from tuner.context import NotFinite, Trial
@@ -132,6 +133,7 @@ class Training:
             loss_of: the loss of a batch, from its row numbers, on the trial's device, and a generator for noise.
         """
         self._trained.train()
+        set_training(self._optimizer, True)
         learning_rate = self._scheduler.get_last_lr()[0]
         losses = []
         for rows, noise in self._batches(self.epoch + 1):
@@ -140,6 +142,7 @@ class Training:
             losses.append(loss)
             if self._average:
                 self._average.update_parameters(self._trained)
+        set_training(self._optimizer, False)
         return {"train_loss": float(torch.stack(losses).mean()), "lr": float(learning_rate)}
 
     @torch.no_grad()

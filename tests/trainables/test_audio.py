@@ -90,7 +90,7 @@ def test_all_that_can_not_be_read_is_named(tmp_path: Path) -> None:
 def test_a_tree_in_one_piece_is_split(tmp_path: Path) -> None:
     write_tones(tmp_path, 20)
     (tmp_path / "_background_noise_").mkdir()
-    development, test = load_development(str(tmp_path), SOUND), load_test(str(tmp_path), SOUND)
+    development, test = load_development(str(tmp_path), SOUND), load_test(str(tmp_path), SOUND)[0]
     assert [len(part) for part in (development.train, development.validation, test)] == [40, 8, 12]
     assert development.train.class_names == tuple(TONES)
     normal = (development.train.spectrograms - development.mean[:, None]) / development.std[:, None]
@@ -101,7 +101,7 @@ def test_the_lists_of_a_tree_say_what_is_for_test_and_validation(tmp_path: Path)
     write_tones(tmp_path, 5)
     (tmp_path / TEST_LIST).write_text("".join(f"{name}/004.wav\n" for name in TONES))
     (tmp_path / VALIDATION_LIST).write_text("".join(f"{name}/003.wav\n" for name in TONES))
-    development, test = load_development(str(tmp_path), SOUND), load_test(str(tmp_path), SOUND)
+    development, test = load_development(str(tmp_path), SOUND), load_test(str(tmp_path), SOUND)[0]
     assert [len(part) for part in (development.train, development.validation, test)] == [9, 3, 3]
     wanted = read_spectrograms([tmp_path / name / "004.wav" for name in TONES], SOUND)
     assert torch.equal(test.spectrograms, wanted)

@@ -59,7 +59,8 @@ def test_where_it_is_nowhere_to_be_had_it_is_told_what_to_do(tmp_path: Path, mon
 @pytest.mark.skipif(not (DATA / ARCHIVE).is_file(), reason="needs CIFAR-10, which is beside the project")
 def test_the_real_one_is_whole(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(os.environ, DATA_ENV, str(DATA))
-    test = load_test("cifar10", 32)
+    test, notes = load_test("cifar10", 32)
     assert torch.bincount(test.labels).tolist() == [1000] * 10
     # As published for the training set, to a shade or two: 125.3, 123.0, 113.9.
     assert test.images.float().mean(dim=(0, 2, 3)).tolist() == pytest.approx([125.3, 123.0, 113.9], abs=2.5)
+    assert notes == ()

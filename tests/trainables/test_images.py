@@ -43,7 +43,7 @@ def pixels_of(rows: Labelled) -> set[bytes]:
 
 
 def test_the_three_parts_of_digits_are_disjoint_and_stratified() -> None:
-    development, test = load_development("digits", image_size=32), load_test("digits", image_size=32)
+    development, test = load_development("digits", image_size=32), load_test("digits", image_size=32)[0]
     parts = [development.train, development.validation, test]
     assert [len(part) for part in parts] == [1198, 240, 359]
     pixels = [pixels_of(part) for part in parts]
@@ -93,7 +93,7 @@ def test_an_unknown_data_set_names_the_known_ones() -> None:
 def test_a_tree_with_train_and_test_is_read_as_it_is(tmp_path: Path) -> None:
     write_tree(tmp_path / "train", 12)
     write_tree(tmp_path / "test", 3)
-    development, test = load_development(str(tmp_path), 8), load_test(str(tmp_path), 8)
+    development, test = load_development(str(tmp_path), 8), load_test(str(tmp_path), 8)[0]
     assert (len(development.train), len(development.validation), len(test)) == (20, 4, 6)
     assert test.images.shape == (6, 3, 8, 8)
     assert test.labels.tolist() == [0, 0, 0, 1, 1, 1]  # blue, red
@@ -103,7 +103,7 @@ def test_a_tree_with_train_and_test_is_read_as_it_is(tmp_path: Path) -> None:
 
 def test_a_tree_in_one_piece_is_split(tmp_path: Path) -> None:
     write_tree(tmp_path, 20)
-    development, test = load_development(str(tmp_path), 8), load_test(str(tmp_path), 8)
+    development, test = load_development(str(tmp_path), 8), load_test(str(tmp_path), 8)[0]
     parts = [pixels_of(part) for part in (development.train, development.validation, test)]
     assert [len(part) for part in parts] == [27, 5, 8]
     assert len(set.union(*parts)) == 40
@@ -159,7 +159,7 @@ def test_train_without_test_is_refused_by_the_evaluation(tmp_path: Path) -> None
 
 def test_fashion_mnist_is_read_from_the_folder_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(FASHION_MNIST_ENV, str(write_fashion_mnist(tmp_path)))
-    development, test = load_development("fashion-mnist", 32), load_test("fashion-mnist", 32)
+    development, test = load_development("fashion-mnist", 32), load_test("fashion-mnist", 32)[0]
     assert (len(development.train), len(development.validation), len(test)) == (50, 10, 60)
     assert development.train.images.shape[1:] == (1, 28, 28)
     assert set(development.train.images.unique().tolist()) == {10}
@@ -199,7 +199,7 @@ def test_fashion_mnist_is_downloaded_once_where_it_is_nowhere(tmp_path: Path, mo
     monkeypatch.setattr(images, "FASHION_MNIST_DEBIAN", tmp_path / "nowhere")
     monkeypatch.setattr("torchvision.datasets.FashionMNIST", download)
     for _ in range(2):
-        assert len(load_test("fashion-mnist", 32)) == 60
+        assert len(load_test("fashion-mnist", 32)[0]) == 60
     assert len(downloads) == 1
     assert [path.name for path in (tmp_path / ".cache" / "tuner").iterdir()] == ["fashion-mnist"]
 

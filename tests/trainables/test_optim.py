@@ -10,6 +10,7 @@ from trainables.optim import (
     make_optimizer,
     make_scheduler,
     param_groups,
+    set_training,
 )
 
 
@@ -36,6 +37,7 @@ def test_every_optimizer_lowers_the_loss(name: str) -> None:
     net(images)  # gives the lazy layer its shape
     optimizer = make_optimizer(name, param_groups(net, 1e-4), lr=0.05, momentum=0.9)
     losses = []
+    set_training(optimizer, True)
     for _ in range(5):
         loss = nn.functional.cross_entropy(net(images), labels)
         optimizer.zero_grad()

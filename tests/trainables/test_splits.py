@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from trainables.splits import split_rows, stratified_order
+from trainables.splits import split_rows, stratified_order, told_of_leaks
 
 
 def test_every_stretch_of_the_order_holds_the_classes_in_proportion() -> None:
@@ -25,3 +25,10 @@ def test_a_split_is_disjoint_whole_and_the_same_each_time() -> None:
 def test_too_few_rows_to_split_are_refused() -> None:
     with pytest.raises(ValueError, match="2 rows are too few to set 17% of them apart"):
         split_rows(torch.tensor([0, 1]), 1 / 6)
+
+
+def test_rows_of_the_test_set_that_were_trained_on_are_counted() -> None:
+    development = torch.arange(12).reshape(6, 1, 2)
+    test = torch.tensor([[[0, 1]], [[1, 0]], [[10, 11]]])
+    assert told_of_leaks("images", test, development) == ("2 of 3 test images stand among the training images as well",)
+    assert told_of_leaks("images", test[1:2], development) == ()
