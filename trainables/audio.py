@@ -1,5 +1,6 @@
 """Labelled recordings as log-mel spectrograms: WAV files read, cut to one length, split; knows no models or trials."""
 
+import struct
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,13 +11,14 @@ import numpy as np
 import torch
 
 from trainables.splits import VALIDATION_SHARE, split_rows, told_of_leaks
-from trainables.trees import TreePart, read_part, told_unreadable
+from trainables.trees import TreePart, read_part, read_validation, told_unreadable
 
 WAV_SUFFIXES = frozenset({".wav"})
 # Of the lists of a data set in the form of Speech Commands (Warden 2018, arXiv:1804.03209): no speaker of one part has
 # a recording in another.
 TEST_LIST, VALIDATION_LIST = "testing_list.txt", "validation_list.txt"
 WINDOW_S, HOP_S = 0.025, 0.010
+_FILES_AT_ONCE = 256
 # Of a power: what is less is as silent.
 SILENCE = 1e-6
 
@@ -82,13 +84,16 @@ def find_dataset(path: str) -> None:
 def load_development(path: str, sound: Sound) -> Development:
     """The training and the validation set: the same rows each time.
 
-    Those that the tree's own validation list names, or else a sixth, with all classes in proportion. Raises ValueError
-    for files that can't be used.
+    Validated with is what is below val/ or what the tree's own list names, or else a sixth, with all classes in
+    proportion. Raises ValueError for files that can't be used.
     """
     root = Path(path).expanduser()
     part = _part(root, test=False)
-    held_out, rest = _listed(root, part, VALIDATION_LIST) or split_rows(part.labels, VALIDATION_SHARE)
-    train, validation = (_read(part, rows, sound) for rows in (rest, held_out))
+    given = read_validation(root, WAV_SUFFIXES)
+    if given is None:
+        held_out, rest = _listed(root, part, VALIDATION_LIST) or split_rows(part.labels, VALIDATION_SHARE)
+        given, part = part.take(held_out), part.take(rest)
+    train, validation = _read(part, sound), _read(given, sound)
     std, mean = torch.std_mean(train.spectrograms, dim=(0, 2))
     return Development(train, validation, mean, std.clamp(min=1e-3))
 
@@ -96,25 +101,28 @@ def load_development(path: str, sound: Sound) -> Development:
 def load_test(path: str, sound: Sound) -> tuple[Recordings, tuple[str, ...]]:
     """The test set, that no search may see, and what there is to tell of it."""
     test, development = (
-        _read(part, torch.arange(len(part.files)), sound)
-        for part in (_part(Path(path).expanduser(), test=is_test) for is_test in (True, False))
+        _read(part, sound) for part in (_part(Path(path).expanduser(), test=is_test) for is_test in (True, False))
     )
     return test, told_of_leaks("recordings", test.spectrograms, development.spectrograms)
 
 
 def read_spectrograms(files: Sequence[Path], sound: Sound) -> torch.Tensor:
     """Of each file, `[n, mels, frames]`; one ValueError for all that are unreadable."""
-    waves, unreadable = torch.zeros(len(files), sound.samples), []
-    for row, path in enumerate(files):
-        try:
-            wave = _read_wave(path, sound.sample_rate)[: sound.samples]
-        except (OSError, ValueError, EOFError) as error:
-            unreadable.append(f"{path} ({error})")
-            continue
-        waves[row, : len(wave)] = torch.from_numpy(wave)
+    spectrograms, unreadable = torch.empty(len(files), sound.mels, sound.frames), []
+    for start in range(0, len(files), _FILES_AT_ONCE):
+        some = files[start : start + _FILES_AT_ONCE]
+        waves = torch.zeros(len(some), sound.samples)
+        for row, path in enumerate(some):
+            try:
+                wave = _read_wave(path, sound.sample_rate)[: sound.samples]
+            except (OSError, ValueError, EOFError, struct.error) as error:
+                unreadable.append(f"{path} ({error})")
+                continue
+            waves[row, : len(wave)] = torch.from_numpy(wave)
+        spectrograms[start : start + len(some)] = log_mel(waves, sound)
     if unreadable:
         raise ValueError(told_unreadable("recordings", unreadable))
-    return torch.cat([log_mel(some, sound) for some in torch.split(waves, 256)])
+    return spectrograms
 
 
 def log_mel(waves: torch.Tensor, sound: Sound) -> torch.Tensor:
@@ -168,9 +176,8 @@ def _listed(root: Path, part: TreePart, name: str) -> tuple[torch.Tensor, torch.
     return is_listed.nonzero().flatten(), (~is_listed).nonzero().flatten()
 
 
-def _read(part: TreePart, rows: torch.Tensor, sound: Sound) -> Recordings:
-    taken = part.take(rows)
-    return Recordings(read_spectrograms(taken.files, sound), taken.labels, taken.class_names)
+def _read(part: TreePart, sound: Sound) -> Recordings:
+    return Recordings(read_spectrograms(part.files, sound), part.labels, part.class_names)
 
 
 def _read_wave(path: Path, sample_rate: int) -> np.ndarray:

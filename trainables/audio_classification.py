@@ -44,8 +44,8 @@ class Settings(Recipe):
         width, depth, dropout: as in `SpectrogramCNN` and `SpectrogramTransformer`.
         class_weight: balanced counts each class alike in the training.
         shift: largest share of its length that a training recording is moved by.
-        mask_frames, mask_mels: the longest stretch of each that is silenced in a training recording (SpecAugment, Park
-            et al. 2019, arXiv:1904.08779).
+        mask_frames, mask_mels: the longest stretch of each that is put to its mean in training (SpecAugment, Park et
+            al. 2019, arXiv:1904.08779).
     """
 
     dataset: str = "recordings"

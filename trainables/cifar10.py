@@ -31,7 +31,7 @@ def _read_archive(path: Path, part: str) -> tuple[torch.Tensor, torch.Tensor]:
     try:
         with tarfile.open(path, "r|xz") as archive:
             for member in archive:
-                top, _, rest = member.name.partition("/")
+                top, _, rest = member.name.removeprefix("./").partition("/")
                 if not member.isfile() or top != part:
                     continue
                 name = rest.partition("/")[0]
@@ -41,6 +41,8 @@ def _read_archive(path: Path, part: str) -> tuple[torch.Tensor, torch.Tensor]:
                     found.append((rest, CLASSES.index(name), np.asarray(image.convert("RGB"))))
     except (OSError, EOFError, ValueError, tarfile.TarError) as error:
         raise ValueError(f"{path} can't be read as CIFAR-10's images: {error}") from error
+    if not found:
+        raise ValueError(f"{path} can't be read as CIFAR-10's images: it has none below {part}/")
     found.sort(key=lambda one: one[0])
     images = torch.from_numpy(np.stack([pixels for _, _, pixels in found])).movedim(-1, 1).contiguous()
     return images, torch.tensor([label for _, label, _ in found])

@@ -46,9 +46,12 @@ DISTILLATION: dict[str, Allowed] = {
 }
 
 
-def load_teacher(path: str, classes: Sequence[str], device: torch.device | str) -> tuple[Mapping[str, Any], Model]:
-    """The config and the model of a teacher; raises ValueError where it knows other classes."""
-    config, model = load_exported(Path(path).expanduser(), device)
+def load_teacher(path: str, device: torch.device | str) -> tuple[Mapping[str, Any], Model]:
+    """The config and the model of a teacher."""
+    return load_exported(Path(path).expanduser(), device)
+
+
+def check_teacher(path: str, config: Mapping[str, Any], classes: Sequence[str]) -> None:
+    """Raises ValueError where it knows other classes."""
     if list(config.get("classes", ())) != list(classes):
         raise ValueError(f"teacher {path} knows other classes than those of the data, or in another order")
-    return config, model

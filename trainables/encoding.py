@@ -1,6 +1,8 @@
 """Tables as matrices: scaling, missing values, categories, all learned from the rows given. Knows nothing of models."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -60,6 +62,16 @@ class Encoder:
             np.flatnonzero(is_missing.any(axis=0)),
             tuple(_frequent(column) for column in table.categories.T),
         )
+
+    def to_json(self) -> dict[str, Any]:
+        return {name: value.tolist() if isinstance(value, np.ndarray) else value for name, value in vars(self).items()}
+
+    @classmethod
+    def from_json(cls, told: Mapping[str, Any]) -> "Encoder":
+        median, mean, std = (np.asarray(told[name], np.float64) for name in ("median", "mean", "std"))
+        knots = np.asarray(told["knots"], np.float64).reshape(-1, len(median))
+        missing = np.asarray(told["missing"], np.int64)
+        return cls(median, mean, std, knots, missing, tuple(map(tuple, told["categories"])))
 
     @property
     def width(self) -> int:

@@ -1,6 +1,7 @@
 """Scikit-learn's models by name, fitted to a matrix; knows nothing of columns or trials."""
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -53,6 +54,21 @@ ESTIMATORS: dict[str, Estimator] = {
 }
 
 
+@dataclass(frozen=True)
+class Fitted:
+    """From rows `[n, inputs]` to class probabilities `[n, num_classes]`, or values `[n]` where that is 0."""
+
+    model: Any
+    num_classes: int
+
+    def __call__(self, x: Matrix) -> Floats:
+        if not self.num_classes:
+            return np.asarray(self.model.predict(x), np.float64)
+        probabilities = np.zeros((len(x), self.num_classes))
+        probabilities[:, self.model.classes_] = self.model.predict_proba(x)  # a fold may lack a class
+        return probabilities
+
+
 def fit_estimator(
     name: str,
     x: Matrix,
@@ -62,8 +78,8 @@ def fit_estimator(
     given: Mapping[str, Any],
     class_weight: str | None,
     seed: int,
-) -> Callable[[Matrix], Floats]:
-    """A model of all of `x`, `[n, inputs]`: from such rows to class probabilities `[n, classes]` or values `[n]`.
+) -> Fitted:
+    """A model of all of `x`, `[n, inputs]`.
 
     Args:
         y: class indices, or float values where `num_classes` is 0, `[n]`.
@@ -72,13 +88,6 @@ def fit_estimator(
     estimator = ESTIMATORS[name]
     arguments = {key: value for key, value in given.items() if key in estimator.arguments}
     if not num_classes:
-        regressor = estimator.regressor(random_state=seed, **arguments).fit(x, y)
-        return lambda x: np.asarray(regressor.predict(x), np.float64)
-    classifier = estimator.classifier(random_state=seed, class_weight=class_weight, **arguments).fit(x, y)
-
-    def predict(x: Matrix) -> Floats:
-        probabilities = np.zeros((len(x), num_classes))
-        probabilities[:, classifier.classes_] = classifier.predict_proba(x)  # a fold may lack a class
-        return probabilities
-
-    return predict
+        return Fitted(estimator.regressor(random_state=seed, **arguments).fit(x, y), 0)
+    classifier = estimator.classifier(random_state=seed, class_weight=class_weight, **arguments)
+    return Fitted(classifier.fit(x, y), num_classes)

@@ -14,7 +14,7 @@ from torch import nn
 from torch.nn.functional import cross_entropy
 
 from trainables.augmentation import AUGMENTATIONS, Augmentation
-from trainables.distillation import DISTILLATION, Distillation, load_teacher
+from trainables.distillation import DISTILLATION, Distillation, check_teacher, load_teacher
 from trainables.image_models import MODELS, ImageClassifier, find_weights, make_image_classifier
 from trainables.images import (
     FASHION_MNIST_ENV,
@@ -119,7 +119,8 @@ def evaluate(params: Mapping[str, Any], state: Mapping[str, Any], device: torch.
         params: of the trial that saved it.
         state: of a checkpoint.
     """
-    settings = Settings.from_params(params)
+    # What it was trained from is not needed any more.
+    settings = Settings.from_params({**params, "weights": "", "teacher": ""})
     test, notes = load_test(settings.dataset, settings.image_size)
     test = test.to(device)
     _, channels, _, size = test.images.shape
@@ -182,7 +183,8 @@ def _teacher(
     if not settings.teacher:
         return None
     key = f"teacher {settings.teacher} {trial.device}"
-    config, model = trial.cached(key, lambda: load_teacher(settings.teacher, about["classes"], trial.device))
+    config, model = trial.cached(key, lambda: load_teacher(settings.teacher, trial.device))
+    check_teacher(settings.teacher, config, about["classes"])
     if any(config[name] != about[name] for name in ("channels", "image_size")):
         raise ValueError(f"teacher {settings.teacher} takes images of another size, or of other colours")
 

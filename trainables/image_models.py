@@ -113,10 +113,9 @@ def _torchvision(name: str, image_size: int, num_classes: int, dropout: float, w
         network.maxpool = nn.Identity()
     if weights:
         _load(network, name, Path(weights).expanduser(), image_size)
-    if dropout:
-        parent, _, last = _HEADS[name].rpartition(".")
-        holder = network.get_submodule(parent)
-        setattr(holder, last, nn.Sequential(nn.Dropout(dropout), holder.get_submodule(last)))
+    parent, _, last = _HEADS[name].rpartition(".")
+    holder = network.get_submodule(parent)
+    setattr(holder, last, nn.Sequential(nn.Dropout(dropout), holder.get_submodule(last)))
     return network
 
 

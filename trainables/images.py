@@ -11,6 +11,7 @@ import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -18,8 +19,11 @@ from sklearn.datasets import load_digits
 
 from trainables.cifar10 import CLASSES as CIFAR10_CLASSES
 from trainables.cifar10 import read_cifar10
-from trainables.splits import TEST_SHARE, VALIDATION_SHARE, split_rows, told_of_leaks
-from trainables.trees import DATA_ENV, read_part, told_unreadable
+from trainables.splits import TEST_SHARE, VALIDATION_SHARE, split_rows, stratified_order, told_of_leaks
+from trainables.trees import DATA_ENV, TreePart, read_part, read_validation, told_unreadable
+
+if TYPE_CHECKING:
+    from PIL import Image
 
 FASHION_MNIST_ENV = "TUNER_FASHION_MNIST"
 FASHION_MNIST_DEBIAN = Path("/usr/share/datasets/fashion-mnist")
@@ -82,10 +86,15 @@ class Development:
 
 @dataclass(frozen=True)
 class Dataset:
-    """How to read the two parts of a data set; each argument is the side that images are to have."""
+    """How to read the parts of a data set; each argument is the side that images are to have.
+
+    Attributes:
+        validation: gives None where validation rows are to be set apart from those for development.
+    """
 
     development: Callable[[int], Labelled]
     test: Callable[[int], Labelled]
+    validation: Callable[[int], Labelled | None] = lambda _: None
 
 
 def find_dataset(name: str) -> Dataset:
@@ -94,7 +103,11 @@ def find_dataset(name: str) -> Dataset:
         return DATASETS[name]
     root = Path(name).expanduser()
     if root.is_dir():
-        return Dataset(lambda size: _read_tree(root, size, False), lambda size: _read_tree(root, size, True))
+        return Dataset(
+            lambda size: _read_files(read_part(root, False, IMAGE_SUFFIXES), size),
+            lambda size: _read_files(read_part(root, True, IMAGE_SUFFIXES), size),
+            lambda size: _read_files(part, size) if (part := read_validation(root, IMAGE_SUFFIXES)) else None,
+        )
     raise ValueError(
         f"dataset {name!r} is neither one of {', '.join(DATASETS)} nor a folder; "
         "give the path of a tree with one folder of images for each class"
@@ -108,8 +121,12 @@ def load_development(name: str, image_size: int, train_size: int = 0) -> Develop
         image_size: side of the square images, for data sets that are read from image files.
         train_size: rows to train on, 0 for all; smaller training sets are part of the larger ones.
     """
-    rows = find_dataset(name).development(image_size)
-    validation, train = split_off(rows, VALIDATION_SHARE)
+    dataset = find_dataset(name)
+    rows, validation = dataset.development(image_size), dataset.validation(image_size)
+    if validation is None:
+        validation, train = split_off(rows, VALIDATION_SHARE)
+    else:
+        train = rows.take(stratified_order(rows.labels))
     if train_size:
         train = train.take(slice(train_size))
     mean, std = _pixel_statistics(train.images)
@@ -202,9 +219,7 @@ def _read_idx(path: Path, num_dimensions: int) -> torch.Tensor:
     return torch.from_numpy(values.copy())
 
 
-def _read_tree(root: Path, size: int, test: bool) -> Labelled:
-    """A part of an image folder tree."""
-    part = read_part(root, test, IMAGE_SUFFIXES)
+def _read_files(part: TreePart, size: int) -> Labelled:
     return Labelled(read_images(part.files, size), part.labels, part.class_names)
 
 
@@ -216,16 +231,28 @@ def read_images(files: Sequence[Path], size: int, channels: int = 3) -> torch.Te
     unreadable = []
     for row, path in enumerate(files):
         try:
-            with Image.open(path) as image:
+            with Image.open(path) as given:
+                image = _in_eight_bits(given)
                 coloured = image.convert("RGB" if channels == 3 else "L")
                 pixels = np.array(ImageOps.fit(coloured, (size, size), Image.Resampling.BILINEAR))
-        except (OSError, ValueError, SyntaxError) as error:
+        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
             unreadable.append(f"{path} ({error})")
             continue
         images[row] = torch.from_numpy(pixels.reshape(size, size, channels)).movedim(-1, 0)
     if unreadable:
         raise ValueError(told_unreadable("images", unreadable))
     return images
+
+
+def _in_eight_bits(image: "Image.Image") -> "Image.Image":
+    """Pillow would cut off what is brighter than 255 shades of 65,536."""
+    if image.mode.startswith("I;16"):
+        from PIL import Image
+
+        return Image.fromarray((np.asarray(image) // 257).astype(np.uint8))
+    if image.mode in ("I", "F"):
+        raise ValueError(f"mode {image.mode} has no largest value; save it with 8 or 16 bits")
+    return image
 
 
 def _cifar10(part: str) -> Labelled:

@@ -1,7 +1,7 @@
 """Who took what, and when: read, cleaned, and split by leaving each user's last items out. Knows no models or trials.
 
-Of each user the last item is the test set, the one before it the validation set, the rest is for training: every user
-and every item is known to the model, and nothing of the future is.
+Of each user the last item is the test set, the one before it the validation set, the rest is for training. Nothing of a
+user's own future is known; what others took later is.
 """
 
 import os
@@ -161,6 +161,7 @@ def _cleaned(rows: pd.DataFrame, min_rating: float) -> tuple[pd.DataFrame, list[
         if "rating" not in rows.columns:
             raise ValueError(f"min_rating is {min_rating}, and there is no column rating")
         keep(pd.to_numeric(rows["rating"], errors="coerce") >= min_rating, f"no rating of at least {min_rating:g}")
+    rows = rows.sort_values("timestamp", kind="stable")
     keep(~rows.duplicated(["user", "item"]), "the user has the item already")
     keep(rows.groupby("user")["item"].transform("size") >= FEWEST_ITEMS, f"users with fewer than {FEWEST_ITEMS} items")
     return rows.reset_index(drop=True), notes

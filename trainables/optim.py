@@ -44,7 +44,8 @@ class Descent:
         momentum: of sgd; other optimizers ignore it.
         warmup_epochs: epochs, or part of one, in which the learning rate rises linearly before the schedule.
         clip_norm: length that a longer gradient is shortened to, 0 for never.
-        accumulate: parts that a batch is computed in, one after another, so that it takes less memory.
+        accumulate: parts that a batch is computed in, one after another, so that it takes less memory; each counts by
+            its rows.
     """
 
     epochs: int = 10

@@ -5,8 +5,10 @@ imports ray.
 """
 
 import json
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -22,6 +24,7 @@ from trainables.recommenders import Sequence as SequenceModel
 from trainables.settings import SHARE, Allowed, Range, read_settings, without_files
 from trainables.text_models import build_vocabulary, encode_words
 from trainables.training import RECIPE, Recipe, Training
+from trainables.trees import DATA_ENV
 from tuner.context import Trial
 from tuner.portable import Model, Portable
 
@@ -34,6 +37,8 @@ LONGEST_TEXT = 32
 @dataclass(frozen=True)
 class Settings(Recipe):
     """The parameters of a trial; `from_params` checks them. Those of other models than `model` are ignored.
+
+    A row of a batch is a user, with all that is learned of it.
 
     Attributes:
         dataset, min_rating: as in `Source`.
@@ -119,12 +124,13 @@ def recent_items(histories: Sequence[torch.Tensor], max_length: int) -> torch.Te
 def train(trial: Trial) -> None:
     """Train a recommender and report each epoch; the parameters are those of `Settings`."""
     settings = Settings.from_params(trial.params)
-    data = trial.shared(f"interactions {settings.source}", lambda: load_interactions(settings.source))
+    place = f"{Path(settings.dataset).expanduser().resolve()} {os.environ.get(DATA_ENV)} {settings.min_rating}"
+    data = trial.shared(f"interactions {place}", lambda: load_interactions(settings.source))
     (trial.dir / "data.json").write_text(json.dumps({"notes": data.notes}, indent=2) + "\n")
-    key = f"known {settings.source} {settings.max_length} {trial.device}"
+    key = f"known {place} {settings.max_length} {trial.device}"
     known = trial.cached(key, lambda: Known.before(data, 2, settings.max_length, trial.device))
     model = _make_model(settings, data)
-    histories, users = data.histories(2), torch.arange(len(data.users), device=trial.device)
+    histories = data.histories(2)
     about = {
         "users": list(data.users),
         "items": list(data.items),
@@ -134,26 +140,43 @@ def train(trial: Trial) -> None:
     }
     if isinstance(model, SequenceModel):
         # Each item is learned from those before it; the first has none.
-        given = recent_items([items[:-1] for items in histories], settings.max_length).to(trial.device)
-        next_items = recent_items([items[1:] for items in histories], settings.max_length).to(trial.device) - 1
+        rows = [row for row, items in enumerate(histories) if len(items) > 1]
+        if not rows:
+            raise ValueError(f"dataset {settings.dataset!r} has no user with four items, as a sequence needs")
+        given = recent_items([histories[row][:-1] for row in rows], settings.max_length).to(trial.device)
+        wanted = recent_items([histories[row][1:] for row in rows], settings.max_length).to(trial.device) - 1
     else:
-        whose = torch.repeat_interleave(torch.arange(len(histories)), torch.tensor([len(one) for one in histories]))
-        given, next_items = whose.to(trial.device), torch.cat(histories).to(trial.device)
+        given = torch.arange(len(histories), device=trial.device)
+        wanted = pad_sequence(histories, batch_first=True, padding_value=-1).to(trial.device)
     training = Training(trial, settings, model, len(given))
 
     def loss_of(batch: torch.Tensor, _: torch.Generator) -> torch.Tensor:
         if isinstance(model, SequenceModel):
-            scores, wanted = training.network(users[:1], given[batch], True).flatten(0, 1), next_items[batch].flatten()
-        else:
-            scores, wanted = training.network(given[batch], known.recent[:1]), next_items[batch]
-        return cross_entropy(scores, wanted, ignore_index=-1, label_smoothing=settings.label_smoothing)
+            scores = training.network(given[:1], given[batch], True).flatten(0, 1)
+            return cross_entropy(
+                scores, wanted[batch].flatten(), ignore_index=-1, label_smoothing=settings.label_smoothing
+            )
+        return set_loss(training.network(given[batch], known.recent[:1]), wanted[batch], settings.label_smoothing)
 
     while training.goes_on:
         metrics = training.run_epoch(loss_of)
-        found = training.outputs(len(users), lambda batch: _judge(training.model, known, batch))
+        found = training.outputs(len(data.users), lambda batch: _judge(training.model, known, batch))
         metrics |= ranking_metrics("val", found[:, 0]) | {"val_loss": float(found[:, 1].mean())}
         training.finish_epoch(metrics, score=f"val_ndcg{AT}")
         trial.report(training.epoch, metrics, state=training.state() | about)
+
+
+def set_loss(scores: torch.Tensor, wanted: torch.Tensor, label_smoothing: float) -> torch.Tensor:
+    """The cross entropy of several wanted items for each row, the mean over all of them.
+
+    Args:
+        scores: `[n, items]`.
+        wanted: `[n, most]`, filled up with -1.
+    """
+    logs, is_item = scores.log_softmax(dim=1), wanted >= 0
+    own = logs.gather(1, wanted.clamp(min=0)) * is_item
+    smooth = logs.mean(dim=1) * is_item.sum(dim=1)
+    return -((1 - label_smoothing) * own.sum() + label_smoothing * smooth.sum()) / is_item.sum()
 
 
 def evaluate(params: Mapping[str, Any], state: Mapping[str, Any], device: torch.device | str) -> dict[str, Any]:
@@ -171,8 +194,8 @@ def evaluate(params: Mapping[str, Any], state: Mapping[str, Any], device: torch.
     model = _make_model(settings, data).to(device)
     model.load_state_dict(state["model"])
     found = _judge(model, known, torch.arange(len(data.users), device=device)).cpu()
-    popularity = torch.bincount(torch.cat(data.histories(1)), minlength=len(data.items)).float().to(device)
-    plain = ranks(popularity.expand(len(data.users), -1), known.wanted, known.seen)
+    counts = torch.bincount(torch.cat(data.histories(1)), minlength=len(data.items)).float().to(device)
+    plain = ranks(counts.expand(len(data.users), -1), known.wanted, known.seen)
     scores, popularity = ranking_metrics("test", found[:, 0]), ranking_metrics("test", plain.cpu())
     sizes = {"users": len(data.users), "items": len(data.items), "interactions": len(data.history)}
     lines = [f"{name}: {value:.4f}, of the most popular items {popularity[name]:.4f}" for name, value in scores.items()]
@@ -246,7 +269,9 @@ def _judge(model: nn.Module, known: Known, users: torch.Tensor) -> torch.Tensor:
     model.eval()
     judged = []
     for part in torch.split(users, EVALUATION_BATCH):
-        scores, wanted = model(part, known.recent[part]), known.wanted[part]
+        # In full precision: where scores are rounded many are the same.
+        with torch.autocast(users.device.type, enabled=False):
+            scores, wanted = model(part, known.recent[part]), known.wanted[part]
         loss = cross_entropy(scores, wanted, reduction="none")
         judged.append(torch.stack([ranks(scores, wanted, known.seen[part]).float(), loss.float()], dim=1))
     return torch.cat(judged)

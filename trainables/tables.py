@@ -158,6 +158,19 @@ def load_test(source: Source, development: Development) -> HeldOut:
     return HeldOut(table, {**told, "rows_used": len(table), **unread, "rows_also_in_training": in_both})
 
 
+def read_rows(path: str, schema: Schema) -> Table:
+    """The rows of a CSV file whose target is not known; raises ValueError where a column is missing."""
+    try:
+        rows = pd.read_csv(Path(path).expanduser(), dtype=str, skipinitialspace=True)
+    except (OSError, ValueError) as error:
+        raise ValueError(f"{path} can't be read as a CSV file with a header: {error}") from error
+    if missing := [name for name in (*schema.numbers, *schema.categories) if name not in rows.columns]:
+        raise ValueError(f"{path} has no column {', '.join(missing)}, which the model was trained on")
+    numbers, categories, _ = _cells(rows, schema)
+    nothing = np.zeros(len(rows), np.int64)
+    return Table(numbers, categories, nothing, nothing)
+
+
 def fold_numbers(strata: npt.NDArray[Any], groups: npt.NDArray[Any], count: int) -> npt.NDArray[np.int64]:
     """The number of each row's fold, 0 to `count` - 1: strata in proportion, no group in two folds."""
     _, first, inverse = np.unique(groups, return_index=True, return_inverse=True)
@@ -280,17 +293,22 @@ def _classes(target: "pd.Series[Any]", task: str) -> tuple[str, ...]:
 
 
 def _table(rows: pd.DataFrame, schema: Schema, group: str) -> tuple[Table, dict[str, int]]:
-    raw = rows[list(schema.numbers)]
-    numeric = raw.apply(pd.to_numeric, errors="coerce").to_numpy(np.float64, copy=True).reshape(len(rows), -1)
-    unread = int((np.isnan(numeric) & raw.notna().to_numpy()).sum() + np.isinf(numeric).sum())
-    numeric[np.isinf(numeric)] = np.nan
-    categories = rows[list(schema.categories)].fillna("").to_numpy(object)
+    numeric, categories, unread = _cells(rows, schema)
     told = {
         "values_missing": int(np.isnan(numeric).sum() + (categories == "").sum()) - unread,
         "values_no_finite_number": unread,
     }
     target = _target(rows[schema.target], schema)
     return Table(numeric, categories, target, _groups(rows, schema.target, group)), told
+
+
+def _cells(rows: pd.DataFrame, schema: Schema) -> tuple[Floats, Texts, int]:
+    """Numbers and categories as a `Table` has them, and how many values were no finite number."""
+    raw = rows[list(schema.numbers)]
+    numeric = raw.apply(pd.to_numeric, errors="coerce").to_numpy(np.float64, copy=True).reshape(len(rows), -1)
+    unread = int((np.isnan(numeric) & raw.notna().to_numpy()).sum() + np.isinf(numeric).sum())
+    numeric[np.isinf(numeric)] = np.nan
+    return numeric, rows[list(schema.categories)].fillna("").to_numpy(object), unread
 
 
 def _target(column: "pd.Series[Any]", schema: Schema) -> npt.NDArray[Any]:

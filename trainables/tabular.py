@@ -5,20 +5,23 @@ model fitted to all development rows. Never imports ray.
 """
 
 import json
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
+from torch import nn
 
 from trainables.batches import balanced_weights
 from trainables.encoding import SCALINGS, Encoder, Matrix
-from trainables.estimators import ESTIMATORS, fit_estimator
+from trainables.estimator_modules import as_module
+from trainables.estimators import ESTIMATORS, Fitted, fit_estimator
 from trainables.metrics import classification_metrics, classification_report, log_loss, regression_metrics
 from trainables.optim import DESCENT
+from trainables.predictions import predictions
 from trainables.settings import POSITIVE, SHARE, Allowed, Range, read_settings
 from trainables.tables import (
     TASKS,
@@ -32,11 +35,16 @@ from trainables.tables import (
     fold_numbers,
     load_development,
     load_test,
+    read_rows,
 )
 from trainables.tabular_networks import NETWORKS, NetworkSettings, train_network
 from tuner.context import Trial
+from tuner.portable import Model as PortableModel
+from tuner.portable import Portable
 
 Floats = npt.NDArray[np.floating[Any]]
+
+PREDICTED_ROWS = 10_000
 
 
 @dataclass(frozen=True)
@@ -86,8 +94,18 @@ class Settings(NetworkSettings):
         return Source(self.dataset, self.target, self.task, self.group, self.test_dataset, self.test_fold)
 
 
-# Of rows `[n, inputs]` the class probabilities `[n, classes]`, or the values `[n]`.
-Model = Callable[[Matrix], Floats]
+@dataclass(frozen=True)
+class Network:
+    """A trained network: what `Fitted` is of scikit-learn's models."""
+
+    network: nn.Module
+    num_classes: int
+    device: torch.device | str
+
+    @torch.no_grad()
+    def __call__(self, x: Matrix) -> Floats:
+        out = self.network(torch.from_numpy(x).to(self.device)).double()
+        return np.asarray((out.softmax(dim=1) if self.num_classes else out.squeeze(1)).cpu().numpy())
 
 
 @dataclass(frozen=True)
@@ -95,7 +113,7 @@ class Predictor:
     """A model with what its rows are encoded by; `offset` and `scale` are of a regression's target."""
 
     encoder: Encoder
-    model: Model
+    model: Fitted | Network
     offset: float
     scale: float
 
@@ -152,6 +170,62 @@ def evaluate(params: Mapping[str, Any], state: Mapping[str, Any], device: torch.
     return {**scores("test", schema, test.table, predictions), **found, "report": report}
 
 
+def export(params: Mapping[str, Any], state: Mapping[str, Any]) -> Portable:
+    """The model that `evaluate` scores, to be exported; needs the data, since a checkpoint holds no model.
+
+    Takes encoded rows and gives the logarithms of the classes' probabilities, or values.
+    """
+    settings = Settings.from_params(params)
+    development = load_development(settings.source)
+    schema = development.schema
+    predictor = fit(settings, schema, development.table, _seed(state["seed"], settings.folds), "cpu")
+    rows = predictor.encoder(development.table)
+    model = TabularModel(predictor).eval()
+    with torch.no_grad():
+        found = model(torch.from_numpy(rows)).numpy()
+    # Scikit-learn's models are taken to pieces, which another version of it may have other ones of.
+    if not np.allclose(np.exp(found) if found.ndim == 2 else found, predictor(development.table), rtol=1e-3, atol=1e-4):
+        raise ValueError(f"the module of {settings.model} gives other predictions than the model")
+    config = {"schema": asdict(schema), "encoder": predictor.encoder.to_json()}
+    return Portable(model, {"rows": torch.from_numpy(rows[:2])}, {"rows": {0: "rows"}}, config)
+
+
+def predict(config: Mapping[str, Any], model: PortableModel, inputs: Sequence[str]) -> Iterator[dict[str, Any]]:
+    """The class of each row of CSV files, or its value; raises ValueError for files that can't be read."""
+    told = config["schema"]
+    numbers, categories, classes = (tuple(told[name]) for name in ("numbers", "categories", "classes"))
+    schema = Schema(told["target"], numbers, categories, classes, told["dropped"])
+    encoder = Encoder.from_json(config["encoder"])
+    for path in inputs:
+        table = read_rows(path, schema)
+        names = [f"{path}:{row}" for row in range(1, len(table) + 1)]
+        for start in range(0, len(table), PREDICTED_ROWS):
+            rows = np.arange(len(table))[start : start + PREDICTED_ROWS]
+            out = model(torch.from_numpy(encoder(table.take(rows))))
+            shown = names[start : start + PREDICTED_ROWS]
+            if schema.is_classification:
+                yield from predictions(shown, out, schema.classes)
+            else:
+                yield from ({"input": name, "value": value} for name, value in zip(shown, out.tolist(), strict=True))
+
+
+class TabularModel(nn.Module):
+    """A predictor of encoded rows `[n, width]`."""
+
+    def __init__(self, predictor: Predictor) -> None:
+        super().__init__()
+        fitted = predictor.model
+        self.model = fitted.network if isinstance(fitted, Network) else as_module(fitted.model)
+        self._is_classifier = bool(fitted.num_classes)
+        self._offset, self._scale = predictor.offset, predictor.scale
+
+    def forward(self, rows: torch.Tensor) -> torch.Tensor:
+        out: torch.Tensor = self.model(rows)
+        if self._is_classifier:
+            return out.log_softmax(dim=1).float()
+        return (out.reshape(-1) * self._scale + self._offset).float()
+
+
 def fit(settings: Settings, schema: Schema, rows: Table, seed: int, device: torch.device | str) -> Predictor:
     """A model of these rows alone: scaling, missing values, categories and the target's scale are learned from them."""
     encoder = Encoder.fit(rows, settings.scaling)
@@ -162,7 +236,7 @@ def fit(settings: Settings, schema: Schema, rows: Table, seed: int, device: torc
         offset, scale = float(rows.target.mean()), float(rows.target.std()) or 1.0
         y = ((rows.target - offset) / scale).astype(np.float32)
     is_network = settings.model in NETWORKS
-    model = (
+    model: Fitted | Network = (
         _fit_network(settings, schema, x, y, seed, device) if is_network else _fit_other(settings, schema, x, y, seed)
     )
     return Predictor(encoder, model, offset, scale)
@@ -198,25 +272,17 @@ def _seed(seed: int, fold: int) -> int:
 
 def _fit_network(
     settings: Settings, schema: Schema, x: Matrix, y: npt.NDArray[Any], seed: int, device: torch.device | str
-) -> Model:
-    num_outputs = len(schema.classes) or 1
-    class_weights = _class_weights(settings, schema, y)
+) -> Network:
     network = train_network(
-        lambda: NETWORKS[settings.model](x.shape[1], num_outputs, settings),
+        lambda: NETWORKS[settings.model](x.shape[1], len(schema.classes) or 1, settings),
         x,
         y,
         settings,
-        class_weights=class_weights,
+        class_weights=_class_weights(settings, schema, y),
         seed=seed,
         device=device,
     )
-
-    @torch.no_grad()
-    def predict(x: Matrix) -> Floats:
-        out = network(torch.from_numpy(x).to(device)).double()
-        return np.asarray((out.softmax(dim=1) if schema.is_classification else out.squeeze(1)).cpu().numpy())
-
-    return predict
+    return Network(network, len(schema.classes), device)
 
 
 def _class_weights(settings: Settings, schema: Schema, y: npt.NDArray[Any]) -> npt.NDArray[np.float32] | None:
@@ -227,7 +293,7 @@ def _class_weights(settings: Settings, schema: Schema, y: npt.NDArray[Any]) -> n
     return weights
 
 
-def _fit_other(settings: Settings, schema: Schema, x: Matrix, y: npt.NDArray[Any], seed: int) -> Model:
+def _fit_other(settings: Settings, schema: Schema, x: Matrix, y: npt.NDArray[Any], seed: int) -> Fitted:
     given = {name: value for name, value in vars(settings).items() if value is not None}
     class_weight = None if settings.class_weight == "none" else settings.class_weight
     return fit_estimator(settings.model, x, y, len(schema.classes), given=given, class_weight=class_weight, seed=seed)

@@ -16,7 +16,7 @@ from torch import nn
 from torch.nn.functional import cross_entropy, pad
 
 from trainables.batches import balanced_weights
-from trainables.distillation import DISTILLATION, Distillation, load_teacher
+from trainables.distillation import DISTILLATION, Distillation, check_teacher, load_teacher
 from trainables.finetuning import FINE_TUNING, FineTuning
 from trainables.metrics import classification_metrics, classification_report
 from trainables.predictions import predictions
@@ -157,7 +157,7 @@ def evaluate(params: Mapping[str, Any], state: Mapping[str, Any], device: torch.
         params: of the trial that saved it.
         state: of a checkpoint.
     """
-    settings = Settings.from_params(params)
+    settings = Settings.from_params({**params, "teacher": ""})
     test, notes = load_test(settings.source)
     logits = _predict(settings, state, test.texts, len(test.class_names), device)
     known = test.labels != UNKNOWN
@@ -225,7 +225,8 @@ def _taught(trial: Trial, settings: Settings, rows: Texts) -> torch.Tensor | Non
 
     @torch.no_grad()
     def teach() -> torch.Tensor:
-        config, model = load_teacher(settings.teacher, rows.class_names, trial.device)
+        config, model = load_teacher(settings.teacher, trial.device)
+        check_teacher(settings.teacher, config, rows.class_names)
         return torch.cat([logits.cpu() for _, logits in _exported_logits(config, model, rows.texts, trial.device)])
 
     return trial.shared(f"taught {settings.source} {settings.teacher}", teach).to(trial.device)

@@ -1,5 +1,6 @@
 """The training of a network, epoch by epoch, whatever it learns; knows no data and no model's insides."""
 
+import copy
 import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -7,7 +8,6 @@ from typing import Any
 
 import torch
 from torch import nn
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from trainables.batches import count_batches, epoch_batches, epoch_generator
 from trainables.optim import (
@@ -34,7 +34,7 @@ class Recipe(Descent):
     Attributes:
         patience: epochs without a better validation score after which the training ends, 0 for never.
         ema_decay: with it what is evaluated and saved is a moving average of the weights, of which each step leaves so
-            much; 0 for the weights themselves.
+            much, less at first; 0 for the weights themselves.
         precision: of the network's arithmetic; its weights are float32 with either.
         compiled: by torch.compile, which takes a minute at first and needs a C++ compiler.
     """
@@ -88,11 +88,8 @@ class Training:
         self._trained = self.model = model
         # Shares its parameters with the model.
         self.network: Callable[..., Any] = trial.prepare(model)
-        self._average = None
         if recipe.ema_decay:
-            average = get_ema_multi_avg_fn(recipe.ema_decay)  # type: ignore[no-untyped-call]
-            self._average = AveragedModel(model, multi_avg_fn=average, use_buffers=True)
-            self.model = self._average.module
+            self.model = copy.deepcopy(model)
         groups = groups or param_groups(model, recipe.weight_decay)
         self._optimizer = make_optimizer(recipe.optimizer, groups, recipe.lr, recipe.momentum)
         self.epoch, self._best, self._best_epoch = 0, -math.inf, 0
@@ -118,7 +115,7 @@ class Training:
     def state(self) -> dict[str, Any]:
         return {
             "model": trained_state(self.model),
-            **({"trained": trained_state(self._trained)} if self._average else {}),
+            **({} if self.model is self._trained else {"trained": trained_state(self._trained)}),
             "optimizer": self._optimizer.state_dict(),
             "optimizer_name": self._recipe.optimizer,
             "epoch": self.epoch,
@@ -136,14 +133,16 @@ class Training:
         set_training(self._optimizer, True)
         learning_rate = self._scheduler.get_last_lr()[0]
         losses = []
-        for rows, noise in self._batches(self.epoch + 1):
+        steps_before = self.epoch * count_batches(self._num_rows, self._recipe.batch_size)
+        for step, (rows, noise) in enumerate(self._batches(self.epoch + 1), steps_before):
             parts = self._parts(loss_of, rows, noise)
             loss = descend(parts, self._trained, self._optimizer, self._scheduler, self._recipe.clip_norm)
             losses.append(loss)
-            if self._average:
-                self._average.update_parameters(self._trained)
+            if self.model is not self._trained:
+                move_towards(self.model, self._trained, min(self._recipe.ema_decay, (1 + step) / (10 + step)))
         set_training(self._optimizer, False)
-        return {"train_loss": float(torch.stack(losses).mean()), "lr": float(learning_rate)}
+        mean = self._trial.mean({"train_loss": float(torch.stack(losses).mean())})
+        return {**mean, "lr": float(learning_rate)}
 
     @torch.no_grad()
     def outputs(self, num_rows: int, outputs_of: Callable[[torch.Tensor], torch.Tensor]) -> torch.Tensor:
@@ -183,9 +182,8 @@ class Training:
         if state is None:
             return
         load_trained(self.model, state["model"])
-        if self._average:
+        if self.model is not self._trained:
             load_trained(self._trained, state.get("trained", state["model"]))
-            self._average.n_averaged.fill_(1)  # its first update would copy the weights
         if state["optimizer_name"] == self._recipe.optimizer:
             load_moments(self._optimizer, state["optimizer"])
         self.epoch, self._best, self._best_epoch = state["epoch"], state["best"], state["best_epoch"]
@@ -207,6 +205,17 @@ class Training:
         size, share = self._recipe.batch_size, (trial.rank, trial.world_size)
         for batch in epoch_batches(self._num_rows, size, order, *share, lengths=self._lengths):
             yield batch.to(trial.device), noise
+
+
+@torch.no_grad()
+def move_towards(average: nn.Module, model: nn.Module, decay: float) -> None:
+    """Make `average` the mean of itself, weighted by `decay`, and of `model`; what is no float becomes the model's."""
+    pairs = list(zip(average.state_dict().values(), model.state_dict().values(), strict=True))
+    floats = [(own, new) for own, new in pairs if own.is_floating_point()]
+    torch._foreach_lerp_([own for own, _ in floats], [new for _, new in floats], 1 - decay)
+    for own, new in pairs:
+        if not own.is_floating_point():
+            own.copy_(new)
 
 
 def trained_state(model: nn.Module) -> dict[str, torch.Tensor]:

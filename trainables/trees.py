@@ -1,4 +1,4 @@
-"""Files in a tree with a folder for each class, which may be below train/ and test/; reads none of them."""
+"""Files in a tree with a folder for each class, which may be below train/, test/ and val/; reads none of them."""
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
@@ -11,6 +11,8 @@ from trainables.splits import TEST_SHARE, split_rows
 # The folder that data sets are looked for in.
 DATA_ENV = "TUNER_DATA"
 MOST_NAMED = 5
+# Beside train/ and test/.
+VALIDATION_FOLDERS = ("val", "valid", "validation")
 
 
 @dataclass(frozen=True)
@@ -33,9 +35,19 @@ def read_part(root: Path, test: bool | None, suffixes: Collection[str]) -> TreeP
         suffixes: of files that count, with their dots, in small letters.
     """
     if test is not None and (root / "train").is_dir():
+        if not (root / "test").is_dir():
+            raise ValueError(f"{root / 'test'} is missing: a tree with train/ needs test/ beside it")
         return _list(root / ("test" if test else "train"), _class_names(root / "train"), suffixes)
     whole = _list(root, _class_names(root), suffixes)
     return whole if test is None else whole.take(split_rows(whole.labels, TEST_SHARE)[0 if test else 1])
+
+
+def read_validation(root: Path, suffixes: Collection[str]) -> TreePart | None:
+    """What is below val/, valid/ or validation/, beside train/; None where there is none of them."""
+    for name in VALIDATION_FOLDERS:
+        if (root / "train").is_dir() and (root / name).is_dir():
+            return _list(root / name, _class_names(root / "train"), suffixes)
+    return None
 
 
 def told_unreadable(what: str, found: Sequence[str]) -> str:
@@ -58,8 +70,6 @@ def _subfolders(folder: Path) -> list[str]:
 
 
 def _list(folder: Path, names: list[str], suffixes: Collection[str]) -> TreePart:
-    if not folder.is_dir():
-        raise ValueError(f"{folder} is missing: a tree with train/ needs test/ beside it")
     if unknown := set(_subfolders(folder)) - set(names):
         raise ValueError(f"{folder} has classes that the training files have not: {', '.join(sorted(unknown))}")
     files, labels, empty = [], [], []

@@ -79,9 +79,10 @@ def test_recordings_are_cut_and_filled_up(tmp_path: Path) -> None:
 
 def test_all_that_can_not_be_read_is_named(tmp_path: Path) -> None:
     (tmp_path / "text.wav").write_text("no sound")
+    (tmp_path / "cut.wav").write_bytes(write_wav(tmp_path / "whole.wav", tone(300.0)).read_bytes()[:25])
     write_wav(tmp_path / "empty.wav", np.zeros(0))
     wavfile.write(tmp_path / "nan.wav", 4000, np.full(100, np.nan, dtype=np.float32))
-    files = [tmp_path / f"{name}.wav" for name in ("text", "empty", "nan")]
+    files = [tmp_path / f"{name}.wav" for name in ("text", "cut", "empty", "nan")]
     with pytest.raises(ValueError, match="unreadable recordings, mend or remove them") as caught:
         read_spectrograms(files, SOUND)
     assert all(str(path) in str(caught.value) for path in files)

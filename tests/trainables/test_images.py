@@ -1,6 +1,7 @@
 import gzip
 import struct
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -101,6 +102,24 @@ def test_a_tree_with_train_and_test_is_read_as_it_is(tmp_path: Path) -> None:
     assert torch.bincount(development.validation.labels).tolist() == [2, 2]
 
 
+@pytest.mark.parametrize("name", ["val", "valid"])
+def test_a_tree_with_validation_images_is_validated_with_them(tmp_path: Path, name: str) -> None:
+    for part, count in (("train", 12), ("test", 3), (name, 5)):
+        write_tree(tmp_path / part, count)
+    development = load_development(str(tmp_path), 8)
+    assert (len(development.train), len(development.validation)) == (24, 10)
+
+
+def test_images_of_sixteen_bits_keep_their_shades(tmp_path: Path) -> None:
+    shades = np.arange(64, dtype=np.uint16).reshape(8, 8) * 1024
+    Image.fromarray(shades).save(tmp_path / "deep.png")
+    read = images.read_images([tmp_path / "deep.png"], 8, channels=1)
+    assert read[0, 0].flatten().tolist() == [shade // 257 for shade in shades.flatten().tolist()]
+    Image.fromarray(shades.astype(np.float32)).save(tmp_path / "float.tiff")
+    with pytest.raises(ValueError, match="mode F has no largest value; save it with 8 or 16 bits"):
+        images.read_images([tmp_path / "float.tiff"], 8)
+
+
 def test_a_tree_in_one_piece_is_split(tmp_path: Path) -> None:
     write_tree(tmp_path, 20)
     development, test = load_development(str(tmp_path), 8), load_test(str(tmp_path), 8)[0]
@@ -151,10 +170,11 @@ def test_classes_of_the_test_images_alone_are_refused(tmp_path: Path) -> None:
         load_test(str(tmp_path), 8)
 
 
-def test_train_without_test_is_refused_by_the_evaluation(tmp_path: Path) -> None:
+@pytest.mark.parametrize("load", [load_development, load_test])
+def test_train_without_test_is_refused_before_the_sweep_and_after(tmp_path: Path, load: Any) -> None:
     write_tree(tmp_path / "train", 2)
     with pytest.raises(ValueError, match="test is missing"):
-        load_test(str(tmp_path), 8)
+        load(str(tmp_path), 8)
 
 
 def test_fashion_mnist_is_read_from_the_folder_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -46,6 +46,12 @@ def test_what_is_left_out_is_told(tmp_path: Path) -> None:
     )
 
 
+def test_of_several_times_with_an_item_the_first_counts_whatever_the_order_of_the_file(tmp_path: Path) -> None:
+    rows = [("a", "v", 7), ("a", "z", 6), ("a", "y", 5), ("a", "x", 4), ("a", "v", 1)]
+    data = load_interactions(write(tmp_path, rows))
+    assert [data.items[i] for i in data.history.tolist()] == ["v", "x", "y", "z"]
+
+
 def test_what_was_rated_low_does_not_count(tmp_path: Path) -> None:
     rows = [("a", item, time, rating) for time, (item, rating) in enumerate(zip("vwxyz", (5, 1, 4, 4, 3), strict=True))]
     source = write(tmp_path, rows)

@@ -6,10 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+from torch.nn.functional import cross_entropy
 
 from tests.trainables.test_interactions import write
 from tests.trainables.trials import metrics_of, run_trial
-from trainables.recommendation import Settings, evaluate, export, train
+from trainables.recommendation import Settings, evaluate, export, set_loss, train
 from tuner.checkpoint import load_checkpoint
 from tuner.checkpoint_folder import checkpoint_path
 from tuner.errors import ControlError
@@ -19,8 +21,8 @@ from tuner.trial import Goal
 
 run = functools.partial(run_trial, train, metric=Metric("val_ndcg10", Goal.MAXIMIZE))
 MODELS: dict[str, dict[str, Any]] = {
-    "matrix": {"model": "matrix", "lr": 0.01},
-    "two_tower": {"model": "two_tower", "lr": 0.01, "batch_size": 256},
+    "matrix": {"model": "matrix", "lr": 0.03, "batch_size": 8},
+    "two_tower": {"model": "two_tower", "lr": 0.03, "batch_size": 8},
     "sequence": {"model": "sequence", "lr": 0.01, "depth": 1, "max_length": 10, "item_text": True, "batch_size": 16},
 }
 
@@ -88,6 +90,23 @@ def test_the_last_item_is_not_looked_at_before_the_end(tmp_path: Path, data: dic
         run(tmp_path / name, {**params, "dataset": path}) for name, path in (("a", data["dataset"]), ("b", str(folder)))
     )
     assert metrics_of(one) == metrics_of(other)
+
+
+def test_several_wanted_items_are_a_cross_entropy_each() -> None:
+    scores, wanted = torch.randn(3, 6), torch.tensor([[1, 2, -1], [5, -1, -1], [0, 3, 4]])
+    rows = torch.tensor([0, 0, 1, 2, 2, 2])
+    for smoothing in (0.0, 0.2):
+        found = set_loss(scores, wanted, smoothing)
+        assert found == pytest.approx(cross_entropy(scores[rows], wanted[wanted >= 0], label_smoothing=smoothing))
+
+
+def test_users_with_one_item_to_train_on_are_left_to_those_with_more(tmp_path: Path) -> None:
+    rows = [(f"u{user}", f"i{(user + step) % 9}", step) for user in range(40) for step in range(3 + (user % 8 == 0))]
+    params = {"dataset": write(tmp_path / "few", rows).dataset, **MODELS["sequence"], "batch_size": 4, "epochs": 2}
+    assert len(run(tmp_path / "trial", params)) == 2
+    source = write(tmp_path / "none", [row for row in rows if row[2] < 3])
+    with pytest.raises(ValueError, match="has no user with four items, as a sequence needs"):
+        run(tmp_path / "other", {**params, "dataset": source.dataset})
 
 
 def test_all_wrong_parameters_are_told_at_once() -> None:

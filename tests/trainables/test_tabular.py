@@ -5,15 +5,18 @@ from typing import Any
 
 import numpy as np
 import pytest
+from sklearn.datasets import load_diabetes
 
 from tests.trainables.test_tables import rows_of, write_csv
 from tests.trainables.trials import run_trial
 from trainables import tabular
 from trainables.tables import Source, fold_numbers, load_development
-from trainables.tabular import MODELS, Settings, evaluate, fit, guess, scores, train
+from trainables.tabular import MODELS, Settings, evaluate, export, fit, guess, scores, train
 from tuner.checkpoint import load_checkpoint
 from tuner.checkpoint_folder import checkpoint_path
 from tuner.context import NotFinite
+from tuner.errors import ControlError
+from tuner.export import predict, write_model
 from tuner.metric import Metric
 from tuner.trial import Goal, Report
 
@@ -113,6 +116,35 @@ def test_a_csv_file_goes_the_whole_way(tmp_path: Path) -> None:
     assert "confusion matrix" in report["text"]
     assert report["data"]["training"] == told
     json.dumps(report)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("model", MODELS)
+def test_what_is_exported_predicts_the_rows_of_a_file(tmp_path: Path, model: str) -> None:
+    rows = rows_of(120)
+    rows[1][0], rows[2][1] = "", ""
+    path = write_csv(tmp_path / "t.csv", rows)
+    params = {"dataset": str(path), "target": "label", "model": model, "scaling": "quantile", **QUICK}
+    params |= {"epochs": 20, "batch_size": 16, "lr": 0.01}
+    told = {"trainable": "trainables.tabular:train"}
+    write_model(export(params, {"seed": 0}), told, tmp_path / "out", onnx=model == "random_forest")
+    asked = write_csv(tmp_path / "asked.csv", [[*row[:2], ""] for row in rows])
+    found = list(predict(tmp_path / "out", [str(asked)]))
+    assert [one["input"] for one in found[:2]] == [f"{asked}:1", f"{asked}:2"]
+    assert np.mean([one["class"] == row[2] for one, row in zip(found, rows, strict=True)]) > 0.9
+    (tmp_path / "other.csv").write_text("label\nlarge\n")
+    with pytest.raises(ControlError, match=r"has no column .*, which the model was trained on"):
+        list(predict(tmp_path / "out", [str(tmp_path / "other.csv")]))
+
+
+@pytest.mark.slow
+def test_an_exported_regression_predicts_values(tmp_path: Path) -> None:
+    params = {"dataset": "diabetes", "model": "hist_gradient_boosting", **QUICK}
+    write_model(export(params, {"seed": 0}), {"trainable": "trainables.tabular:train"}, tmp_path / "out", onnx=False)
+    bunch = load_diabetes(as_frame=True, scaled=False)
+    bunch.data.to_csv(tmp_path / "rows.csv", index=False)
+    values = [one["value"] for one in predict(tmp_path / "out", [str(tmp_path / "rows.csv")])]
+    assert np.corrcoef(values, bunch.target)[0, 1] > 0.6
 
 
 def test_class_weights_raise_the_recall_of_a_seldom_class(tmp_path: Path) -> None:
