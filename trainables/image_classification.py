@@ -14,6 +14,7 @@ from torch import nn
 from torch.nn.functional import cross_entropy
 
 from trainables.augmentation import AUGMENTATIONS, Augmentation
+from trainables.batches import balanced_weights
 from trainables.distillation import DISTILLATION, Distillation, check_teacher, load_teacher
 from trainables.image_models import MODELS, ImageClassifier, find_weights, make_image_classifier
 from trainables.images import (
@@ -46,6 +47,7 @@ class Settings(Distillation, Recipe):
         train_size: rows to train on, 0 for all.
         model, weights, channels, depth, dropout: as in `make_image_classifier`.
         augment, mixup, cutmix: as in `Augmentation`.
+        class_weight: balanced counts each class alike in the training.
     """
 
     dataset: str = "digits"
@@ -59,6 +61,7 @@ class Settings(Distillation, Recipe):
     augment: str = "none"
     mixup: float = 0.0
     cutmix: float = 0.0
+    class_weight: str = "none"
 
     @classmethod
     def from_params(cls, params: Mapping[str, Any]) -> "Settings":
@@ -80,6 +83,7 @@ _ALLOWED: dict[str, Allowed] = {
     "augment": AUGMENTATIONS,
     "mixup": Range(0),
     "cutmix": Range(0),
+    "class_weight": ("none", "balanced"),
 }
 
 
@@ -95,11 +99,13 @@ def train(trial: Trial) -> None:
     about = {"classes": list(rows.class_names), "channels": channels, "image_size": size}
     augment = Augmentation(settings.augment, len(rows.class_names), mixup=settings.mixup, cutmix=settings.cutmix)
     teacher = _teacher(trial, settings, about)
+    is_balanced = settings.class_weight == "balanced"
+    weights = balanced_weights(rows.labels, len(rows.class_names)) if is_balanced else None
 
     def loss_of(batch: torch.Tensor, noise: torch.Generator) -> torch.Tensor:
         images, targets = augment(rows.images[batch], rows.labels[batch], noise)
         logits = training.network(images)
-        loss = cross_entropy(logits, targets, label_smoothing=settings.label_smoothing)
+        loss = cross_entropy(logits, targets, weights, label_smoothing=settings.label_smoothing)
         return settings.distil(loss, logits, teacher(images)) if teacher else loss
 
     while training.goes_on:

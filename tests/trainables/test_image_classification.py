@@ -80,7 +80,7 @@ def test_the_exported_model_knows_image_files(tmp_path: Path) -> None:
         {"optimizer": "adagrad", "lr": 0.01, "schedule": "step", "clip_norm": 1.0},
         {"optimizer": "schedule_free", "lr": 0.01, "schedule": "constant"},
         {"ema_decay": 0.9, "precision": "bfloat16", "accumulate": 3, "model": "classic"},
-        {"augment": "crop+flip+randaugment", "mixup": 0.2, "cutmix": 1.0},
+        {"augment": "crop+flip+randaugment", "mixup": 0.2, "cutmix": 1.0, "class_weight": "balanced"},
     ],
 )
 def test_a_continued_run_is_bit_for_bit_the_uninterrupted_one(tmp_path: Path, extra: dict[str, Any]) -> None:

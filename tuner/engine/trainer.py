@@ -12,9 +12,11 @@ from typing import Any
 
 from ray.train import FailureConfig, RunConfig, ScalingConfig
 from ray.train.torch import TorchConfig, TorchTrainer
+from ray.train.v2._internal.callbacks.datasets import DatasetsCallback
 from ray.train.v2._internal.callbacks.placement_group_callback import PlacementGroupCleanerCallback
 from ray.train.v2._internal.constants import ENABLE_PREEMPTION_WATCHER_ENV_VAR
 from ray.train.v2._internal.execution.controller.controller import TrainController
+from ray.train.v2._internal.execution.scaling_policy.fixed import FixedScalingPolicy
 from ray.train.v2._internal.execution.worker_group import WorkerGroup
 from ray.train.v2._internal.execution.worker_group.placement_group_handle import DefaultPlacementGroupHandle
 from ray.util.placement_group import PlacementGroup
@@ -26,6 +28,14 @@ COLLECTIVE_TIMEOUT_S = 1800
 class _Reserved(DefaultPlacementGroupHandle):  # type: ignore[misc]  # Ray's classes are untyped
     def shutdown(self) -> None:
         """The slot frees what the slot has reserved."""
+
+
+class _FixedSize(FixedScalingPolicy):  # type: ignore[misc]
+    """Asks no autoscaler for what is reserved already, by way of an actor that every cluster would start for it."""
+
+    def after_controller_start(self, train_run_context: Any) -> None: ...
+
+    def _maybe_send_resource_request(self) -> None: ...
 
 
 class SlotTrainer(TorchTrainer):  # type: ignore[misc]
@@ -67,9 +77,11 @@ class SlotTrainer(TorchTrainer):  # type: ignore[misc]
         return super().fit()
 
     def _create_default_callbacks(self) -> list[Any]:
-        # Its detached process watches over reservations that outlive their trainer, which ours can't.
+        # Each starts a process: to watch over reservations that outlive their trainer, which ours can't, and to hand out
+        # Ray's data sets, of which there are none.
         callbacks = super()._create_default_callbacks()
-        return [callback for callback in callbacks if not isinstance(callback, PlacementGroupCleanerCallback)]
+        left_out = (PlacementGroupCleanerCallback, DatasetsCallback)
+        return [callback for callback in callbacks if not isinstance(callback, left_out)]
 
     def _initialize_and_run_controller(self, **kwargs: Any) -> Any:
         reserved = self._placement_group
@@ -82,6 +94,6 @@ class SlotTrainer(TorchTrainer):  # type: ignore[misc]
             worker_group_cls = SlotGroup
 
         # In this process, which has nothing else to do: one of its own would take seconds to start.
-        controller = SlotController(**kwargs)
+        controller = SlotController(**{**kwargs, "scaling_policy": _FixedSize(self.scaling_config)})
         asyncio.run(controller.run())
         return controller.get_result()
