@@ -77,7 +77,7 @@ class SlotTrainer(TorchTrainer):  # type: ignore[misc]
         return super().fit()
 
     def _create_default_callbacks(self) -> list[Any]:
-        # Each starts a process: to watch over reservations that outlive their trainer, which ours can't, and to hand out
+        # Each starts a process: to watch over reservations that outlive their trainer, which ours can't; to hand out
         # Ray's data sets, of which there are none.
         callbacks = super()._create_default_callbacks()
         left_out = (PlacementGroupCleanerCallback, DatasetsCallback)
