@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from trainables.labelled import Development, Labelled
 from trainables.splits import VALIDATION_SHARE, split_rows, told_of_leaks
 from trainables.trees import TreePart, read_part, read_validation, told_unreadable
 
@@ -47,34 +48,6 @@ class Sound:
         return 1 + self.samples // round(self.sample_rate * HOP_S)
 
 
-@dataclass(frozen=True)
-class Recordings:
-    """Spectrograms, float32 `[n, mels, frames]`, and their classes: `labels`, int64 `[n]`, index `class_names`."""
-
-    spectrograms: torch.Tensor
-    labels: torch.Tensor
-    class_names: tuple[str, ...]
-
-    def __len__(self) -> int:
-        return len(self.labels)
-
-    def to(self, device: torch.device | str) -> "Recordings":
-        return Recordings(self.spectrograms.to(device), self.labels.to(device), self.class_names)
-
-
-@dataclass(frozen=True)
-class Development:
-    """What training and the search see; `mean` and `std` are of the training rows, `[mels]`."""
-
-    train: Recordings
-    validation: Recordings
-    mean: torch.Tensor
-    std: torch.Tensor
-
-    def to(self, device: torch.device | str) -> "Development":
-        return Development(self.train.to(device), self.validation.to(device), self.mean.to(device), self.std.to(device))
-
-
 def find_dataset(path: str) -> None:
     """Raises ValueError where there is no such folder."""
     if not Path(path).expanduser().is_dir():
@@ -94,16 +67,16 @@ def load_development(path: str, sound: Sound) -> Development:
         held_out, rest = _listed(root, part, VALIDATION_LIST) or split_rows(part.labels, VALIDATION_SHARE)
         given, part = part.take(held_out), part.take(rest)
     train, validation = _read(part, sound), _read(given, sound)
-    std, mean = torch.std_mean(train.spectrograms, dim=(0, 2))
+    std, mean = torch.std_mean(train.inputs, dim=(0, 2))
     return Development(train, validation, mean, std.clamp(min=1e-3))
 
 
-def load_test(path: str, sound: Sound) -> tuple[Recordings, tuple[str, ...]]:
+def load_test(path: str, sound: Sound) -> tuple[Labelled, tuple[str, ...]]:
     """The test set, that no search may see, and what there is to tell of it."""
     test, development = (
         _read(part, sound) for part in (_part(Path(path).expanduser(), test=is_test) for is_test in (True, False))
     )
-    return test, told_of_leaks("recordings", test.spectrograms, development.spectrograms)
+    return test, told_of_leaks("recordings", test.inputs, development.inputs)
 
 
 def read_spectrograms(files: Sequence[Path], sound: Sound) -> torch.Tensor:
@@ -176,8 +149,8 @@ def _listed(root: Path, part: TreePart, name: str) -> tuple[torch.Tensor, torch.
     return is_listed.nonzero().flatten(), (~is_listed).nonzero().flatten()
 
 
-def _read(part: TreePart, sound: Sound) -> Recordings:
-    return Recordings(read_spectrograms(part.files, sound), part.labels, part.class_names)
+def _read(part: TreePart, sound: Sound) -> Labelled:
+    return Labelled(read_spectrograms(part.files, sound), part.labels, part.class_names)
 
 
 def _read_wave(path: Path, sample_rate: int) -> np.ndarray:

@@ -12,8 +12,6 @@ import torch
 from torch.nn.functional import cross_entropy
 
 from trainables.audio import (
-    Development,
-    Recordings,
     Sound,
     find_dataset,
     load_development,
@@ -22,7 +20,8 @@ from trainables.audio import (
 )
 from trainables.audio_models import SpectrogramClassifier, SpectrogramCNN, SpectrogramTransformer
 from trainables.batches import balanced_weights
-from trainables.metrics import classification_metrics, classification_report
+from trainables.classifiers import EVALUATION_BATCH, judge, run_epochs
+from trainables.labelled import Development
 from trainables.predictions import predictions
 from trainables.settings import SHARE, Allowed, Range, read_settings, without_files
 from trainables.training import RECIPE, Recipe, Training
@@ -30,7 +29,6 @@ from tuner.context import Trial
 from tuner.portable import Model, Portable
 
 MODELS = ("cnn", "transformer")
-EVALUATION_BATCH = 256
 
 
 @dataclass(frozen=True)
@@ -101,16 +99,11 @@ def train(trial: Trial) -> None:
     about = {"classes": list(rows.class_names), "sound": asdict(settings.sound)}
 
     def loss_of(batch: torch.Tensor, noise: torch.Generator) -> torch.Tensor:
-        spectrograms = _changed(rows.spectrograms[batch], data.mean, settings, noise)
+        spectrograms = _changed(rows.inputs[batch], data.mean, settings, noise)
         logits = training.network(spectrograms)
         return cross_entropy(logits, rows.labels[batch], weights, label_smoothing=settings.label_smoothing)
 
-    while training.goes_on:
-        metrics = training.run_epoch(loss_of)
-        logits = training.outputs(len(held_out), lambda batch: _logits(training.model, held_out.spectrograms[batch]))
-        metrics |= _scores("val", held_out, logits)
-        training.finish_epoch(metrics)
-        trial.report(training.epoch, metrics, state=training.state() | about)
+    run_epochs(trial, training, held_out, loss_of, about)
 
 
 def evaluate(params: Mapping[str, Any], state: Mapping[str, Any], device: torch.device | str) -> dict[str, Any]:
@@ -127,10 +120,7 @@ def evaluate(params: Mapping[str, Any], state: Mapping[str, Any], device: torch.
     test = test.to(device)
     model = _make_model(settings, len(test.class_names)).to(device)
     model.load_state_dict(state["model"])
-    logits = _logits(model, test.spectrograms)
-    probabilities = logits.softmax(dim=1).cpu().numpy()
-    report = classification_report(test.labels.cpu().numpy(), probabilities, test.class_names, notes)
-    return {**_scores("test", test, logits), "report": report}
+    return judge(model, test, notes)
 
 
 def export(params: Mapping[str, Any], state: Mapping[str, Any]) -> Portable:
@@ -186,15 +176,3 @@ def _changed(
             is_masked = ((place >= start) & (place < start + length)).to(device).reshape(count, *shape)
             spectrograms = torch.where(is_masked, mean[:, None], spectrograms)
     return spectrograms
-
-
-@torch.no_grad()
-def _logits(model: torch.nn.Module, spectrograms: torch.Tensor) -> torch.Tensor:
-    """What the model gives in evaluation mode, `[n, classes]`."""
-    model.eval()
-    return torch.cat([model(batch) for batch in torch.split(spectrograms, EVALUATION_BATCH)])
-
-
-def _scores(prefix: str, rows: Recordings, logits: torch.Tensor) -> dict[str, float]:
-    metrics = classification_metrics(prefix, rows.labels.cpu().numpy(), logits.softmax(dim=1).cpu().numpy())
-    return metrics | {f"{prefix}_loss": float(cross_entropy(logits, rows.labels))}

@@ -49,7 +49,7 @@ class Linear(nn.Module):
 
 
 class Trees(nn.Module):
-    """The mean, or the sum and a constant, of decision trees.
+    """A classifier or a regressor by the mean, or the sum and a constant, of decision trees.
 
     Args:
         trees: of each the feature and threshold of its nodes, their left and right ones (a leaf has itself), `[nodes]`,
@@ -58,7 +58,13 @@ class Trees(nn.Module):
     """
 
     def __init__(
-        self, trees: Sequence[tuple[np.ndarray, ...]], depth: int, *, is_mean: bool, constant: Any = 0.0
+        self,
+        trees: Sequence[tuple[np.ndarray, ...]],
+        depth: int,
+        *,
+        is_mean: bool,
+        is_classifier: bool,
+        constant: Any = 0.0,
     ) -> None:
         super().__init__()
         size = max(len(tree[0]) for tree in trees)
@@ -68,10 +74,9 @@ class Trees(nn.Module):
         self.feature, self.left, self.right = (_constant(part.astype(np.int64)) for part in (feature, left, right))
         self.threshold, self.value = _constant(threshold), _constant(value)
         self.constant = _constant(np.asarray(constant))
-        self._depth, self._is_mean = depth, is_mean
+        self._depth, self._is_mean, self._is_classifier = depth, is_mean, is_classifier
 
     def forward(self, rows: torch.Tensor) -> torch.Tensor:
-        """`[n, outputs]`."""
         rows = rows.double()
         tree = torch.arange(len(self.feature), device=rows.device)
         node = torch.zeros(rows.shape[0], self.feature.shape[0], dtype=torch.int64, device=rows.device)
@@ -79,33 +84,11 @@ class Trees(nn.Module):
             is_left = rows.gather(1, self.feature[tree, node]) <= self.threshold[tree, node]
             node = torch.where(is_left, self.left[tree, node], self.right[tree, node])
         found = self.value[tree, node]
-        return found.mean(dim=1) if self._is_mean else found.sum(dim=1) + self.constant
-
-
-class Boosted(nn.Module):
-    """The sum of trees as a classifier or a regressor."""
-
-    def __init__(self, trees: Trees, is_classifier: bool) -> None:
-        super().__init__()
-        self.trees = trees
-        self._is_classifier = is_classifier
-
-    def forward(self, rows: torch.Tensor) -> torch.Tensor:
-        out: torch.Tensor = self.trees(rows)
-        return _log_probabilities(out) if self._is_classifier else out.squeeze(1)
-
-
-class Averaged(nn.Module):
-    """The mean of trees as a classifier or a regressor."""
-
-    def __init__(self, trees: Trees, is_classifier: bool) -> None:
-        super().__init__()
-        self.trees = trees
-        self._is_classifier = is_classifier
-
-    def forward(self, rows: torch.Tensor) -> torch.Tensor:
-        out: torch.Tensor = self.trees(rows)
-        return out.clamp(min=1e-12).log() if self._is_classifier else out.squeeze(1)
+        out = found.mean(dim=1) if self._is_mean else found.sum(dim=1) + self.constant
+        if not self._is_classifier:
+            return out.squeeze(1)
+        # A leaf of a forest gives probabilities, one of a boosted tree a part of the logits.
+        return out.clamp(min=1e-12).log() if self._is_mean else _log_probabilities(out)
 
 
 class Kernel(nn.Module):
@@ -150,7 +133,7 @@ def _forest(model: Any) -> nn.Module:
         right = np.where(is_leaf, itself, tree.children_right)
         trees.append((np.maximum(tree.feature, 0), tree.threshold, left, right, tree.value[:, 0, :]))
     depth = max(one.tree_.max_depth for one in model.estimators_)
-    return Averaged(Trees(trees, depth, is_mean=True), hasattr(model, "classes_"))
+    return Trees(trees, depth, is_mean=True, is_classifier=hasattr(model, "classes_"))
 
 
 def _boosting(model: Any) -> nn.Module:
@@ -166,7 +149,8 @@ def _boosting(model: Any) -> nn.Module:
             trees.append((np.maximum(nodes["feature_idx"], 0), nodes["num_threshold"], left, right, value))
             depth = max(depth, int(nodes["depth"].max()))
     constant = np.asarray(model._baseline_prediction).reshape(-1)
-    return Boosted(Trees(trees, depth, is_mean=False, constant=constant), hasattr(model, "classes_"))
+    is_classifier = hasattr(model, "classes_")
+    return Trees(trees, depth, is_mean=False, is_classifier=is_classifier, constant=constant)
 
 
 def _pair_weights(model: Any) -> np.ndarray:

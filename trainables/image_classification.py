@@ -10,31 +10,27 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
 from torch.nn.functional import cross_entropy
 
 from trainables.augmentation import AUGMENTATIONS, Augmentation
 from trainables.batches import balanced_weights
+from trainables.classifiers import EVALUATION_BATCH, judge, run_epochs
 from trainables.distillation import DISTILLATION, Distillation, check_teacher, load_teacher
 from trainables.image_models import MODELS, ImageClassifier, find_weights, make_image_classifier
 from trainables.images import (
     FASHION_MNIST_ENV,
-    Development,
-    Labelled,
     find_dataset,
     load_development,
     load_test,
     read_images,
 )
-from trainables.metrics import classification_metrics, classification_report
+from trainables.labelled import Development
 from trainables.predictions import predictions
 from trainables.settings import SHARE, Allowed, Range, read_settings, without_files
 from trainables.training import RECIPE, Recipe, Training
 from trainables.trees import DATA_ENV
 from tuner.context import Trial
-from tuner.portable import Portable
-
-EVALUATION_BATCH = 1000
+from tuner.portable import Model, Portable
 
 
 @dataclass(frozen=True)
@@ -92,7 +88,7 @@ def train(trial: Trial) -> None:
     settings = Settings.from_params(trial.params)
     data = _development(trial, settings)
     rows, held_out = data.train, data.validation
-    _, channels, _, size = rows.images.shape
+    _, channels, _, size = rows.inputs.shape
     model = _make_model(settings, channels, size, len(rows.class_names))
     model.set_normalisation(data.mean, data.std)
     training = Training(trial, settings, model, len(rows))
@@ -103,17 +99,12 @@ def train(trial: Trial) -> None:
     weights = balanced_weights(rows.labels, len(rows.class_names)) if is_balanced else None
 
     def loss_of(batch: torch.Tensor, noise: torch.Generator) -> torch.Tensor:
-        images, targets = augment(rows.images[batch], rows.labels[batch], noise)
+        images, targets = augment(rows.inputs[batch], rows.labels[batch], noise)
         logits = training.network(images)
         loss = cross_entropy(logits, targets, weights, label_smoothing=settings.label_smoothing)
         return settings.distil(loss, logits, teacher(images)) if teacher else loss
 
-    while training.goes_on:
-        metrics = training.run_epoch(loss_of)
-        logits = training.outputs(len(held_out), lambda batch: _logits(training.model, held_out.images[batch]))
-        metrics |= _scores("val", held_out, logits)
-        training.finish_epoch(metrics)
-        trial.report(training.epoch, metrics, state=training.state() | about)
+    run_epochs(trial, training, held_out, loss_of, about)
 
 
 def evaluate(params: Mapping[str, Any], state: Mapping[str, Any], device: torch.device | str) -> dict[str, Any]:
@@ -129,13 +120,10 @@ def evaluate(params: Mapping[str, Any], state: Mapping[str, Any], device: torch.
     settings = Settings.from_params({**params, "weights": "", "teacher": ""})
     test, notes = load_test(settings.dataset, settings.image_size)
     test = test.to(device)
-    _, channels, _, size = test.images.shape
+    _, channels, _, size = test.inputs.shape
     model = _make_model(settings, channels, size, len(test.class_names)).to(device)
     model.load_state_dict(state["model"])
-    logits = _logits(model, test.images)
-    probabilities = logits.softmax(dim=1).cpu().numpy()
-    report = classification_report(test.labels.cpu().numpy(), probabilities, test.class_names, notes)
-    return {**_scores("test", test, logits), "report": report}
+    return judge(model, test, notes)
 
 
 def export(params: Mapping[str, Any], state: Mapping[str, Any]) -> Portable:
@@ -149,9 +137,7 @@ def export(params: Mapping[str, Any], state: Mapping[str, Any]) -> Portable:
     return Portable(model.eval(), {"images": images}, {"images": {0: "rows"}}, config)
 
 
-def predict(
-    config: Mapping[str, Any], model: Callable[..., torch.Tensor], inputs: Sequence[str]
-) -> Iterator[dict[str, Any]]:
+def predict(config: Mapping[str, Any], model: Model, inputs: Sequence[str]) -> Iterator[dict[str, Any]]:
     """The class of each image file; raises ValueError where some can't be read."""
     for start in range(0, len(inputs), EVALUATION_BATCH):
         paths = inputs[start : start + EVALUATION_BATCH]
@@ -199,15 +185,3 @@ def _teacher(
         return model(images.round().to(torch.uint8))
 
     return teach
-
-
-@torch.no_grad()
-def _logits(model: nn.Module, images: torch.Tensor) -> torch.Tensor:
-    """What the model gives in evaluation mode, `[n, classes]`."""
-    model.eval()
-    return torch.cat([model(batch) for batch in torch.split(images, EVALUATION_BATCH)])
-
-
-def _scores(prefix: str, rows: Labelled, logits: torch.Tensor) -> dict[str, float]:
-    metrics = classification_metrics(prefix, rows.labels.cpu().numpy(), logits.softmax(dim=1).cpu().numpy())
-    return metrics | {f"{prefix}_loss": float(cross_entropy(logits, rows.labels))}

@@ -1,4 +1,4 @@
-"""Labelled images in memory: read and split; knows nothing of models or trials.
+"""Labelled images, uint8 `[n, channels, side, side]`: read and split; knows nothing of models or trials.
 
 A data set is two reads that never meet: `load_development`, whose rows training and validation share, and
 `load_test`.
@@ -19,6 +19,7 @@ from sklearn.datasets import load_digits
 
 from trainables.cifar10 import CLASSES as CIFAR10_CLASSES
 from trainables.cifar10 import read_cifar10
+from trainables.labelled import Development, Labelled
 from trainables.splits import TEST_SHARE, VALIDATION_SHARE, split_rows, stratified_order, told_of_leaks
 from trainables.trees import DATA_ENV, TreePart, read_part, read_validation, told_unreadable
 
@@ -42,46 +43,6 @@ CLOTHES = (
     "Bag",
     "Ankle boots",
 )
-
-
-@dataclass(frozen=True)
-class Labelled:
-    """Images and their classes.
-
-    Attributes:
-        images: uint8 `[n, channels, side, side]`.
-        labels: int64 `[n]`, indices of `class_names`.
-    """
-
-    images: torch.Tensor
-    labels: torch.Tensor
-    class_names: tuple[str, ...]
-
-    def __len__(self) -> int:
-        return len(self.labels)
-
-    def take(self, rows: torch.Tensor | slice) -> "Labelled":
-        return Labelled(self.images[rows], self.labels[rows], self.class_names)
-
-    def to(self, device: torch.device | str) -> "Labelled":
-        return Labelled(self.images.to(device), self.labels.to(device), self.class_names)
-
-
-@dataclass(frozen=True)
-class Development:
-    """What training and the search see.
-
-    Attributes:
-        mean, std: of the training rows, in pixel values, `[channels]`.
-    """
-
-    train: Labelled
-    validation: Labelled
-    mean: torch.Tensor
-    std: torch.Tensor
-
-    def to(self, device: torch.device | str) -> "Development":
-        return Development(self.train.to(device), self.validation.to(device), self.mean.to(device), self.std.to(device))
 
 
 @dataclass(frozen=True)
@@ -129,14 +90,14 @@ def load_development(name: str, image_size: int, train_size: int = 0) -> Develop
         train = rows.take(stratified_order(rows.labels))
     if train_size:
         train = train.take(slice(train_size))
-    mean, std = _pixel_statistics(train.images)
+    mean, std = _pixel_statistics(train.inputs)
     return Development(train, validation, mean, std)
 
 
 def load_test(name: str, image_size: int) -> tuple[Labelled, tuple[str, ...]]:
     """The test set, that no search may see, and what there is to tell of it."""
     test = find_dataset(name).test(image_size)
-    return test, told_of_leaks("images", test.images, find_dataset(name).development(image_size).images)
+    return test, told_of_leaks("images", test.inputs, find_dataset(name).development(image_size).inputs)
 
 
 def split_off(rows: Labelled, share: float) -> tuple[Labelled, Labelled]:

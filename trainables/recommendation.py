@@ -21,7 +21,7 @@ from trainables.metrics import as_lines
 from trainables.ranking import AT, ranking_metrics, ranks
 from trainables.recommenders import PADDING, ItemTower, MatrixFactorisation, TwoTower
 from trainables.recommenders import Sequence as SequenceModel
-from trainables.settings import SHARE, Allowed, Range, read_settings, without_files
+from trainables.settings import SHARE, YES_OR_NO, Allowed, Range, read_settings, without_files
 from trainables.text_models import build_vocabulary, encode_words
 from trainables.training import RECIPE, Recipe, Training
 from trainables.trees import DATA_ENV
@@ -81,7 +81,7 @@ _ALLOWED: dict[str, Allowed] = {
     "model": MODELS,
     "width": Range(1, 4096),
     "dropout": SHARE,
-    "item_text": (False, True),
+    "item_text": YES_OR_NO,
     "depth": Range(1, 12),
     "heads": Range(1, 16),
     "max_length": Range(2, 1000),

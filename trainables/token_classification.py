@@ -5,7 +5,7 @@
 
 import json
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -22,7 +22,7 @@ from trainables.settings import Allowed, Range, read_settings, without_files
 from trainables.training import Training, load_trained
 from trainables.trees import DATA_ENV
 from tuner.context import Trial
-from tuner.portable import Portable
+from tuner.portable import Model, Portable
 
 EVALUATION_BATCH = 64
 # Of a place that has no tag to be learned: padding, and all pieces of a word but the first.
@@ -176,9 +176,7 @@ def export(params: Mapping[str, Any], state: Mapping[str, Any]) -> Portable:
     return Portable(model.eval(), inputs, sizes, config, load_tokenizer(settings.pretrained).save_pretrained)
 
 
-def predict(
-    config: Mapping[str, Any], model: Callable[..., torch.Tensor], inputs: Sequence[str]
-) -> Iterator[dict[str, Any]]:
+def predict(config: Mapping[str, Any], model: Model, inputs: Sequence[str]) -> Iterator[dict[str, Any]]:
     """The entities of each text, whose words are those between its spaces: their kinds, words and places."""
     for text in inputs:
         words = tuple(text.split()) or ("",)

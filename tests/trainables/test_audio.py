@@ -94,7 +94,7 @@ def test_a_tree_in_one_piece_is_split(tmp_path: Path) -> None:
     development, test = load_development(str(tmp_path), SOUND), load_test(str(tmp_path), SOUND)[0]
     assert [len(part) for part in (development.train, development.validation, test)] == [40, 8, 12]
     assert development.train.class_names == tuple(TONES)
-    normal = (development.train.spectrograms - development.mean[:, None]) / development.std[:, None]
+    normal = (development.train.inputs - development.mean[:, None]) / development.std[:, None]
     assert normal.mean(dim=(0, 2)).tolist() == pytest.approx([0.0] * 16, abs=1e-3)
 
 
@@ -105,7 +105,7 @@ def test_the_lists_of_a_tree_say_what_is_for_test_and_validation(tmp_path: Path)
     development, test = load_development(str(tmp_path), SOUND), load_test(str(tmp_path), SOUND)[0]
     assert [len(part) for part in (development.train, development.validation, test)] == [9, 3, 3]
     wanted = read_spectrograms([tmp_path / name / "004.wav" for name in TONES], SOUND)
-    assert torch.equal(test.spectrograms, wanted)
+    assert torch.equal(test.inputs, wanted)
     (tmp_path / TEST_LIST).write_text("nothing.wav\n")
     with pytest.raises(ValueError, match=r"testing_list\.txt names none of the files beside it"):
         load_test(str(tmp_path), SOUND)

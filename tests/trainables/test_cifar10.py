@@ -62,5 +62,5 @@ def test_the_real_one_is_whole(monkeypatch: pytest.MonkeyPatch) -> None:
     test, notes = load_test("cifar10", 32)
     assert torch.bincount(test.labels).tolist() == [1000] * 10
     # As published for the training set, to a shade or two: 125.3, 123.0, 113.9.
-    assert test.images.float().mean(dim=(0, 2, 3)).tolist() == pytest.approx([125.3, 123.0, 113.9], abs=2.5)
+    assert test.inputs.float().mean(dim=(0, 2, 3)).tolist() == pytest.approx([125.3, 123.0, 113.9], abs=2.5)
     assert notes == ()

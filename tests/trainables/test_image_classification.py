@@ -12,7 +12,8 @@ from tests.trainables.trials import metrics_of, run_trial
 from trainables import images
 from trainables.augmentation import AUGMENTATIONS
 from trainables.image_classification import Settings, evaluate, export, train
-from trainables.images import Dataset, Labelled
+from trainables.images import Dataset
+from trainables.labelled import Labelled
 from trainables.optim import OPTIMIZERS, SCHEDULES
 from tuner.checkpoint import load_checkpoint
 from tuner.checkpoint_folder import checkpoint_path
@@ -65,7 +66,7 @@ def test_the_exported_model_knows_image_files(tmp_path: Path) -> None:
     write_model(export(params, state), told, tmp_path / "out", onnx=False)
     test, _ = images.load_test("digits", 8)
     for row in range(20):
-        Image.fromarray(test.images[row, 0].numpy()).save(tmp_path / f"{row}.png")
+        Image.fromarray(test.inputs[row, 0].numpy()).save(tmp_path / f"{row}.png")
     found = list(predict(tmp_path / "out", [str(tmp_path / f"{row}.png") for row in range(20)]))
     right = [one["class"] == str(label) for one, label in zip(found, test.labels.tolist(), strict=False)]
     assert sum(right) >= 18

@@ -9,7 +9,8 @@ import torch
 from PIL import Image
 
 from trainables import images
-from trainables.images import FASHION_MNIST_ENV, Labelled, find_dataset, load_development, load_test
+from trainables.images import FASHION_MNIST_ENV, find_dataset, load_development, load_test
+from trainables.labelled import Labelled
 
 
 def write_image(path: Path, colour: tuple[int, int, int] = (200, 30, 30), size: tuple[int, int] = (12, 10)) -> Path:
@@ -40,7 +41,7 @@ def write_fashion_mnist(folder: Path, count: int = 60) -> Path:
 
 
 def pixels_of(rows: Labelled) -> set[bytes]:
-    return {image.numpy().tobytes() for image in rows.images}
+    return {image.numpy().tobytes() for image in rows.inputs}
 
 
 def test_the_three_parts_of_digits_are_disjoint_and_stratified() -> None:
@@ -51,7 +52,7 @@ def test_the_three_parts_of_digits_are_disjoint_and_stratified() -> None:
     assert not pixels[0] & pixels[1]
     assert not (pixels[0] | pixels[1]) & pixels[2]
     for part in parts:
-        assert part.images.shape[1:] == (1, 8, 8)
+        assert part.inputs.shape[1:] == (1, 8, 8)
         share = torch.bincount(part.labels, minlength=10) / len(part)
         assert (share - 0.1).abs().max() < 0.01
 
@@ -67,7 +68,7 @@ def test_the_development_part_never_calls_for_the_test_part(monkeypatch: pytest.
 
 def test_the_figures_to_normalise_with_are_the_training_rows_alone() -> None:
     development = load_development("digits", 32, train_size=100)
-    pixels = development.train.images.float()
+    pixels = development.train.inputs.float()
     assert len(development.train) == 100
     assert development.mean.item() == pytest.approx(pixels.mean().item(), rel=1e-5)
     assert development.std.item() == pytest.approx(pixels.std(correction=0).item(), rel=1e-5)
@@ -75,8 +76,8 @@ def test_the_figures_to_normalise_with_are_the_training_rows_alone() -> None:
 
 def test_smaller_training_sets_are_part_of_larger_ones_and_leave_the_validation_set_alone() -> None:
     small, large = (load_development("digits", 32, size) for size in (50, 100))
-    assert torch.equal(small.train.images, large.train.images[:50])
-    assert torch.equal(small.validation.images, large.validation.images)
+    assert torch.equal(small.train.inputs, large.train.inputs[:50])
+    assert torch.equal(small.validation.inputs, large.validation.inputs)
     counts = torch.bincount(small.train.labels, minlength=10)
     assert counts.min() >= 4
     assert counts.max() <= 6
@@ -96,9 +97,9 @@ def test_a_tree_with_train_and_test_is_read_as_it_is(tmp_path: Path) -> None:
     write_tree(tmp_path / "test", 3)
     development, test = load_development(str(tmp_path), 8), load_test(str(tmp_path), 8)[0]
     assert (len(development.train), len(development.validation), len(test)) == (20, 4, 6)
-    assert test.images.shape == (6, 3, 8, 8)
+    assert test.inputs.shape == (6, 3, 8, 8)
     assert test.labels.tolist() == [0, 0, 0, 1, 1, 1]  # blue, red
-    assert test.images[0, :, 4, 4].tolist() == [0, 0, 200]
+    assert test.inputs[0, :, 4, 4].tolist() == [0, 0, 200]
     assert torch.bincount(development.validation.labels).tolist() == [2, 2]
 
 
@@ -132,7 +133,7 @@ def test_a_tree_in_one_piece_is_split(tmp_path: Path) -> None:
 def test_images_of_other_modes_become_rgb(tmp_path: Path, mode: str) -> None:
     write_tree(tmp_path, 10)
     Image.new("RGB", (20, 9), (0, 0, 200)).convert(mode).save(tmp_path / "blue" / "other.png")
-    assert load_development(str(tmp_path), 8).train.images.shape[1:] == (3, 8, 8)
+    assert load_development(str(tmp_path), 8).train.inputs.shape[1:] == (3, 8, 8)
 
 
 def test_an_unreadable_image_is_named(tmp_path: Path) -> None:
@@ -181,9 +182,9 @@ def test_fashion_mnist_is_read_from_the_folder_named(tmp_path: Path, monkeypatch
     monkeypatch.setenv(FASHION_MNIST_ENV, str(write_fashion_mnist(tmp_path)))
     development, test = load_development("fashion-mnist", 32), load_test("fashion-mnist", 32)[0]
     assert (len(development.train), len(development.validation), len(test)) == (50, 10, 60)
-    assert development.train.images.shape[1:] == (1, 28, 28)
-    assert set(development.train.images.unique().tolist()) == {10}
-    assert set(test.images.unique().tolist()) == {20}
+    assert development.train.inputs.shape[1:] == (1, 28, 28)
+    assert set(development.train.inputs.unique().tolist()) == {10}
+    assert set(test.inputs.unique().tolist()) == {20}
 
 
 def test_a_missing_file_of_fashion_mnist_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,53 @@
+"""The epochs and the evaluation of a classifier whose inputs lie in memory; knows no task."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn.functional import cross_entropy
+
+from trainables.labelled import Labelled
+from trainables.metrics import classification_metrics, classification_report
+from trainables.training import LossOf, Training
+from tuner.context import Trial
+
+EVALUATION_BATCH = 256
+
+
+def run_epochs(trial: Trial, training: Training, held_out: Labelled, loss_of: LossOf, about: Mapping[str, Any]) -> None:
+    """Train to the end, and report each epoch with its scores on the validation rows.
+
+    Args:
+        about: what is saved beside the training's state.
+    """
+    while training.goes_on:
+        metrics = training.run_epoch(loss_of)
+        logits = training.outputs(len(held_out), lambda rows: _logits(training.model, held_out.inputs[rows]))
+        metrics |= _scores("val", held_out, logits)
+        training.finish_epoch(metrics)
+        trial.report(training.epoch, metrics, state={**training.state(), **about})
+
+
+def judge(model: nn.Module, test: Labelled, notes: Sequence[str]) -> dict[str, Any]:
+    """The metrics on the test set, which is where the model is; `report` among them is the whole classification report.
+
+    Args:
+        notes: sentences on the rows, for the report.
+    """
+    logits = _logits(model, test.inputs)
+    probabilities = logits.softmax(dim=1).cpu().numpy()
+    report = classification_report(test.labels.cpu().numpy(), probabilities, test.class_names, notes)
+    return {**_scores("test", test, logits), "report": report}
+
+
+@torch.no_grad()
+def _logits(model: nn.Module, inputs: torch.Tensor) -> torch.Tensor:
+    """What the model gives in evaluation mode, `[n, classes]`."""
+    model.eval()
+    return torch.cat([model(batch) for batch in torch.split(inputs, EVALUATION_BATCH)])
+
+
+def _scores(prefix: str, rows: Labelled, logits: torch.Tensor) -> dict[str, float]:
+    metrics = classification_metrics(prefix, rows.labels.cpu().numpy(), logits.softmax(dim=1).cpu().numpy())
+    return metrics | {f"{prefix}_loss": float(cross_entropy(logits, rows.labels))}
