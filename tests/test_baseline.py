@@ -127,6 +127,7 @@ def test_tables_are_evaluated_over_seeds(tmp_path: Path) -> None:
         },
         metric=ACCURACY,
         output=tmp_path,
+        parallel=1,
     )
     results = sweep.run(console=Told())
     code, told = evaluated(results.folder, "--seeds", "2", "--set", "epochs=1")
@@ -157,6 +158,7 @@ def test_images_are_evaluated_over_seeds_and_a_default_that_fails_is_told(tmp_pa
         early_terminate={"type": "asha", "max_iter": 2},
         start_with=[{"channels": 8, "optimizer": "adamw"}],
         run_cap=1,
+        parallel=1,
         output=tmp_path,
         seed=0,
     )

@@ -1,18 +1,15 @@
 """Run folders at s3://: a real server, real drivers on a real cluster, real signals."""
 
 import json
-import os
 import shutil
-import signal
-import subprocess
-import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.commands import Command, tuner
 from tests.s3 import BUCKET, ENVIRONMENT, Server, running_server
 from tuner.lease import read_holder
 from tuner.localcopy import Snapshot, local_folder
@@ -52,27 +49,10 @@ def _reached(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     (tmp_path / "stored.yaml").write_text(SWEEP)
 
 
-def start(*args: str) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", "tuner", *args]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-
-
-def tuner(*args: str) -> tuple[int, str]:
-    done = start(*args)
-    output = done.communicate(timeout=180)[0]
-    return done.returncode, output
-
-
-def until(is_true: Callable[[], bool], process: subprocess.Popen[str], timeout_s: float = 120.0) -> None:
-    end = time.monotonic() + timeout_s
-    while not is_true():
-        assert process.poll() is None, process.communicate()[0]
-        assert time.monotonic() < end
-        time.sleep(0.2)
-
-
-def run(tmp_path: Path, cluster_address: str, id: str) -> subprocess.Popen[str]:
-    return start("run", str(tmp_path / "stored.yaml"), "--output", str(RUNS), "--id", id, "--address", cluster_address)
+def run(tmp_path: Path, cluster_address: str, id: str) -> Command:
+    return Command(
+        "run", str(tmp_path / "stored.yaml"), "--output", str(RUNS), "--id", id, "--address", cluster_address
+    )
 
 
 def status(uri: Uri) -> dict[str, Any]:
@@ -113,18 +93,16 @@ def test_another_machine_goes_on_after_the_driver_and_its_disk_are_gone(
     uri = RUNS / "moved"
     process = run(tmp_path, cluster_address, "moved")
     # Readers need nothing but the URI.
-    until(lambda: len(finished(uri)) >= 5 and status(uri)["state"] == "running", process)
-    os.kill(process.pid, signal.SIGKILL)
-    process.communicate()
+    process.until(lambda: len(finished(uri)) >= 5 and status(uri)["state"] == "running")
+    process.kill()
     assert status(uri)["state"] == "crashed"
     assert "stored" in tuner("logs", str(uri))[1]
     kept = finished(uri)
     shutil.rmtree(tmp_path / "a")
-    process = start("resume", str(uri), "--address", cluster_address)
-    until(lambda: len(finished(uri)) > len(kept) + 3, process)
+    process = Command("resume", str(uri), "--address", cluster_address)
+    process.until(lambda: len(finished(uri)) > len(kept) + 3)
     # Once more, and this time the local copy is there, and newer than what is at the URI.
-    os.kill(process.pid, signal.SIGKILL)
-    process.communicate()
+    process.kill()
     newer = Results(local_folder(uri)).trials
     code, output = tuner("resume", str(uri), "--address", cluster_address)
     assert code == 0, output
@@ -161,7 +139,7 @@ def test_storage_that_is_gone_for_a_while_holds_nothing_up_and_a_second_driver_i
     uri = RUNS / "gone"
     (tmp_path / "stored.yaml").write_text(SWEEP.replace("run_cap: 60", "run_cap: 1000"))
     process = run(tmp_path, cluster_address, "gone")
-    until(lambda: len(finished(uri)) >= 2, process)
+    process.until(lambda: len(finished(uri)) >= 2)
     code, told = tuner("resume", str(uri), "--address", cluster_address)
     assert code == 2
     assert f"{uri} is being run by process {process.pid} on " in told
@@ -176,12 +154,12 @@ def test_storage_that_is_gone_for_a_while_holds_nothing_up_and_a_second_driver_i
         server.go_on()
     code, told = tuner("pause", str(uri))
     assert (code, told.startswith("paused")) == (0, True), told
-    until(lambda: status(uri)["counts"].get("running") is None, process)
+    process.until(lambda: status(uri)["counts"].get("running") is None)
     assert tuner("resume", str(uri))[1].startswith("resumed")
-    until(lambda: status(uri)["counts"].get("running") is not None, process)
+    process.until(lambda: status(uri)["counts"].get("running") is not None)
     assert tuner("stop", str(uri))[0] == 0
-    output = process.communicate(timeout=120)[0]
-    assert process.returncode == 0, output
+    code, output = process.finish()
+    assert code == 0, output
     assert output.count("can't be") == 1, output
     assert output.count(f"{uri} is back after ") == 1
     assert "paused: " in output

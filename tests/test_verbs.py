@@ -1,18 +1,14 @@
 """What is asked of a sweep while it runs, from other processes than its own: a real driver, a real cluster."""
 
 import json
-import os
-import signal
-import subprocess
-import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import ray
 from click.testing import CliRunner
 
+from tests.commands import Command, tuner
 from tuner.cli import cli
 from tuner.errors import ClusterError
 from tuner.results import Results, SweepState, list_runs
@@ -32,38 +28,18 @@ seed: 3
 """
 
 
-def tuner(*args: str) -> tuple[int, str]:
-    """Run a command in another process than the sweep's: its exit code, and all that it printed."""
-    done = subprocess.run([sys.executable, "-m", "tuner", *args], capture_output=True, text=True, timeout=120)
-    return done.returncode, done.stdout + done.stderr
-
-
-def start(*args: str) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", "tuner", *args]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-
-
-def until(is_true: Callable[[], bool], process: subprocess.Popen[str], timeout_s: float = 90.0) -> None:
-    end = time.monotonic() + timeout_s
-    while not is_true():
-        assert process.poll() is None, process.communicate()[0]
-        assert time.monotonic() < end
-        time.sleep(0.2)
-
-
 @pytest.fixture
-def sweep(
-    request: pytest.FixtureRequest, tmp_path: Path, cluster_address: str
-) -> Iterator[tuple[Path, subprocess.Popen[str]]]:
+def sweep(request: pytest.FixtureRequest, tmp_path: Path, cluster_address: str) -> Iterator[tuple[Path, Command]]:
     """A sweep that has begun to train, and would run for minutes; its description is the test's, or `SWEEP`."""
     (tmp_path / "asked.yaml").write_text(getattr(request, "param", SWEEP))
     output = str(tmp_path / "runs")
-    process = start("run", str(tmp_path / "asked.yaml"), "--output", output, "--id", "it", "--address", cluster_address)
+    process = Command(
+        "run", str(tmp_path / "asked.yaml"), "--output", output, "--id", "it", "--address", cluster_address
+    )
     folder = tmp_path / "runs" / "it"
-    until(lambda: len(list(folder.glob("trials/*/metrics.jsonl"))) >= 2, process)
+    process.until(lambda: len(list(folder.glob("trials/*/metrics.jsonl"))) >= 2)
     yield folder, process
     process.kill()
-    process.communicate()
 
 
 def states(folder: Path) -> dict[str, int]:
@@ -71,10 +47,10 @@ def states(folder: Path) -> dict[str, int]:
 
 
 @pytest.mark.slow
-def test_pause_resume_and_stop(sweep: tuple[Path, subprocess.Popen[str]], cluster_address: str) -> None:
+def test_pause_resume_and_stop(sweep: tuple[Path, Command], cluster_address: str) -> None:
     folder, process = sweep
     assert tuner("pause", str(folder))[0] == 0
-    until(lambda: "running" not in states(folder), process)
+    process.until(lambda: "running" not in states(folder))
     known = states(folder)
     assert set(known) == {"completed"}, "running trials finish"
     shown = json.loads(tuner("status", str(folder), "--json")[1])
@@ -85,24 +61,24 @@ def test_pause_resume_and_stop(sweep: tuple[Path, subprocess.Popen[str]], cluste
     # What a paused sweep holds is free for others.
     ray.init(cluster_address, log_to_driver=False)
     try:
-        until(lambda: ray.available_resources().get("CPU") == 2.0, process)
+        process.until(lambda: ray.available_resources().get("CPU") == 2.0)
     finally:
         ray.shutdown()
     assert states(folder) == known, "no new ones start"
     code, told = tuner("resume", str(folder))
     assert (code, told.startswith("resumed")) == (0, True)
-    until(lambda: "running" in states(folder), process)
+    process.until(lambda: "running" in states(folder))
     assert Results(folder).state is SweepState.RUNNING
     running = {trial.number for trial in Results(folder).trials if trial.state is TrialState.RUNNING}
-    waiting = start("wait", str(folder))
-    following = start("logs", "-f", str(folder))
+    waiting = Command("wait", str(folder))
+    following = Command("logs", "-f", str(folder))
     assert tuner("stop", str(folder))[0] == 0
     code, told = tuner("pause", str(folder))
     assert (code, "is being stopped" in told) == (2, True)
-    output = process.communicate(timeout=90)[0]
-    assert process.returncode == 0, output
-    assert waiting.wait(timeout=60) == 0
-    log = following.communicate(timeout=60)[0]
+    code, output = process.finish()
+    assert code == 0, output
+    assert waiting.finish()[0] == 0
+    log = following.finish()[1]
     for event in ("paused: ", "resumed: ", "stopping: ", "ended: stopped by the user"):
         assert event in log
     results = Results(folder)
@@ -123,12 +99,11 @@ LONG_TRIALS = SWEEP.replace("epochs: {value: 6}", "epochs: {value: 30}")
 @pytest.mark.slow
 @pytest.mark.parametrize("sweep", [LONG_TRIALS], indirect=True, ids=["long trials"])
 def test_a_paused_sweep_that_is_killed_runs_when_it_is_resumed_and_is_cancelled(
-    sweep: tuple[Path, subprocess.Popen[str]], cluster_address: str, tmp_path: Path
+    sweep: tuple[Path, Command], cluster_address: str, tmp_path: Path
 ) -> None:
     folder, process = sweep
     assert tuner("pause", str(folder))[0] == 0
-    os.kill(process.pid, signal.SIGKILL)
-    process.wait()
+    process.kill()
     assert Results(folder).state is SweepState.CRASHED
     code, told = tuner("wait", str(folder))
     assert (code, "crashed" in told) == (1, True)
@@ -138,15 +113,15 @@ def test_a_paused_sweep_that_is_killed_runs_when_it_is_resumed_and_is_cancelled(
     code, told = tuner(*arguments, "--id", "it")
     assert (code, "differs in run_cap" in told) == (2, True)
     (tmp_path / "asked.yaml").write_text(LONG_TRIALS)
-    again = start(*arguments, "--id", "it")
+    again = Command(*arguments, "--id", "it")
     try:
-        until(lambda: len(Results(folder).trials) > len(before), again)
+        again.until(lambda: len(Results(folder).trials) > len(before))
         assert Results(folder).state is SweepState.RUNNING
         assert tuner("cancel", str(folder))[0] == 0
-        output = again.communicate(timeout=60)[0]
+        code, output = again.finish()
     finally:
         again.kill()
-    assert again.returncode == 0, output
+    assert code == 0, output
     results = Results(folder)
     assert results.state is SweepState.CANCELLED
     assert set(results.counts()) == {"completed", "stopped"}

@@ -115,22 +115,22 @@ def test_one_that_was_interrupted_on_its_way_to_a_whole_gpu_gets_it(tmp_path: Pa
 def test_auto_measures_a_trial_on_a_whole_gpu_and_shares_it_by_that(tmp_path: Path) -> None:
     told = Told()
     # The first one fails, which tells nothing of what a trial needs.
-    asked = keys([20.0, 1.5, 1.1, 1.2, 3.0, 1.3, 1.4], resources={"gpu": "auto"}, metric=LOSS, seed=0, output=tmp_path)
+    asked = keys([20.0, 3.0, 2.1, 2.2, 6.0, 2.3, 2.4], resources={"gpu": "auto"}, metric=LOSS, seed=0, output=tmp_path)
     made = Sweep(loops.on_fake_gpu, **asked, run_cap=6)
     results = made.run(console=told)
     check_whole(results)
     assert results.counts() == {"completed": 5, "failed": 1}
     assert (results.trials[0].state, results.trials[0].reason) == (TrialState.FAILED, FailureReason.OOM)
-    measured = "trial 0001 took 1.50 of 8.00 GB of its GPU: from now on each trial has 0.25 of a GPU, 4 at a time"
+    measured = "trial 0001 took 3.00 of 8.00 GB of its GPU: from now on each trial has 0.5 of a GPU, 2 at a time"
     assert measured in told.events
-    assert [shares(results, number) for number in (0, 1, 2, 3)] == [[1.0], [1.0] * 3, [0.25] * 3, [0.25] * 3]
-    assert shares(results, 4) == [0.25, 1.0, 1.0]
-    assert results.summary["slots"] == 4
+    assert [shares(results, number) for number in (0, 1, 2, 3)] == [[1.0], [1.0] * 3, [0.5] * 3, [0.5] * 3]
+    assert shares(results, 4) == [0.5, 1.0, 1.0]
+    assert results.summary["slots"] == 2
     check_packing(results)
     began = [results.curve(number)[0].metrics["began"] for number in (0, 1, 2)]
     ended = [results.curve(number)[-1].metrics["ended"] for number in (0, 1)]
     assert all(later > earlier for earlier, later in zip(ended, itertools.islice(began, 1, None), strict=True))
     told = Told()
     results = made.resume(results.folder, run_cap="+1", console=told)
-    assert shares(results, 6) == [0.25] * 3
+    assert shares(results, 6) == [0.5] * 3
     assert not any("from now on" in event for event in told.events)

@@ -327,8 +327,8 @@ def test_a_metric_that_no_trial_reports_is_refused_and_nothing_is_left(tmp_path:
 
 def test_a_trial_without_the_metric_is_an_ordinary_failure_once_another_had_it(tmp_path: Path) -> None:
     parameters = {"name": {"grid": ["loss", "lost"]}, "x": LR}
-    results = sweep(loops.wrong_metric, tmp_path, parameters=parameters, run_cap=6, parallel=1)
-    assert results.counts() == {"completed": 3, "failed": 3}
+    results = sweep(loops.wrong_metric, tmp_path, parameters=parameters, run_cap=4, parallel=1)
+    assert results.counts() == {"completed": 2, "failed": 2}
     assert all("did you mean lost" in trial.message for trial in results.trials if trial.reason)
 
 

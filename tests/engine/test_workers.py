@@ -1,8 +1,6 @@
 """Sweeps whose trials have several workers, through the real Ray Train, all on one cluster."""
 
 import signal
-import subprocess
-import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -13,6 +11,7 @@ import ray
 import torch
 
 from tests import loops, ray_loops
+from tests.commands import Command, tuner
 from tests.sweeps import LR, Told, check_whole, sweep
 from tuner import Results
 from tuner.checkpoint import load_checkpoint
@@ -74,7 +73,7 @@ def test_workers_train_together_and_outlive_their_trials(tmp_path: Path) -> None
 
 
 def test_a_worker_that_fails_ends_its_trial_and_not_the_sweep(tmp_path: Path) -> None:
-    hows = ["well", "error", "dies", "hangs", "skips", "returns", "nan"]
+    hows = ["well", "error", "dies", "hangs", "nan"]
     told = Told()
     results = sweep(
         loops.data_parallel,
@@ -91,13 +90,9 @@ def test_a_worker_that_fails_ends_its_trial_and_not_the_sweep(tmp_path: Path) ->
         "error": (TrialState.FAILED, FailureReason.ERROR),
         "dies": (TrialState.FAILED, FailureReason.LOST),
         "hangs": (TrialState.FAILED, FailureReason.TIMEOUT),
-        "skips": (TrialState.FAILED, FailureReason.ERROR),
-        "returns": (TrialState.FAILED, FailureReason.ERROR),
         "nan": (TrialState.FAILED, FailureReason.NAN),
     }
     assert "worker 1 died" in ended["dies"].message
-    assert "worker 1 is at trial.report at step 4" in ended["skips"].message
-    assert "worker 1 has ended" in ended["returns"].message
     for how, trial in ended.items():
         assert max(trial.curve) == {"well": 5, "nan": 3}.get(how, 2), how
 
@@ -157,15 +152,11 @@ def test_a_driver_that_is_killed_or_interrupted_leaves_nothing_reserved_and_lose
     (tmp_path / "killed.yaml").write_text(SWEEP)
     address = ("--address", ray.get_runtime_context().gcs_address)
 
-    def tuner(*args: str) -> subprocess.Popen[str]:
-        command = [sys.executable, "-c", "from tuner.cli import main; main()", *args, *address]
-        return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-
-    def wait_for_steps(process: subprocess.Popen[str], more: int) -> Path:
+    def wait_for_steps(process: Command, more: int) -> Path:
         """Until that many more reports are recorded than there were at first; the run folder."""
         reports = tmp_path / "runs"
         before = None
-        while process.poll() is None:
+        while process.returncode is None:
             count = sum(path.read_bytes().count(b"\n") for path in reports.glob("*/trials/*/metrics.jsonl"))
             before = count if before is None else before
             if count >= before + more:
@@ -173,22 +164,20 @@ def test_a_driver_that_is_killed_or_interrupted_leaves_nothing_reserved_and_lose
             time.sleep(0.05)
         return next(reports.iterdir())
 
-    process = tuner("run", str(tmp_path / "killed.yaml"), "--output", str(tmp_path / "runs"))
+    process = Command("run", str(tmp_path / "killed.yaml"), "--output", str(tmp_path / "runs"), *address)
     folder = wait_for_steps(process, 12)
     process.kill()
-    process.wait()
     wait_until_free()
 
-    process = tuner("resume", str(folder))
+    process = Command("resume", str(folder), *address)
     wait_for_steps(process, 12)
-    process.send_signal(signal.SIGINT)
-    output = process.communicate(timeout=60)[0]
-    assert process.returncode == 130, output
+    process.signal(signal.SIGINT)
+    code, output = process.finish(60)
+    assert code == 130, output
     wait_until_free()
 
-    process = tuner("resume", str(folder))
-    output = process.communicate(timeout=120)[0]
-    assert process.returncode == 0, output
+    code, output = tuner("resume", str(folder), *address)
+    assert code == 0, output
     results = Results(folder)
     check_whole(results)
     assert results.counts() == {"completed": 6}

@@ -74,14 +74,6 @@ def pid_of(mark: Path) -> int:
     return int(mark.read_text())
 
 
-def tuner(*args: str, **env: str) -> subprocess.Popen[str]:
-    """The command line in a process of its own."""
-    command = [sys.executable, "-c", "from tuner.cli import main; main()", *args]
-    return subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env={**os.environ, **env}
-    )
-
-
 def kill(pid: int) -> None:
     try:
         os.kill(pid, signal.SIGKILL)

@@ -1,15 +1,13 @@
 """A driver that is killed or interrupted at any moment loses nothing: real processes, real signals."""
 
-import os
 import random
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
 import pytest
 
+from tests.commands import Command, tuner
 from tuner.errors import StudyNotFoundError
 from tuner.files import trial_dir
 from tuner.results import Results, list_runs
@@ -34,13 +32,8 @@ seed: 11
 KILLS = 10
 
 
-def tuner(*args: str) -> subprocess.Popen[str]:
-    command = [sys.executable, "-c", "from tuner.cli import main; main()", *args]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-
-
-def start(tmp_path: Path, address: str) -> subprocess.Popen[str]:
-    return tuner("run", str(tmp_path / "killed.yaml"), "--output", str(tmp_path / "runs"), "--address", address)
+def start(tmp_path: Path, address: str) -> Command:
+    return Command("run", str(tmp_path / "killed.yaml"), "--output", str(tmp_path / "runs"), "--address", address)
 
 
 def finished(folder: Path) -> dict[int, tuple[object, bytes]]:
@@ -62,10 +55,10 @@ def check(results: Results) -> None:
         assert max(steps) in (1, 3, 9)
 
 
-def wait_for_trials(folder: Path, process: subprocess.Popen[str]) -> None:
+def wait_for_trials(folder: Path, process: Command) -> None:
     """Until the driver has begun to train; killing it while Ray starts would test Ray."""
     before = (folder / "study.journal").stat().st_size if (folder / "study.journal").exists() else 0
-    while process.poll() is None:
+    while process.returncode is None:
         if (folder / "study.journal").exists() and (folder / "study.journal").stat().st_size > before + 1000:
             return
         time.sleep(0.02)
@@ -83,17 +76,16 @@ def test_ten_kills_in_one_sweep_lose_nothing(tmp_path: Path, cluster_address: st
     while kills < KILLS:
         wait_for_trials(folder, process)
         time.sleep(rng.uniform(0.0, 1.5))
-        if process.poll() is not None:
+        if process.returncode is not None:
             break
-        os.kill(process.pid, signal.SIGKILL)
-        process.wait()
+        process.kill()
         kills += 1
         now = finished(folder)
         assert {number: now.get(number) for number in kept} == kept
         kept = now
-        process = tuner("resume", str(folder), "--address", cluster_address)
-    output = process.communicate(timeout=200)[0]
-    assert process.returncode == 0, output
+        process = Command("resume", str(folder), "--address", cluster_address)
+    code, output = process.finish(200)
+    assert code == 0, output
     assert kills == KILLS, f"the sweep was over after {kills} kills"
     results = Results(folder)
     assert len(results.trials) == 120
@@ -107,23 +99,22 @@ def test_ten_kills_in_one_sweep_lose_nothing(tmp_path: Path, cluster_address: st
 
 def test_an_interrupted_sweep_tells_how_to_go_on_and_does(tmp_path: Path) -> None:
     (tmp_path / "killed.yaml").write_text(SWEEP.replace("run_cap: 120", "run_cap: 50"))
-    process = tuner("run", str(tmp_path / "killed.yaml"), "--output", str(tmp_path / "runs"))
+    process = Command("run", str(tmp_path / "killed.yaml"), "--output", str(tmp_path / "runs"))
     while not list_runs(tmp_path / "runs"):
         time.sleep(0.02)
     (folder,) = list_runs(tmp_path / "runs")
     wait_for_trials(folder, process)
     time.sleep(3.0)
-    process.send_signal(signal.SIGINT)
-    output = process.communicate(timeout=60)[0]
-    assert process.returncode == 130, output
+    process.signal(signal.SIGINT)
+    code, output = process.finish(60)
+    assert code == 130, output
     assert f"tuner resume {folder}" in output
     states = Results(folder).counts()
     assert "running" not in states
     assert states.get("pending", 0) <= 2
     assert sum(states.values()) < 50
-    process = tuner("resume", str(folder))
-    output = process.communicate(timeout=120)[0]
-    assert process.returncode == 0, output
+    code, output = tuner("resume", str(folder))
+    assert code == 0, output
     results = Results(folder)
     assert len(results.trials) == 50
     check(results)
@@ -139,12 +130,10 @@ def test_a_second_driver_is_refused_by_name_and_pid(tmp_path: Path, cluster_addr
     (folder,) = list_runs(tmp_path / "runs")
     wait_for_trials(folder, process)
     try:
-        second = tuner("resume", str(folder), "--address", cluster_address)
-        output = second.communicate(timeout=60)[0]
-        assert second.returncode == 2
+        code, output = tuner("resume", str(folder), "--address", cluster_address)
+        assert code == 2
         assert f"is being run by process {process.pid}" in output
         assert Results(folder).is_running
     finally:
         process.kill()
-        process.wait()
     assert not Results(folder).is_running

@@ -9,6 +9,7 @@ import ray
 from ray.cluster_utils import Cluster
 
 from tests.clusters import start_cluster
+from tests.commands import Command, tuner
 from tests.faults import loops
 from tests.faults.scenes import (
     Node,
@@ -17,7 +18,6 @@ from tests.faults.scenes import (
     num_nodes,
     num_reports,
     pid_of,
-    tuner,
     wait_for,
     wait_for_reports,
 )
@@ -111,7 +111,7 @@ seed: 3
     output = tmp_path / "runs"
     first = start_cluster(2)
     try:
-        process = tuner(
+        process = Command(
             "run",
             *(str(tmp_path / "sweep.yaml"), "--output", str(output), "--address", first.address),
             # How long Ray's own processes wait for a head to come back.
@@ -121,8 +121,8 @@ seed: 3
         before = num_reports(output)
         first.remove_node(first.head_node, allow_graceful=False)
         started = time.monotonic()
-        text = process.communicate(timeout=60)[0]
-        assert process.returncode != 0, text
+        code, text = process.finish(60)
+        assert code != 0, text
         assert time.monotonic() - started < 60
     finally:
         first.shutdown()
@@ -131,9 +131,8 @@ seed: 3
     assert not Results(folder).is_running
     second = start_cluster(2)
     try:
-        process = tuner("resume", str(folder), "--address", second.address)
-        text = process.communicate(timeout=120)[0]
-        assert process.returncode == 0, text
+        code, text = tuner("resume", str(folder), "--address", second.address)
+        assert code == 0, text
     finally:
         second.shutdown()
     check(Results(folder), tmp_path)

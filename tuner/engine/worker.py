@@ -11,7 +11,6 @@ import ray
 import ray.train
 import ray.train.torch
 import torch
-import torch._dynamo  # the first optimizer imports it, which would take seconds of the first trial
 from torch.nn.parallel import DistributedDataParallel
 
 from tuner.context import Trial

@@ -1,0 +1,96 @@
+"""What the workers of a trial are answered; that they are processes of Ray Train is for `test_workers`."""
+
+import queue
+from collections import defaultdict
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from tests.conftest import report
+from tuner.engine.group import GroupSession
+from tuner.engine.messages import Ended, Mean, Reply, Reported, ToSlot
+from tuner.engine.reports import Ending
+from tuner.stopping.asking import Asking
+from tuner.trial import FailureReason, TrialState
+
+COMPLETED = Ended(Ending(TrialState.COMPLETED))
+JOB: Any = SimpleNamespace(asking=Asking(), metric_names=["accuracy"])
+
+
+class TwoWorkers:
+    """Say what they are told to say, one after another; `replies` are those to each rank."""
+
+    size = 2
+
+    def __init__(self, *said: tuple[int, ToSlot]) -> None:
+        self.replies: dict[int, list[Reply]] = defaultdict(list)
+        self._said: queue.SimpleQueue[tuple[int, ToSlot]] = queue.SimpleQueue()
+        for one in said:
+            self._said.put(one)
+
+    def receive(self) -> tuple[int, ToSlot]:
+        return self._said.get(timeout=10)
+
+    def reply(self, rank: int, reply: Reply) -> None:
+        self.replies[rank].append(reply)
+
+
+def ran(*said: tuple[int, ToSlot]) -> tuple[list[int], Ending, TwoWorkers, GroupSession]:
+    """The steps that the driver was handed, and how the trial ended."""
+    workers: Any = TwoWorkers(*said)
+    session = GroupSession(workers, JOB)
+    steps: list[int] = []
+    while True:
+        batch = session.next_batch()
+        steps += [one.step for one in batch.reports]
+        if batch.ending is not None:
+            return steps, batch.ending, workers, session
+
+
+def at(rank: int, step: int) -> tuple[int, Reported]:
+    return rank, Reported(report(step))
+
+
+def test_all_workers_are_answered_once_the_last_one_reports_and_rank_0_counts() -> None:
+    steps, ending, workers, session = ran(at(1, 1), at(0, 1), at(0, 2), at(1, 2), (1, COMPLETED), (0, COMPLETED))
+    assert steps == [1, 2]
+    assert ending.state is TrialState.COMPLETED
+    assert workers.replies == {0: [Reply(), Reply()], 1: [Reply(), Reply()]}
+    assert session.stop(1.0)
+
+
+def test_a_mean_is_that_of_all_workers() -> None:
+    _, _, workers, _ = ran((0, Mean({"x": 1.0})), (1, Mean({"x": 4.0})), (0, COMPLETED), (1, COMPLETED))
+    assert workers.replies == {rank: [Reply(values={"x": 2.5})] for rank in (0, 1)}
+
+
+def test_what_ends_the_trial_for_rank_0_ends_it_for_all() -> None:
+    _, ending, workers, _ = ran((0, Reported(report(1), ends="enough")), at(1, 1), (0, COMPLETED), (1, COMPLETED))
+    assert ending.state is TrialState.COMPLETED
+    assert workers.replies[1] == [Reply(stop="enough")]
+
+
+@pytest.mark.parametrize(
+    ("said", "told"),
+    [
+        ((at(0, 2), at(1, 3)), "worker 0 is at trial.report at step 2, worker 1 is at trial.report at step 3; every"),
+        ((at(0, 2), (1, Mean({"x": 1.0}))), "worker 1 is at trial.mean of x"),
+        (((0, Mean({"y": 1.0})), (1, Mean({"x": 1.0}))), "worker 0 is at trial.mean of y, worker 1 is at trial.mean"),
+        (((1, COMPLETED), at(0, 2)), "worker 0 is at trial.report at step 2, worker 1 has ended"),
+    ],
+)
+def test_workers_that_are_out_of_step_end_their_trial(said: Any, told: str) -> None:
+    steps, ending, workers, session = ran(at(0, 1), at(1, 1), *said)
+    assert steps == [1]
+    assert (ending.state, ending.reason) == (TrialState.FAILED, FailureReason.ERROR)
+    assert told in ending.message
+    assert all(len(replies) == 1 for replies in workers.replies.values()), "one waits in a collective, perhaps"
+    assert not session.stop(1.0), "the group is made anew"
+
+
+def test_an_error_of_one_worker_ends_the_trial_while_the_other_is_in_its_step() -> None:
+    failed = Ending(TrialState.FAILED, FailureReason.ERROR, "KeyError: 'x'", "Traceback")
+    steps, ending, _, session = ran(at(0, 1), at(1, 1), (1, Ended(failed)))
+    assert (steps, ending) == ([1], failed)
+    assert not session.stop(1.0)
