@@ -55,7 +55,7 @@ class Command:
         while not is_true():
             assert self.returncode is None, self.finish()
             assert time.monotonic() < deadline, self.output()
-            time.sleep(0.05)
+            time.sleep(0.2)
 
 
 def tuner(*args: str) -> tuple[int, str]:

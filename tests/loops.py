@@ -135,8 +135,8 @@ def data_parallel(trial: Trial) -> None:
     if state:
         model.load_state_dict(state["model"])
     for step in range(state.step + 1 if state else 1, trial.params.get("epochs", 5) + 1):
-        if step == 3:
-            misbehave(how, trial)
+        if step == 3 and trial.rank == 1 and how == "error":
+            raise KeyError("no such thing")  # while the others go on into a collective
         time.sleep(trial.params.get("step_s", 0.0))
         order = []
         for batch, wanted in loader:
@@ -161,17 +161,6 @@ def data_parallel(trial: Trial) -> None:
     if trial.rank == 1:
         # The other has cleaned up by then.
         time.sleep(trial.params.get("lingers_s", 0.0))
-
-
-def misbehave(how: str, trial: Trial) -> None:
-    """What one worker does while the others go on into a collective."""
-    if trial.rank == 1:
-        if how == "error":
-            raise KeyError("no such thing")
-        if how == "dies":
-            os._exit(3)
-        if how == "hangs":
-            time.sleep(600)
 
 
 def wait_for_two(up: Path) -> None:

@@ -3,13 +3,14 @@
 import queue
 from collections import defaultdict
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
 from tests.conftest import report
+from tuner.engine import group
 from tuner.engine.group import GroupSession
-from tuner.engine.messages import Ended, Mean, Reply, Reported, ToSlot
+from tuner.engine.messages import Ended, Hello, Lost, Mean, Reply, Reported, ToSlot
 from tuner.engine.reports import Ending
 from tuner.stopping.asking import Asking
 from tuner.trial import FailureReason, TrialState
@@ -22,6 +23,7 @@ class TwoWorkers:
     """Say what they are told to say, one after another; `replies` are those to each rank."""
 
     size = 2
+    members: ClassVar = {rank: Hello(rank, f"process {rank + 1}", "node") for rank in range(size)}
 
     def __init__(self, *said: tuple[int, ToSlot]) -> None:
         self.replies: dict[int, list[Reply]] = defaultdict(list)
@@ -87,6 +89,18 @@ def test_workers_that_are_out_of_step_end_their_trial(said: Any, told: str) -> N
     assert told in ending.message
     assert all(len(replies) == 1 for replies in workers.replies.values()), "one waits in a collective, perhaps"
     assert not session.stop(1.0), "the group is made anew"
+
+
+@pytest.mark.parametrize("is_alive", [True, False])
+def test_a_worker_that_dies_ends_the_trial_and_its_node_is_asked_for(
+    monkeypatch: pytest.MonkeyPatch, is_alive: bool
+) -> None:
+    monkeypatch.setattr(group, "is_alive", lambda node_id: is_alive)
+    steps, ending, _, session = ran(at(0, 1), at(1, 1), (1, Lost()))
+    assert (steps, ending.state, ending.reason) == ([1], TrialState.FAILED, FailureReason.LOST)
+    assert ending.message == "its worker 1 died (process 2)"
+    assert ending.lost_node is not is_alive
+    assert not session.stop(1.0)
 
 
 def test_an_error_of_one_worker_ends_the_trial_while_the_other_is_in_its_step() -> None:

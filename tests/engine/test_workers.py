@@ -73,7 +73,8 @@ def test_workers_train_together_and_outlive_their_trials(tmp_path: Path) -> None
 
 
 def test_a_worker_that_fails_ends_its_trial_and_not_the_sweep(tmp_path: Path) -> None:
-    hows = ["well", "error", "dies", "hangs", "nan"]
+    # Those that die or hang are in faults/test_processes.
+    hows = ["well", "error", "nan"]
     told = Told()
     results = sweep(
         loops.data_parallel,
@@ -82,17 +83,13 @@ def test_a_worker_that_fails_ends_its_trial_and_not_the_sweep(tmp_path: Path) ->
         parameters={"lr": 0.1, "how": {"values": hows}},
         method="grid",
         resources=TWO,
-        stall_timeout=10.0,
     )
     ended = {trial.params["how"]: trial for trial in results.trials}
     assert {how: (trial.state, trial.reason) for how, trial in ended.items()} == {
         "well": (TrialState.COMPLETED, None),
         "error": (TrialState.FAILED, FailureReason.ERROR),
-        "dies": (TrialState.FAILED, FailureReason.LOST),
-        "hangs": (TrialState.FAILED, FailureReason.TIMEOUT),
         "nan": (TrialState.FAILED, FailureReason.NAN),
     }
-    assert "worker 1 died" in ended["dies"].message
     for how, trial in ended.items():
         assert max(trial.curve) == {"well": 5, "nan": 3}.get(how, 2), how
 
