@@ -17,6 +17,11 @@ ACCURACY = Metric("accuracy", Goal.MAXIMIZE)
 LOSS = Metric("loss", Goal.MINIMIZE)
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files with slow tests first: what is left at the end is quick, and no process waits long for another's."""
+    items.sort(key=lambda item: item.get_closest_marker("slow") is None)
+
+
 @pytest.fixture(autouse=True)
 def _fresh_process() -> None:
     """Each test starts from the same random state, with nothing cached, on one thread."""
