@@ -178,6 +178,13 @@ BAD = [
         "start_with[0].lr must be a number from 0.0001",
         False,
     ),
+    ("start_from text", also(start_from="runs/a"), "start_from must be a list; got the text 'runs/a'.", True),
+    (
+        "start_from number",
+        also(start_from=["runs/a", 3]),
+        "start_from[1] must be a run folder, or the URI of one",
+        True,
+    ),
     ("no parameter", also(parameters={}), "parameters must map at least one name to its values", True),
     ("parameters list", also(parameters=[1]), "parameters must map at least one name", True),
     (

@@ -35,7 +35,19 @@ LAYERS = (
     *("syntax", "conditions", "parameters", "keys", "unsavable", "checkpoint", "shared", "context", "sections"),
     *("rules", "schema", "trainable", "spec", "journal", "lock", "provenance", "methods", "study", "files", "best"),
     *("retention", "budget", "tensorboard", "control", "console", "runlog", "stopping", "running", "recorder"),
-    *("lease", "mirror", "localcopy", "archive", "results", "scores", "evaluation", "engine", "tryout", "sweepfile"),
+    *(
+        "lease",
+        "mirror",
+        "localcopy",
+        "archive",
+        "results",
+        "history",
+        "scores",
+        "evaluation",
+        "engine",
+        "tryout",
+        "sweepfile",
+    ),
     *("sweep", "comparison", "baseline", "export", "printing", "verbs", "cli", "__main__", "tuner"),
 )
 RANK = {name: rank for rank, name in enumerate(LAYERS)}

@@ -37,6 +37,7 @@ FULL = {
     "resources": {"cpu": 2, "gpu": 0.25, "workers": 2},
     "seed": 0,
     "start_with": [{"optimizer": "sgd", "lr": 0.1, "momentum": 0.9}, {}],
+    "start_from": ["runs/a-1", "s3://sweeps/runs/b-2"],
     "checkpoints": {"keep": 3, "max_gb": 0.5},
     "failures": {"retries": 2},
     "stall_timeout": 600,

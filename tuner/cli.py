@@ -107,6 +107,10 @@ def resume(folder: Place, run_cap: str | None, address: str | None, paused: bool
 def check(spec: Path) -> None:
     """Tell all mistakes of SPEC at once; writes nothing."""
     described, _ = load_and_import(spec)
+    if described.start_from:
+        from tuner.history import gather_history
+
+        gather_history(described)
     click.echo(f"{spec} is right: {described.method} over {len(described.parameters.parameters)} parameters.")
 
 

@@ -118,6 +118,7 @@ SECTIONS = {
     "budget": Field("object", "what the sweep may spend", default=_EMPTY),
     "resources": Field("object", "what each trial needs", default=_EMPTY),
     "start_with": Field("array", "configurations to try first; what they leave out is sampled", default=[]),
+    "start_from": Field("array", "run folders of earlier sweeps to learn from", default=[]),
     "checkpoints": Field("object", "which checkpoints stay on disk", default=_EMPTY),
     "failures": Field("object", "what happens to failed trials", default=_EMPTY),
 }

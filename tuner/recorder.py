@@ -34,6 +34,7 @@ class Recorder:
     Args:
         folder: the run folder.
         method: the method's name, or the sampler instance that takes its place.
+        start_with: configurations to try first; those of `spec` if left out.
 
     Attributes:
         running: trials that were asked for and have not ended, by number.
@@ -45,7 +46,15 @@ class Recorder:
         on_damage: called with each trial that goes on from an older checkpoint, and what is wrong with the newer ones.
     """
 
-    def __init__(self, folder: Path, spec: SweepSpec, study: Study, method: str | BaseSampler, seed: int) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        spec: SweepSpec,
+        study: Study,
+        method: str | BaseSampler,
+        seed: int,
+        start_with: Sequence[Mapping[str, Any]] | None = None,
+    ) -> None:
         self.folder = folder
         self.spec = spec
         self.study = study
@@ -58,6 +67,7 @@ class Recorder:
         self.on_retry: Callable[[Running, str], None] = lambda running, message: None
         self.on_damage: Callable[[Running, Sequence[str]], None] = lambda running, damaged: None
         self._method, self._seed = method, seed
+        self._start_with = spec.start_with if start_with is None else start_with
         self._goal = spec.metrics[0].goal
         self._failures: list[str] = []
         self._gpu_s = 0.0
@@ -115,7 +125,7 @@ class Recorder:
     @storing(*DATABASE_ERRORS)
     def ask(self) -> Running | None:
         """The next trial, its folder ready; None where the space has been asked for whole."""
-        asked = self.study.ask(self._method, self._seed, self.spec.start_with)
+        asked = self.study.ask(self._method, self._seed, self._start_with)
         if asked is None:
             return None
         files = TrialFiles(trial_dir(self.folder, asked.number))

@@ -37,6 +37,7 @@ def json_schema() -> dict[str, Any]:
         "budget": _mapping(BUDGET),
         "resources": _resources(),
         "start_with": {"items": {"type": "object"}},
+        "start_from": {"items": {"type": "string", "minLength": 1}},
         "checkpoints": _mapping(CHECKPOINTS),
         "failures": _mapping(FAILURES),
     }

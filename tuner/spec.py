@@ -71,6 +71,7 @@ class SweepSpec:
     resources: Resources = field(default_factory=Resources)
     seed: int | None = None
     start_with: tuple[dict[str, Any], ...] = ()
+    start_from: tuple[str, ...] = ()
     checkpoints: Checkpoints = field(default_factory=Checkpoints)
     failures: Failures = field(default_factory=Failures)
     stall_timeout: float | None = None
@@ -79,6 +80,7 @@ class SweepSpec:
         given = present(vars(self))
         values, problems = read("", {key: given[key] for key in SCALARS if key in given}, SCALARS)
         rule, start_with = _read_early_terminate(self.early_terminate), _read_start_with(self.start_with)
+        start_from = _read_start_from(self.start_from)
         object.__setattr__(self, "early_terminate", rule.value)
         leaves = {
             **_leaves_of_scalars(values, vars(self)),
@@ -88,7 +90,7 @@ class SweepSpec:
             **start_with.leaves,
             **{f"{key}_{leaf}": x for key in _SECTION_TYPES for leaf, x in vars(getattr(self, key)).items()},
         }
-        problems += [*rule.problems, *start_with.problems, *cross_problems(leaves)]
+        problems += [*rule.problems, *start_with.problems, *start_from.problems, *cross_problems(leaves)]
         if problems:
             raise SpecError(problems)
 
@@ -131,6 +133,7 @@ class SweepSpec:
             "metric": metrics[0] if len(metrics) == 1 else metrics,
             "parameters": self.parameters.to_dict(),
             "start_with": [dict(params) for params in self.start_with],
+            "start_from": list(self.start_from),
             **{key: present(asdict(getattr(self, key))) for key in _SECTION_TYPES},
         }
         return {key: data[key] for key in SWEEP if data[key] is not None and data[key] not in ({}, [])}
@@ -220,6 +223,15 @@ def _read_start_with(node: Any) -> _Read:
     return _Read(right, problems, {"start_with": right})
 
 
+def _read_start_from(node: Any) -> _Read:
+    problems = [
+        f"start_from[{index}] must be a run folder, or the URI of one; got {shown(place)}."
+        for index, place in enumerate(node)
+        if not isinstance(place, str) or not place
+    ]
+    return _Read(tuple(node), problems, {})
+
+
 def _section_reader(key: str, kind: type, table: Mapping[str, Field]) -> Callable[[Any], _Read]:
     def reader(node: Any) -> _Read:
         values, problems = read(key, node, table)
@@ -240,6 +252,7 @@ _READERS: dict[str, Callable[[Any], _Read]] = {
     "parameters": _read_parameters,
     "early_terminate": _read_early_terminate,
     "start_with": _read_start_with,
+    "start_from": _read_start_from,
     **{key: _section_reader(key, kind, table) for key, (kind, table) in _SECTION_TYPES.items()},
 }
 # Where an attribute has another name than its key.

@@ -70,6 +70,7 @@ class Study:
         metrics: in the order of the study's directions.
         space: that configurations are asked from.
         write: False opens an existing study for reading, also while a driver writes it.
+        earlier: the trials of earlier sweeps, for methods that learn from them.
 
     Raises `StudyNotFoundError` for reading where there is none.
     """
@@ -83,6 +84,7 @@ class Study:
         space: SearchSpace,
         *,
         write: bool,
+        earlier: Sequence[Sequence[FrozenTrial]] = (),
     ) -> None:
         path = folder / JOURNAL_FILE
         if url is None and not write and not path.exists():
@@ -106,6 +108,7 @@ class Study:
         self._may_have_waiting = True
         self._metrics = tuple(metrics)
         self._space = space
+        self._earlier = earlier
         # Optuna's trial ids by number, of trials that are running.
         self._ids: dict[int, int] = {}
         self._next = len(self._frozen())
@@ -142,7 +145,7 @@ class Study:
             if fixed:
                 self._study.enqueue_trial(_stored(self._space, fixed))
         number = waiting[0].number if waiting else self._next
-        self._study.sampler = method if isinstance(method, BaseSampler) else _sampler(method, seed, number)
+        self._study.sampler = method if isinstance(method, BaseSampler) else self._sampler(method, seed, number)
         try:
             with self._batch():
                 trial = self._study.ask()
@@ -258,6 +261,12 @@ class Study:
             return None
         return cells[index % len(cells)]
 
+    def _sampler(self, method: str, seed: int, number: int) -> BaseSampler:
+        # Those who only read a study need not wait for the samplers.
+        from tuner.methods.table import make_sampler
+
+        return make_sampler(method, seed, number, self._earlier)
+
     def _frozen(self, *states: OptunaState) -> list[FrozenTrial]:
         return self._study.get_trials(deepcopy=False, states=states or None)
 
@@ -274,13 +283,6 @@ class Study:
     def _commit(self) -> None:
         if self._journal:
             self._journal.sync()
-
-
-def _sampler(method: str, seed: int, number: int) -> BaseSampler:
-    # Those who only read a study need not wait for the samplers.
-    from tuner.methods.table import make_sampler
-
-    return make_sampler(method, seed, number)
 
 
 def delete_study(url: str, name: str) -> None:

@@ -24,6 +24,7 @@ from tuner.control import clear
 from tuner.errors import ClusterError, ResourceError, SpecError, StorageError
 from tuner.evaluation import evaluate_best
 from tuner.files import METRICS_FILE, SPEC_FILE, write_atomic
+from tuner.history import HISTORY_FILE, History, gather_history
 from tuner.localcopy import opened
 from tuner.lock import RunLock
 from tuner.provenance import provenance
@@ -209,6 +210,7 @@ class Sweep:
 
     def _create(self, folder: Path, place: Place, study: str) -> int:
         """Make a new run folder, there whole or not at all; the sweep's seed."""
+        history = gather_history(self.spec) if self.spec.start_from else ""
         scratch = folder.with_name(f".{folder.name}-{secrets.token_hex(4)}.tmp")
         try:
             (scratch / "trials").mkdir(parents=True)
@@ -218,6 +220,8 @@ class Sweep:
         given = [instance for instance in (self.method, self.rule) if _is_instance(instance)]
         origin = provenance(study, self.storage, seed, given)
         write_atomic(scratch / SPEC_FILE, to_yaml({**self.spec.to_dict(), PROVENANCE: origin}))
+        if history:
+            write_atomic(scratch / HISTORY_FILE, history)
         names = [metric.name for metric in self.spec.metrics]
         write_experiment(scratch / "tensorboard", self.spec.parameters, names)
         try:
@@ -280,11 +284,15 @@ class Sweep:
         spec = self.spec
         space = spec.parameters.as_grid() if spec.method == "grid" else spec.parameters
         with storing(*DATABASE_ERRORS):
-            study = Study(folder, name, self.storage, spec.metrics, space, write=True)
+            history = History.read(folder, space)
+            study = Study(folder, name, self.storage, spec.metrics, space, write=True, earlier=history.trials)
             recovered = study.recover()
-            recorder = Recorder(folder, spec, study, self.method, seed)
+            start_with = [*spec.start_with, *history.start_with]
+            recorder = Recorder(folder, spec, study, self.method, seed, start_with)
         stopping = make_stopping(self.rule, spec.metrics[0], space)
         console.start(f"{spec.name}  {place}", self._subtitle(recovered))
+        for sentence in history.told if not study.num_trials else ():
+            console.event(sentence)
         verdict = Verdict("interrupted", "interrupted")
         slots = int(study.summary().get("slots", 1))
         started = time.monotonic()

@@ -378,3 +378,10 @@ def test_a_finished_sweep_is_extended_and_its_study_may_lie_in_a_database(tmp_pa
     assert all(results.trials[number] == record for number, record in before.items())
     assert results.trials[0].params == whole.trials[0].params
     assert not (results.folder / "study.journal").exists()
+    # A new one begins with its best, and knows nothing of it later but what it has kept.
+    told = Told()
+    keys |= {"method": "multifidelity", "start_from": [str(whole.folder)], "run_cap": 5}
+    begun = sweep(loops.descent, tmp_path, told, **keys)
+    assert whole.best is not None
+    assert begun.trials[0].params == whole.best.trial.params
+    assert f"starts from {whole.folder}: 8 of its 8 trials lie within the parameters" in told.events

@@ -13,7 +13,7 @@ from scipy.optimize import check_grad
 from scipy.stats import norm, rankdata
 
 from tuner.methods.cube import Cube
-from tuner.methods.gaussian_process import GaussianProcess, Kernel, negative_log_likelihood
+from tuner.methods.gaussian_process import GaussianProcess, Kernel, Pairs, Points, negative_log_likelihood
 from tuner.methods.multifidelity import MultiFidelitySampler, gather, log_expected_improvement
 from tuner.methods.table import make_sampler
 
@@ -99,7 +99,7 @@ def test_the_model_is_given_rungs_and_failures() -> None:
         if state is not None:
             study.tell(trial, -3.0 if state is TrialState.COMPLETE else None, state)
     data = gather(study.trials, Cube(SPACE), False, np.random.default_rng(0))
-    assert np.exp(data.t * math.log(9)) == pytest.approx([1, 3, 5, 9, 1, 3, 9])
+    assert np.exp(data.points.t * math.log(9)) == pytest.approx([1, 3, 5, 9, 1, 3, 9])
     # The best up to each step, smaller losses higher; a failure is below all.
     assert rankdata(data.y).tolist() == [2.5, 4.5, 6, 1, 2.5, 4.5, 7]
     assert len(data.pending) == 1
@@ -110,7 +110,7 @@ def test_several_thousand_trials_are_held_to_as_many_values_as_are_affordable() 
     sweep(study, 1500, lambda number: RandomSampler(seed=number))
     data = gather(study.get_trials(deepcopy=False), Cube(SPACE), False, np.random.default_rng(0))
     assert len(data.y) == 400
-    assert (data.t == 1).sum() == 300
+    assert (data.points.t == 1).sum() == 300
 
 
 def test_conditional_parameters_and_those_of_one_value_are_handled() -> None:
@@ -145,23 +145,35 @@ def test_points_stand_for_their_parameters() -> None:
     assert cube.point({"lr": 1.0}).tolist() == [1.0, 0.5, 0.5, 0.0, 0.0, 0.0]
 
 
-def test_the_process_fits_what_it_is_given_and_its_gradient_is_right() -> None:
+@pytest.mark.parametrize("num_earlier", [0, 2])
+def test_the_process_fits_what_it_is_given_and_its_gradient_is_right(num_earlier: int) -> None:
     rng = np.random.default_rng(0)
-    x, t = rng.random((40, 2)), rng.choice([0.0, 0.5, 1.0], 40)
-    y = np.sin(3 * x[:, 0]) + t
-    kernel = Kernel.prior_mean(2)
-    differences, steps = (x[:, None] - x[None]) ** 2, (t[:, None] - t[None]) ** 2
+    points = Points(rng.random((40, 2)), rng.choice([0.0, 0.5, 1.0], 40), rng.integers(num_earlier + 1, size=40))
+    y = np.sin(3 * points.x[:, 0]) + points.t
+    kernel, pairs = Kernel.prior_mean(2, num_earlier), Pairs.of(points)
     off = check_grad(
-        lambda theta: negative_log_likelihood(theta, differences, steps, y)[0],
-        lambda theta: negative_log_likelihood(theta, differences, steps, y)[1],
-        kernel.theta,
+        lambda theta: negative_log_likelihood(Kernel(theta, 2), pairs, y)[0],
+        lambda theta: negative_log_likelihood(Kernel(theta, 2), pairs, y)[1],
+        kernel.theta + 0.1,
     )
     assert off < 1e-3
-    model = GaussianProcess(kernel.fitted(x, t, y), x, t, y)
-    mean, deviation = model.predict(np.array([[0.5, 0.5], [0.5, 0.5]]), np.array([1.0, 0.0]))
+    model = GaussianProcess(kernel.fitted(points, y), points, y)
+    asked = Points(np.array([[0.5, 0.5], [0.5, 0.5]]), np.array([1.0, 0.0]), np.array([0, num_earlier]))
+    mean, deviation = model.predict(asked)
     assert mean == pytest.approx([np.sin(1.5) + 1, np.sin(1.5)], abs=0.05)
     assert (deviation < 0.2).all()
-    assert model.mean(x, t) == pytest.approx(y, abs=0.05)
+    assert model.mean(points) == pytest.approx(y, abs=0.05)
+
+
+def test_an_earlier_sweep_counts_as_much_as_it_agrees() -> None:
+    rng = np.random.default_rng(0)
+    x = rng.random((60, 1))
+    points = Points(x, np.ones(60), np.repeat([0, 1, 2], [10, 25, 25]))
+    noise = rng.normal(size=60)
+    kernel = Kernel.prior_mean(1, 2).fitted(points, np.where(points.sweep == 2, noise, np.sin(6 * x[:, 0])))
+    like, unlike = kernel.values.agreement[1:]
+    assert like > 0.7
+    assert unlike < 0.5
 
 
 def test_expected_improvement_does_not_underflow() -> None:

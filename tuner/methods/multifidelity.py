@@ -2,12 +2,14 @@
 
 It asks for what is expected to be best at the last step (expected improvement, Jones et al., Efficient Global
 Optimization, 1998), so a value after one step is never taken for a final one. Works in plain Optuna too, on any study
-with one objective, whether its trials report or not. What it asks for depends on the study and the seed alone. Knows
-nothing of Ray.
+with one objective, whether its trials report or not. What it asks for depends on the study, the seed and the earlier
+studies that it was given alone. Knows nothing of Ray.
 """
 
+import functools
 import json
 import math
+import operator
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -22,7 +24,7 @@ from scipy.spatial.distance import cdist
 from scipy.special import log_ndtr, ndtri
 
 from tuner.methods.cube import Cube
-from tuner.methods.gaussian_process import GaussianProcess, Kernel
+from tuner.methods.gaussian_process import GaussianProcess, Kernel, Points
 
 # Under this key a trial holds the hyperparameters that were fitted before it was asked for.
 _KERNEL = "tuner:kernel"
@@ -31,6 +33,8 @@ _REFIT = 1.2
 _MAX_FITTED = 200
 # Values that the model is given at most, and points that it chooses among: they bound the cost of a suggestion.
 _MAX_ROWS = 400
+# So many more at most of all earlier studies together.
+_MAX_EARLIER_ROWS = 160
 _NUM_CANDIDATES = 400
 # Half of the candidates are neighbours of this many of the most promising configurations.
 _NUM_PARENTS = 10
@@ -45,14 +49,12 @@ class Data:
     """What the trials have shown so far; rows are (trial, step).
 
     Attributes:
-        x: configurations `[n, d]`.
-        t: steps `[n]`, scaled logarithms: 1 is the largest step of any trial.
-        y: normal scores `[n]` of the best values up to these steps, larger is better.
+        points: `t` are scaled logarithms of steps: 1 is the largest step of any trial.
+        y: normal scores `[n]`, among those of the same sweep, of the best values up to these steps, larger is better.
         pending: configurations `[m, d]` of running trials that have shown nothing yet.
     """
 
-    x: np.ndarray
-    t: np.ndarray
+    points: Points
     y: np.ndarray
     pending: np.ndarray
 
@@ -70,6 +72,15 @@ class MultiFidelitySampler(BaseSampler):
         self._random = RandomSampler(seed=seed)
         self._n_startup = n_startup
         self._random_share = random_share
+        self._earlier: list[Sequence[FrozenTrial]] = []
+
+    def learn_from(self, earlier: Sequence[Sequence[FrozenTrial]]) -> None:
+        """Take the trials of earlier studies of the same objective, over some of the same parameters, as well.
+
+        Their values must lie within the new ranges. They count as much as they are found to agree with the new ones,
+        and the model is asked from the first trial on.
+        """
+        self._earlier = [trials for trials in earlier if trials]
 
     def reseed_rng(self) -> None:
         self._rng = np.random.default_rng()
@@ -78,8 +89,9 @@ class MultiFidelitySampler(BaseSampler):
     def infer_relative_search_space(self, study: optuna.Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
         """Every parameter that any trial has had; those that do not apply to the new one are not asked for."""
         space: dict[str, BaseDistribution] = {}
-        for known in study.get_trials(deepcopy=False):
-            space.update(known.distributions)
+        for trials in (*self._earlier, study.get_trials(deepcopy=False)):
+            for known in trials:
+                space.update(known.distributions)
         return {name: space[name] for name in sorted(space) if not space[name].single()}
 
     def sample_relative(
@@ -89,17 +101,20 @@ class MultiFidelitySampler(BaseSampler):
             raise ValueError(f"{type(self).__name__} takes one objective; the study has {len(study.directions)}")
         trials = [known for known in study.get_trials(deepcopy=False) if known.number != trial.number]
         num_shown = sum(bool(known.intermediate_values) or known.state is TrialState.COMPLETE for known in trials)
-        if not search_space or num_shown < self._n_startup or self._rng.random() < self._random_share:
+        if (
+            not search_space
+            or (num_shown < self._n_startup and not self._earlier)
+            or self._rng.random() < self._random_share
+        ):
             return {}
         cube = Cube(search_space)
-        data = gather(trials, cube, study.direction is StudyDirection.MAXIMIZE, self._rng)
+        data = gather(trials, cube, study.direction is StudyDirection.MAXIMIZE, self._rng, self._earlier)
         kernel = self._kernel(study, trial, trials, data)
-        model = GaussianProcess(kernel, data.x, data.t, data.y)
+        model = GaussianProcess(kernel, data.points, data.y)
         if len(data.pending):
             # Those are taken to reach what is expected of them (Ginsbourger et al., the Kriging believer, 2010).
-            ends = np.ones(len(data.pending))
-            believed = np.concatenate([data.y, model.mean(data.pending, ends)])
-            model = GaussianProcess(kernel, np.vstack([data.x, data.pending]), np.concatenate([data.t, ends]), believed)
+            ends = Points.at_the_end(data.pending)
+            model = GaussianProcess(kernel, data.points + ends, np.concatenate([data.y, model.mean(ends)]))
         return cube.params(self._best_candidate(model, data, cube, [known.params for known in trials]))
 
     def sample_independent(
@@ -111,15 +126,17 @@ class MultiFidelitySampler(BaseSampler):
         self, model: GaussianProcess, data: Data, cube: Cube, tried: Sequence[Mapping[str, Any]]
     ) -> np.ndarray:
         """The point `[d]` with the largest expected improvement, at the last step, on what is expected so far."""
-        known = np.unique(np.vstack([data.x, data.pending]), axis=0)
-        expected = model.mean(known, np.ones(len(known)))
-        parents = known[np.argsort(-expected)[:_NUM_PARENTS]]
+        known = np.unique(np.vstack([data.points.x, data.pending]), axis=0)
+        parents = known[np.argsort(-model.mean(Points.at_the_end(known)))[:_NUM_PARENTS]]
         half = _NUM_CANDIDATES // 2
         near = cube.mutate(parents[self._rng.integers(len(parents), size=half)], self._rng)
         candidates = cube.settle(np.vstack([cube.sample(half, self._rng), near]), tried)
-        mean, deviation = model.predict(candidates, np.ones(len(candidates)))
-        gain = log_expected_improvement((mean - expected.max()) / deviation) + np.log(deviation)
-        is_new = cdist(candidates, known).min(axis=1) >= _NEAR
+        mean, deviation = model.predict(Points.at_the_end(candidates))
+        # What only earlier sweeps have tried may be tried again.
+        own = np.vstack([data.points.x[data.points.sweep == 0], data.pending])
+        best = model.mean(Points.at_the_end(own)).max() if len(own) else mean.max()
+        gain = log_expected_improvement((mean - best) / deviation) + np.log(deviation)
+        is_new = cdist(candidates, own).min(axis=1, initial=math.inf) >= _NEAR
         if is_new.any():  # a space of few configurations may have been tried whole
             gain[~is_new] = -math.inf
         chosen: np.ndarray = candidates[int(gain.argmax())]
@@ -127,43 +144,65 @@ class MultiFidelitySampler(BaseSampler):
 
     def _kernel(self, study: optuna.Study, trial: FrozenTrial, trials: Sequence[FrozenTrial], data: Data) -> Kernel:
         """The hyperparameters fitted last, or fitted anew where the study has grown enough since."""
-        kernel, fitted_at = Kernel.prior_mean(data.x.shape[1]), 0
+        kernel, fitted_at = Kernel.prior_mean(data.points.x.shape[1], len(self._earlier)), 0
         for earlier in reversed(trials):
             if _KERNEL in earlier.system_attrs:
                 stored = json.loads(earlier.system_attrs[_KERNEL])
                 # A space that has grown since has more of them.
                 if len(stored) == len(kernel.theta):
-                    kernel, fitted_at = Kernel(np.array(stored)), earlier.number
+                    kernel, fitted_at = Kernel(np.array(stored), kernel.dimensions), earlier.number
                 break
         if fitted_at and trial.number < _REFIT * fitted_at:
             return kernel
         rows = self._rng.permutation(len(data.y))[:_MAX_FITTED]
-        kernel = kernel.fitted(data.x[rows], data.t[rows], data.y[rows])
+        kernel = kernel.fitted(data.points[rows], data.y[rows])
         study._storage.set_trial_system_attr(trial._trial_id, _KERNEL, json.dumps(kernel.theta.tolist()))
         return kernel
 
 
-def gather(trials: Sequence[FrozenTrial], cube: Cube, maximise: bool, rng: np.random.Generator) -> Data:
+def gather(
+    trials: Sequence[FrozenTrial],
+    cube: Cube,
+    maximise: bool,
+    rng: np.random.Generator,
+    earlier: Sequence[Sequence[FrozenTrial]] = (),
+) -> Data:
     """What the model is to be given, of at least one trial with a value."""
-    last = max((max(trial.intermediate_values, default=1) for trial in trials), default=1)
-    rows = [(trial, step, value) for trial in trials for step, value in _curve(trial, last, maximise)]
-    if len(rows) > _MAX_ROWS:
-        # Of the trials that were stopped first, which are most, a random part is enough.
-        lowest = min(step for _, step, _ in rows)
-        others = [row for row in rows if row[1] > lowest][-_MAX_ROWS * 3 // 4 :]
-        short = [row for row in rows if row[1] == lowest]
-        kept = rng.permutation(len(short))[: _MAX_ROWS - len(others)]
-        rows = [*(short[index] for index in kept), *others]
-    points = {trial.number: cube.point(trial.params) for trial, _, _ in rows}
-    values = np.array([value for _, _, value in rows])
-    pending = [t for t in trials if t.state is TrialState.RUNNING and not t.intermediate_values]
-    return Data(
-        x=np.array([points[trial.number] for trial, _, _ in rows]),
-        t=np.log([step for _, step, _ in rows]) / math.log(max(last, 2)),
+    sweeps = [trials, *earlier]
+    last = max((max(trial.intermediate_values, default=1) for sweep in sweeps for trial in sweep), default=1)
+    parts = []
+    for index, sweep in enumerate(sweeps):
+        limit = _MAX_EARLIER_ROWS // len(earlier) if index else _MAX_ROWS
+        rows = _rows(sweep, last, maximise, limit, rng)
+        if not rows:
+            continue
+        points = {trial.number: cube.point(trial.params) for trial, _, _ in rows}
+        x = np.array([points[trial.number] for trial, _, _ in rows])
+        t = np.log([step for _, step, _ in rows]) / math.log(max(last, 2))
         # Their order is what matters, and one diverged loss must not flatten all others.
-        y=ndtri((_mean_ranks(values) - 0.5) / len(values)),
+        y = ndtri((_mean_ranks(np.array([value for _, _, value in rows])) - 0.5) / len(rows))
+        parts.append((Points(x, t, np.full(len(rows), index)), y))
+    pending = [trial for trial in trials if trial.state is TrialState.RUNNING and not trial.intermediate_values]
+    return Data(
+        points=functools.reduce(operator.add, (points for points, _ in parts)),
+        y=np.concatenate([y for _, y in parts]),
         pending=np.array([cube.point(trial.params) for trial in pending]).reshape(-1, cube.dimensions),
     )
+
+
+def _rows(
+    trials: Sequence[FrozenTrial], last: int, maximise: bool, limit: int, rng: np.random.Generator
+) -> list[tuple[FrozenTrial, int, float]]:
+    """(trial, step, value) of all trials, `limit` at most."""
+    rows = [(trial, step, value) for trial in trials for step, value in _curve(trial, last, maximise)]
+    if len(rows) <= limit:
+        return rows
+    # Of the trials that were stopped first, which are most, a random part is enough.
+    lowest = min(step for _, step, _ in rows)
+    others = [row for row in rows if row[1] > lowest][-limit * 3 // 4 :]
+    short = [row for row in rows if row[1] == lowest]
+    kept = rng.permutation(len(short))[: limit - len(others)]
+    return [*(short[index] for index in kept), *others]
 
 
 def _curve(trial: FrozenTrial, last: int, maximise: bool) -> list[tuple[int, float]]:

@@ -5,7 +5,7 @@ depends on the study alone, so a sweep that was killed asks the same as one that
 """
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from optuna.exceptions import ExperimentalWarning
 from optuna.samplers import (
@@ -17,6 +17,7 @@ from optuna.samplers import (
     RandomSampler,
     TPESampler,
 )
+from optuna.trial import FrozenTrial
 
 from tuner.methods.multifidelity import MultiFidelitySampler
 from tuner.seeds import derive_seed
@@ -43,13 +44,19 @@ METHODS: dict[str, Callable[[int], BaseSampler]] = {
 }
 
 
-def make_sampler(method: str, seed: int, number: int) -> BaseSampler:
+def make_sampler(method: str, seed: int, number: int, earlier: Sequence[Sequence[FrozenTrial]] = ()) -> BaseSampler:
     """The sampler that chooses trial `number` of a sweep with this seed.
 
     Raises ValueError for an unknown method.
+
+    Args:
+        earlier: the trials of earlier sweeps, for those that learn from them.
     """
     if method not in METHODS:
         raise ValueError(f"method: {method!r} is not one of {', '.join(METHODS)}")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ExperimentalWarning)
-        return METHODS[method](seed if method in _ONE_SEED else derive_seed(seed, number))
+        sampler = METHODS[method](seed if method in _ONE_SEED else derive_seed(seed, number))
+    if isinstance(sampler, MultiFidelitySampler):
+        sampler.learn_from(earlier)
+    return sampler

@@ -1,0 +1,157 @@
+"""Earlier sweeps that a new one starts from. What they found is kept in its run folder, whatever becomes of theirs."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import zip_longest
+from pathlib import Path
+from typing import Any
+
+import optuna
+from optuna.distributions import BaseDistribution
+from optuna.trial import FrozenTrial
+from optuna.trial import TrialState as OptunaState
+
+from tuner.errors import ObjectStoreError, SpecError, StudyNotFoundError
+from tuner.files import finite, read_json
+from tuner.methods.suggest import distribution, to_optuna
+from tuner.metric import Metric
+from tuner.parameters import Constant, SearchSpace
+from tuner.results import Results
+from tuner.spec import SweepSpec
+from tuner.trial import TrialRecord, TrialState
+
+HISTORY_FILE = "history.json"
+# Of the best configurations of earlier sweeps so many are tried first: of each sweep, and of all together.
+_BEST_OF_EACH = 3
+_BEST_OF_ALL = 6
+
+
+@dataclass(frozen=True)
+class History:
+    """What earlier sweeps have found in a sweep's space.
+
+    Attributes:
+        told: a sentence on each of them.
+        start_with: their best configurations, in turn; what these leave out is to be sampled.
+        trials: of each of them, as its sampler takes them.
+    """
+
+    told: tuple[str, ...] = ()
+    start_with: tuple[dict[str, Any], ...] = ()
+    trials: tuple[tuple[FrozenTrial, ...], ...] = ()
+
+    @classmethod
+    def read(cls, folder: Path, space: SearchSpace) -> "History":
+        """That which was kept in a run folder; empty where its sweep has started from none."""
+        kept = read_json(folder / HISTORY_FILE)
+        sweeps = kept.get("sweeps", [])
+        return cls(
+            told=tuple(sweep["told"] for sweep in sweeps),
+            start_with=tuple(kept.get("start_with", [])),
+            trials=tuple(
+                tuple(_frozen(number, trial, space) for number, trial in enumerate(sweep["trials"])) for sweep in sweeps
+            ),
+        )
+
+
+def gather_history(spec: SweepSpec) -> str:
+    """What the run folders that `start_from` names hold for the sweep, as JSON for its own run folder.
+
+    Raises `SpecError`, with all problems at once, for a folder that holds no sweep, or one of another metric, or none
+    of whose trials lies in the sweep's space.
+    """
+    problems: list[str] = []
+    sweeps, best = [], []
+    for index, place in enumerate(spec.start_from):
+        try:
+            fitting, of_all = _fitting(Results.read(place), spec.metrics[0], spec.parameters)
+        except (StudyNotFoundError, ObjectStoreError, SpecError) as error:
+            told = str(error).splitlines()[0]
+            problems.append(f"start_from[{index}]: {told} Give the folder of a run, such as runs/digits-7f3a.")
+            continue
+        except _OtherMetric as error:
+            problems.append(f"start_from[{index}]: {place} {error}.")
+            continue
+        if not fitting:
+            problems.append(
+                f"start_from[{index}]: none of the {of_all} trials of {place} lies within `parameters`: "
+                "widen the ranges, or leave it out."
+            )
+        sweeps.append(
+            {
+                "told": f"starts from {place}: {len(fitting)} of its {of_all} trials lie within the parameters",
+                "trials": [_kept(trial, params) for trial, params in fitting],
+            }
+        )
+        best.append(_best(fitting, spec.metrics[0]))
+    if problems:
+        raise SpecError(problems)
+    start_with: list[dict[str, Any]] = []
+    for turn in zip_longest(*best):
+        start_with += [params for params in turn if params is not None and params not in start_with]
+    return json.dumps({"start_with": start_with[:_BEST_OF_ALL], "sweeps": sweeps})
+
+
+class _OtherMetric(Exception):
+    pass
+
+
+def _fitting(
+    results: Results, metric: Metric, space: SearchSpace
+) -> tuple[list[tuple[TrialRecord, dict[str, Any]]], int]:
+    """The trials with something to tell, and how their configurations stand in the space; and how many there are."""
+    theirs = results.spec.metrics[0]
+    if (theirs.name, theirs.goal) != (metric.name, metric.goal):
+        raise _OtherMetric(
+            f"was to {theirs.goal.value} {theirs.name}, and this sweep is to {metric.goal.value} {metric.name}"
+        )
+    varied = [p.name for p in space.parameters if not isinstance(p.domain, Constant)]
+    found = []
+    for trial in results.trials:
+        params = {name: trial.params[name] for name in varied if name in trial.params}
+        is_known = bool(trial.curve) or trial.state is TrialState.FAILED
+        # One whose configuration was changed on its way belongs to none.
+        if params and is_known and not trial.changes and not space.problems_of(params):
+            found.append((trial, params))
+    return found, len(results.trials)
+
+
+def _best(fitting: Sequence[tuple[TrialRecord, dict[str, Any]]], metric: Metric) -> list[dict[str, Any]]:
+    ended = [
+        (trial.curve[step], params) for trial, params in fitting if (step := trial.best_step(metric.goal)) is not None
+    ]
+    sign = -1.0 if metric.goal.value == "maximize" else 1.0
+    found: list[dict[str, Any]] = []
+    for _, params in sorted(ended, key=lambda one: sign * one[0]):
+        if params not in found:
+            found.append(params)
+    return found[:_BEST_OF_EACH]
+
+
+def _kept(trial: TrialRecord, params: Mapping[str, Any]) -> dict[str, Any]:
+    curve = {step: finite(value) for step, value in trial.curve.items()}
+    return {"params": dict(params), "curve": curve, "state": trial.state.value}
+
+
+def _frozen(number: int, kept: Mapping[str, Any], space: SearchSpace) -> FrozenTrial:
+    distributions: dict[str, BaseDistribution] = {}
+    stored: dict[str, Any] = {}
+    for parameter in space.parameters:
+        if parameter.name in kept["params"] and not isinstance(parameter.domain, Constant):
+            distributions[parameter.name] = distribution(parameter.domain)
+            stored[parameter.name] = to_optuna(parameter.domain, kept["params"][parameter.name])
+    curve = {int(step): value for step, value in kept["curve"].items() if value is not None}
+    state = TrialState(kept["state"])
+    told = OptunaState.FAIL if state is TrialState.FAILED or not curve else OptunaState.PRUNED
+    if state is TrialState.COMPLETED and curve:
+        told = OptunaState.COMPLETE
+    trial = optuna.trial.create_trial(
+        state=told,
+        params=stored,
+        distributions=distributions,
+        intermediate_values=curve,
+        value=curve[max(curve)] if told is OptunaState.COMPLETE else None,
+    )
+    trial.number = number
+    return trial
