@@ -163,6 +163,10 @@ def test_the_process_fits_what_it_is_given_and_its_gradient_is_right(num_earlier
     assert mean == pytest.approx([np.sin(1.5) + 1, np.sin(1.5)], abs=0.05)
     assert (deviation < 0.2).all()
     assert model.mean(points) == pytest.approx(y, abs=0.05)
+    # What is believed changes no expectation, and leaves less to be known.
+    believing = model.believing(asked)
+    assert believing.mean(asked) == pytest.approx(mean)
+    assert (believing.predict(asked)[1] < deviation).all()
 
 
 def test_an_earlier_sweep_counts_as_much_as_it_agrees() -> None:

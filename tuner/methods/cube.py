@@ -27,15 +27,22 @@ class Cube:
 
     def point(self, params: Mapping[str, Any]) -> np.ndarray:
         """`[dimensions]`; a parameter that does not apply stands in the middle, a category then at none."""
-        point = np.zeros(self.dimensions)
+        point: np.ndarray = self.points([params])[0]
+        return point
+
+    def points(self, trials: Sequence[Mapping[str, Any]]) -> np.ndarray:
+        """`[n, dimensions]`, a `point` of each configuration."""
+        points = np.zeros((len(trials), self.dimensions))
         for name, columns in self._columns.items():
             distribution = self._space[name]
             if isinstance(distribution, CategoricalDistribution):
-                if name in params and params[name] in distribution.choices:
-                    point[columns.start + int(distribution.to_internal_repr(params[name]))] = _CHOSEN
+                for row, params in enumerate(trials):
+                    if name in params and params[name] in distribution.choices:
+                        points[row, columns.start + int(distribution.to_internal_repr(params[name]))] = _CHOSEN
             else:
-                point[columns] = _scaled(distribution, params[name]) if name in params else 0.5
-        return point
+                values = np.array([params.get(name, math.nan) for params in trials], dtype=float)
+                points[:, columns.start] = np.nan_to_num(_scaled(distribution, values), nan=0.5)
+        return points
 
     def params(self, point: np.ndarray) -> dict[str, Any]:
         """A value for every parameter, whether it applies or not."""
@@ -45,7 +52,8 @@ class Cube:
             if isinstance(distribution, CategoricalDistribution):
                 params[name] = distribution.choices[int(point[columns].argmax())]
             else:
-                params[name] = _unscaled(distribution, float(point[columns.start]))
+                value = float(_unscaled(distribution, point[columns])[0])
+                params[name] = int(value) if isinstance(distribution, IntDistribution) else value
         return params
 
     def sample(self, num: int, rng: np.random.Generator) -> np.ndarray:
@@ -83,8 +91,7 @@ class Cube:
         for name, columns in self._columns.items():
             distribution = self._space[name]
             if isinstance(distribution, FloatDistribution | IntDistribution) and distribution.step is not None:
-                for row in settled:
-                    row[columns] = _scaled(distribution, _unscaled(distribution, float(row[columns.start])))
+                settled[:, columns] = _scaled(distribution, _unscaled(distribution, settled[:, columns]))
         for name, columns in self._columns.items():
             choices = self._space[name]
             if not isinstance(choices, CategoricalDistribution):
@@ -105,21 +112,20 @@ def _draw(columns: slice, num: int, rng: np.random.Generator) -> np.ndarray:
     return drawn
 
 
-def _scaled(distribution: BaseDistribution, value: float) -> float:
+def _scaled(distribution: BaseDistribution, values: np.ndarray) -> np.ndarray:
     assert isinstance(distribution, FloatDistribution | IntDistribution)
     low, high = distribution.low, distribution.high
     if distribution.log:
-        low, high, value = math.log(low), math.log(high), math.log(value)
-    return min(max((value - low) / (high - low), 0.0), 1.0)
+        low, high, values = math.log(low), math.log(high), np.log(values)
+    return np.clip((values - low) / (high - low), 0.0, 1.0)
 
 
-def _unscaled(distribution: BaseDistribution, unit: float) -> int | float:
+def _unscaled(distribution: BaseDistribution, units: np.ndarray) -> np.ndarray:
     assert isinstance(distribution, FloatDistribution | IntDistribution)
     low, high, step = distribution.low, distribution.high, distribution.step
-    value = low + unit * (high - low)
+    values = low + units * (high - low)
     if distribution.log:
-        value = math.exp(math.log(low) + unit * (math.log(high) - math.log(low)))
+        values = np.exp(math.log(low) + units * (math.log(high) - math.log(low)))
     if step is not None:
-        value = low + round((value - low) / step) * step
-    value = min(max(value, low), high)
-    return int(value) if isinstance(distribution, IntDistribution) else value
+        values = low + np.round((values - low) / step) * step
+    return np.clip(values, low, high)

@@ -194,14 +194,21 @@ def negative_log_likelihood(kernel: Kernel, pairs: Pairs, y: np.ndarray) -> tupl
 
 
 class GaussianProcess:
-    """The posterior given values `y [n]` at points."""
+    """The posterior given values `y [n]` at points. `factor [n, n]`, of their covariances, spares its calculation."""
 
-    def __init__(self, kernel: Kernel, points: Points, y: np.ndarray) -> None:
-        self._kernel, self._points = kernel, points
-        matrix = kernel.matrix(points, points)
-        matrix[np.diag_indices(len(y))] += kernel.values.noise + _JITTER
-        self._factor = cholesky(matrix, lower=True, check_finite=False)
+    def __init__(self, kernel: Kernel, points: Points, y: np.ndarray, factor: np.ndarray | None = None) -> None:
+        self._kernel, self._points, self._y = kernel, points, y
+        self._factor = cholesky(self._noisy(points), lower=True, check_finite=False) if factor is None else factor
         self._alpha = cho_solve((self._factor, True), y, check_finite=False)
+
+    def believing(self, points: Points) -> "GaussianProcess":
+        """The posterior if the points `[m]` reached what is expected of them, at the cost of the new rows alone."""
+        between = self._kernel.matrix(self._points, points)
+        below = solve_triangular(self._factor, between, lower=True, check_finite=False)
+        corner = cholesky(self._noisy(points) - below.T @ below, lower=True, check_finite=False)
+        factor = np.block([[self._factor, np.zeros(between.shape)], [below.T, corner]])
+        y = np.concatenate([self._y, between.T @ self._alpha])
+        return GaussianProcess(self._kernel, self._points + points, y, factor)
 
     def predict(self, points: Points) -> tuple[np.ndarray, np.ndarray]:
         """Means and standard deviations of f, each `[m]`."""
@@ -215,3 +222,8 @@ class GaussianProcess:
         """Means alone, which cost less."""
         means: np.ndarray = self._kernel.matrix(self._points, points).T @ self._alpha
         return means
+
+    def _noisy(self, points: Points) -> np.ndarray:
+        matrix = self._kernel.matrix(points, points)
+        matrix[np.diag_indices(len(points))] += self._kernel.values.noise + _JITTER
+        return matrix

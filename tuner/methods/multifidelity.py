@@ -113,8 +113,7 @@ class MultiFidelitySampler(BaseSampler):
         model = GaussianProcess(kernel, data.points, data.y)
         if len(data.pending):
             # Those are taken to reach what is expected of them (Ginsbourger et al., the Kriging believer, 2010).
-            ends = Points.at_the_end(data.pending)
-            model = GaussianProcess(kernel, data.points + ends, np.concatenate([data.y, model.mean(ends)]))
+            model = model.believing(Points.at_the_end(data.pending))
         return cube.params(self._best_candidate(model, data, cube, [known.params for known in trials]))
 
     def sample_independent(
@@ -126,15 +125,17 @@ class MultiFidelitySampler(BaseSampler):
         self, model: GaussianProcess, data: Data, cube: Cube, tried: Sequence[Mapping[str, Any]]
     ) -> np.ndarray:
         """The point `[d]` with the largest expected improvement, at the last step, on what is expected so far."""
-        known = np.unique(np.vstack([data.points.x, data.pending]), axis=0)
-        parents = known[np.argsort(-model.mean(Points.at_the_end(known)))[:_NUM_PARENTS]]
+        x, is_own = data.points.x, data.points.sweep == 0
+        own = np.unique(np.vstack([x[is_own], data.pending]), axis=0)
+        known = np.vstack([own, np.unique(x[~is_own], axis=0)])
+        expected = model.mean(Points.at_the_end(known))
+        parents = known[np.argsort(-expected)[:_NUM_PARENTS]]
         half = _NUM_CANDIDATES // 2
         near = cube.mutate(parents[self._rng.integers(len(parents), size=half)], self._rng)
         candidates = cube.settle(np.vstack([cube.sample(half, self._rng), near]), tried)
         mean, deviation = model.predict(Points.at_the_end(candidates))
         # What only earlier sweeps have tried may be tried again.
-        own = np.vstack([data.points.x[data.points.sweep == 0], data.pending])
-        best = model.mean(Points.at_the_end(own)).max() if len(own) else mean.max()
+        best = expected[: len(own)].max() if len(own) else mean.max()
         gain = log_expected_improvement((mean - best) / deviation) + np.log(deviation)
         is_new = cdist(candidates, own).min(axis=1, initial=math.inf) >= _NEAR
         if is_new.any():  # a space of few configurations may have been tried whole
@@ -176,8 +177,7 @@ def gather(
         rows = _rows(sweep, last, maximise, limit, rng)
         if not rows:
             continue
-        points = {trial.number: cube.point(trial.params) for trial, _, _ in rows}
-        x = np.array([points[trial.number] for trial, _, _ in rows])
+        x = cube.points([trial.params for trial, _, _ in rows])
         t = np.log([step for _, step, _ in rows]) / math.log(max(last, 2))
         # Their order is what matters, and one diverged loss must not flatten all others.
         y = ndtri((_mean_ranks(np.array([value for _, _, value in rows])) - 0.5) / len(rows))
@@ -186,7 +186,7 @@ def gather(
     return Data(
         points=functools.reduce(operator.add, (points for points, _ in parts)),
         y=np.concatenate([y for _, y in parts]),
-        pending=np.array([cube.point(trial.params) for trial in pending]).reshape(-1, cube.dimensions),
+        pending=cube.points([trial.params for trial in pending]),
     )
 
 
