@@ -113,19 +113,25 @@ def _draw(columns: slice, num: int, rng: np.random.Generator) -> np.ndarray:
 
 
 def _scaled(distribution: BaseDistribution, values: np.ndarray) -> np.ndarray:
-    assert isinstance(distribution, FloatDistribution | IntDistribution)
-    low, high = distribution.low, distribution.high
-    if distribution.log:
+    low, high, is_log = _range(distribution)
+    if is_log:
         low, high, values = math.log(low), math.log(high), np.log(values)
     return np.clip((values - low) / (high - low), 0.0, 1.0)
 
 
 def _unscaled(distribution: BaseDistribution, units: np.ndarray) -> np.ndarray:
     assert isinstance(distribution, FloatDistribution | IntDistribution)
-    low, high, step = distribution.low, distribution.high, distribution.step
+    low, high, is_log = _range(distribution)
     values = low + units * (high - low)
-    if distribution.log:
+    if is_log:
         values = np.exp(math.log(low) + units * (math.log(high) - math.log(low)))
-    if step is not None:
-        values = low + np.round((values - low) / step) * step
-    return np.clip(values, low, high)
+    if distribution.step is not None:
+        values = distribution.low + np.round((values - distribution.low) / distribution.step) * distribution.step
+    return np.clip(values, distribution.low, distribution.high)
+
+
+def _range(distribution: BaseDistribution) -> tuple[float, float, bool]:
+    """What 0 and 1 stand for, and whether the scale is logarithmic. Each of several steps has an equal share of it."""
+    assert isinstance(distribution, FloatDistribution | IntDistribution)
+    half = 0.0 if distribution.step is None else distribution.step / 2
+    return distribution.low - half, distribution.high + half, distribution.log
