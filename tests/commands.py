@@ -1,6 +1,7 @@
 """The command line in processes of its own, for tests that signal it or ask it things from outside."""
 
 import atexit
+import contextlib
 import multiprocessing
 import os
 import sys
@@ -21,7 +22,9 @@ class Command:
         self._output = tempfile.NamedTemporaryFile("r")  # noqa: SIM115 - lives as long as this
         given = (args, self._output.name, str(Path.cwd()), {**os.environ, **environment})
         self._process = _FORKED.Process(target=_main, args=given)
-        self._process.start()
+        # The process that they are forked from starts with the first one, and imports what is found from here.
+        with contextlib.chdir(Path(__file__).parents[1]):
+            self._process.start()
         assert self._process.pid is not None
         self.pid = self._process.pid
 

@@ -150,6 +150,7 @@ def data_parallel(trial: Trial) -> None:
             "weight": next(model.parameters()).detach().sum(),
             "first": order[0],
             "examples": len(order),
+            "is_cuda": next(model.parameters()).is_cuda,
         }
         means = {f"mean_{name}": value for name, value in trial.mean(found).items()}
         value = math.nan if how == "nan" and step == 3 and trial.rank == 0 else loss.item() + trial.rank

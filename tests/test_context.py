@@ -155,6 +155,29 @@ def test_a_state_that_cannot_be_read_back_is_refused_and_leaves_nothing(
     assert list((tmp_path / "checkpoints").iterdir()) == []
 
 
+@pytest.mark.parametrize("failures", [1, 2])
+def test_a_write_that_fails_where_there_is_room_again_is_repeated_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, failures: int
+) -> None:
+    save, left = torch.save, [RuntimeError("PytorchStreamWriter failed writing file")] * failures
+
+    def save_or_fail(value: Any, to: Any) -> None:
+        if left and isinstance(to, Path):
+            raise left.pop()
+        save(value, to)
+
+    monkeypatch.setattr(torch, "save", save_or_fail)
+    trial, reports = make_trial(tmp_path)
+    if failures > 1:
+        with pytest.raises(RuntimeError, match="failed writing"):
+            trial.report(1, {"accuracy": 0.5}, state={"a": torch.ones(2)})
+        assert not list(tmp_path.glob("checkpoints/*"))
+        return
+    trial.report(1, {"accuracy": 0.5}, state={"a": torch.ones(2)})
+    assert reports[0].has_checkpoint
+    assert load_checkpoint(checkpoint_path(tmp_path, 1))[0]["a"].tolist() == [1.0, 1.0]
+
+
 def test_a_step_saved_again_replaces_its_checkpoint(tmp_path: Path) -> None:
     for value in (1, 2):
         trial, _ = make_trial(tmp_path)

@@ -60,6 +60,22 @@ def test_what_makes_training_on_a_gpu_faster_or_better_trains(tmp_path: Path, ex
     assert reports[-1].metrics["val_accuracy"] > 0.8
 
 
+def test_workers_share_a_gpu(tmp_path: Path) -> None:
+    results = Sweep(
+        loops.data_parallel,
+        parameters={"lr": 0.1},
+        method="grid",
+        metric={"name": "loss"},
+        resources={"workers": 2, "cpu": 1, "gpu": 0.5},
+        output=tmp_path,
+    ).run(console=Silent())
+    assert results.counts() == {"completed": 1}, results.error(0)
+    for report in results.curve(0):
+        seen = report.metrics
+        assert (seen["world"], seen["mean_is_cuda"]) == (2, 1.0)
+        assert seen["weight"] == pytest.approx(seen["mean_weight"])
+
+
 def test_a_teacher_is_asked_on_the_gpu(tmp_path: Path) -> None:
     params = {"epochs": 6}
     run_trial(image_classification.train, tmp_path / "teacher", params, device="cuda")

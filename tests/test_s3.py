@@ -147,7 +147,7 @@ def test_storage_that_is_gone_for_a_while_holds_nothing_up_and_a_second_driver_i
     server.pause()
     try:
         before = journal.stat().st_size
-        time.sleep(25.0)
+        time.sleep(30.0)
         # It goes on, and tells so.
         assert journal.stat().st_size > before
     finally:

@@ -44,6 +44,26 @@ def save_checkpoint(
     `progress` is what a `Trial` needs to go on: `time_s`, `best` and `best_step`.
     """
     target = checkpoint_path(trial_dir, step)
+    try:
+        return _write(target, step, state, progress, files)
+    except _Repeatable:
+        # What it could not be written to has come back before it could be asked what was wrong, or so it seems.
+        return _write(target, step, state, progress, files, is_last=True)
+
+
+class _Repeatable(Exception):
+    pass
+
+
+def _write(
+    target: Path,
+    step: int,
+    state: Mapping[str, Any],
+    progress: Mapping[str, float],
+    files: Path | None,
+    *,
+    is_last: bool = False,
+) -> Path:
     # A process that was given up with its node may still be saving the same step.
     scratch = target.with_name(f".{target.name}.{secrets.token_hex(4)}.tmp")
     with storing():
@@ -68,7 +88,9 @@ def save_checkpoint(
         if away is not None:
             raise StorageError(f"the checkpoint of step {step} can't be saved: {away}") from error
         if isinstance(error, OSError | MemoryError) or not (culprit := unsavable(state)):
-            raise
+            if is_last or isinstance(error, MemoryError):
+                raise
+            raise _Repeatable from error
         raise CheckpointError(
             f"trial.report: {culprit}, which can't be saved so that weights_only=True reads it back (step {step}). "
             "Give tensors, numbers, strings and lists, tuples and dicts of them, such as its state_dict()."

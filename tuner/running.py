@@ -28,6 +28,9 @@ class Running:
     retries: int = 0
     # Processes that it lost before it could report anything.
     losses: int = 0
+    # Nodes that it lost without a newer checkpoint between, and the step that it had gone on from.
+    lost_nodes: int = 0
+    lost_from: int = 0
     # Its node was lost, and it has not reported since.
     is_preempted: bool = False
     # Given by a rule and not in the study yet: they hold from the next report on.

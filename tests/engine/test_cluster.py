@@ -1,22 +1,16 @@
 """A cluster that grows by itself: a real head with Ray's autoscaler, whose machines are processes on this one."""
 
-import contextlib
 import json
 import os
-import socket
 import subprocess
 import sys
-import time
-import urllib.error
-import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import psutil
 import pytest
-from ray._private.services import get_node_ip_address
 
+from tests.clusters import Head, address_of, free_port, running_head
 from tuner.engine.cluster import _workers
 from tuner.results import Results
 
@@ -35,28 +29,10 @@ seed: 3
 """
 
 
-def free_port() -> int:
-    with socket.socket() as server:
-        server.bind(("127.0.0.1", 0))
-        return int(server.getsockname()[1])
-
-
-def answers(url: str) -> bool:
-    try:
-        with urllib.request.urlopen(url, timeout=5) as reply:
-            return bool(reply.status == 200)
-    except OSError as error:
-        # It asks for a token: it is there.
-        return isinstance(error, urllib.error.HTTPError)
-
-
 @pytest.fixture(scope="module")
-def head(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, str]]:
-    """A head without CPUs that may start two workers of one; its address and its dashboard's."""
-    folder = tmp_path_factory.mktemp("head")
-    port, dashboard = free_port(), free_port()
-    # Not 127.0.0.1: a driver that is given that takes the machine's own address in its place.
-    address = f"{get_node_ip_address()}:{port}"
+def head(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Head]:
+    """A head without CPUs that may start two workers of one."""
+    folder, port = tmp_path_factory.mktemp("head"), free_port()
     config: dict[str, Any] = {
         "cluster_name": "test",
         "max_workers": 2,
@@ -64,7 +40,7 @@ def head(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, str]]:
         "idle_timeout_minutes": 10,
         "provider": {
             "type": "fake_multinode",
-            "gcs_address": address,
+            "gcs_address": address_of(port),
             "use_node_id_as_ip": True,
             "disable_node_updaters": True,
             "disable_launch_config_check": True,
@@ -84,42 +60,15 @@ def head(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, str]]:
         },
     }
     (folder / "cluster.json").write_text(json.dumps(config))
-    command = [sys.executable, "-m", "ray.scripts.scripts", "start", "--head", "--block", "--num-cpus=0"]
-    options = {
-        "port": port,
-        "dashboard-port": dashboard,
-        "dashboard-agent-listen-port": free_port(),
-        "ray-client-server-port": free_port(),
-        "autoscaling-config": folder / "cluster.json",
-    }
-    # Jobs run the `python` that is found first, as in an environment that is activated.
-    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    environment = {**os.environ, "PATH": path, "AUTOSCALER_UPDATE_INTERVAL_S": "1", "RAY_FAKE_CLUSTER": "1"}
-    with (folder / "ray.log").open("w") as log:
-        process = subprocess.Popen(
-            [*command, *(f"--{name}={value}" for name, value in options.items())],
-            stdout=log,
-            stderr=log,
-            env=environment,
-            start_new_session=True,
-        )
-    deadline = time.monotonic() + 120
-    while not answers(f"http://127.0.0.1:{dashboard}/api/version"):
-        assert time.monotonic() < deadline, (folder / "ray.log").read_text()
-        time.sleep(0.5)
-    yield address, f"http://127.0.0.1:{dashboard}"
-    # `ray start --block` takes 20 s to end where it is asked to.
-    for one in [psutil.Process(process.pid), *psutil.Process(process.pid).children(recursive=True)]:
-        with contextlib.suppress(psutil.NoSuchProcess):
-            one.kill()
-    process.wait()
+    env = {"AUTOSCALER_UPDATE_INTERVAL_S": "1", "RAY_FAKE_CLUSTER": "1"}
+    with running_head(folder, 0, port, env=env, autoscaling_config=folder / "cluster.json") as head:
+        yield head
 
 
 @pytest.mark.slow
-def test_a_sweep_makes_the_cluster_grow_to_what_it_may_be(head: tuple[str, str], tmp_path: Path) -> None:
-    address, _ = head
+def test_a_sweep_makes_the_cluster_grow_to_what_it_may_be(head: Head, tmp_path: Path) -> None:
     (tmp_path / "grows.yaml").write_text(SWEEP)
-    command = [sys.executable, "-m", "tuner", "run", str(tmp_path / "grows.yaml"), "--address", address]
+    command = [sys.executable, "-m", "tuner", "run", str(tmp_path / "grows.yaml"), "--address", head.address]
     done = subprocess.run(
         [*command, "--output", str(tmp_path), "--id", "it"],
         capture_output=True,

@@ -1,22 +1,44 @@
 """What the workers of a trial are answered; that they are processes of Ray Train is for `test_workers`."""
 
 import queue
+import socket
+import threading
 from collections import defaultdict
+from multiprocessing import AuthenticationError
+from multiprocessing.connection import Client, Listener
 from types import SimpleNamespace
 from typing import Any, ClassVar
 
 import pytest
+from ray.exceptions import ActorDiedError, ActorUnavailableError
+from ray.train.v2.api.exceptions import ControllerError, WorkerGroupError
 
 from tests.conftest import report
-from tuner.engine import group
-from tuner.engine.group import GroupSession
-from tuner.engine.messages import Ended, Hello, Lost, Mean, Reply, Reported, ToSlot
+from tuner.engine import group, losses
+from tuner.engine.group import GroupSession, WorkerGroup, is_death
+from tuner.engine.losses import ending_of
+from tuner.engine.messages import DIED_AT_START, Ended, Hello, Lost, Mean, Reply, Reported, ToSlot
+from tuner.engine.process import Task
 from tuner.engine.reports import Ending
 from tuner.stopping.asking import Asking
 from tuner.trial import FailureReason, TrialState
 
 COMPLETED = Ended(Ending(TrialState.COMPLETED))
 JOB: Any = SimpleNamespace(asking=Asking(), metric_names=["accuracy"])
+
+
+RAY_TRIAL: Any = SimpleNamespace(killed_for="")
+
+
+class DiedInCreation(ActorDiedError):
+    """As Ray raises it, of an actor whose node is there."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self._text = text
+
+    def __str__(self) -> str:
+        return self._text
 
 
 class TwoWorkers:
@@ -101,6 +123,49 @@ def test_a_worker_that_dies_ends_the_trial_and_its_node_is_asked_for(
     assert ending.message == "its worker 1 died (process 2)"
     assert ending.lost_node is not is_alive
     assert not session.stop(1.0)
+
+
+def test_what_ray_train_tells_of_a_death_is_told_from_an_error_of_the_loop() -> None:
+    assert is_death(WorkerGroupError("", {0: ValueError("x"), 1: ActorDiedError()}))
+    assert is_death(ControllerError(ActorUnavailableError("gone", b"\0" * 16)))
+    assert not is_death(WorkerGroupError("", {0: ValueError("x")}))
+
+
+def test_workers_that_die_while_they_start_are_no_failure_of_the_trial(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(losses, "node_of", lambda actor_id: "node")
+    monkeypatch.setattr(losses, "is_alive", lambda node_id: True)
+    text = f"The actor died because of an error raised in its creation task\nRuntimeError: {DIED_AT_START}"
+    ending = ending_of(RAY_TRIAL, DiedInCreation(text))
+    assert (ending.reason, ending.message) == (FailureReason.LOST, DIED_AT_START)
+    other = ending_of(RAY_TRIAL, DiedInCreation(text.replace(DIED_AT_START, "the workers can't be started: no module")))
+    assert (other.reason, other.message.rpartition(": ")[2]) == (FailureReason.ERROR, "no module")
+
+
+def test_a_stranger_that_calls_holds_nobody_up_and_the_dead_are_not_written_to() -> None:
+    """The connections of a group alone, without Ray Train."""
+    made = WorkerGroup.__new__(WorkerGroup)
+    made.size, made.members, made._token = 2, {}, b"token"
+    made._inbox, made._cleaned, made._links = queue.SimpleQueue(), queue.SimpleQueue(), {}
+    made._listener = Listener(("127.0.0.1", 0))
+    threading.Thread(target=made._accept, daemon=True).start()
+    silent = socket.create_connection(made._listener.address)
+    with pytest.raises(AuthenticationError):
+        Client(made._listener.address, authkey=b"another")
+    links = [Client(made._listener.address, authkey=b"token") for _ in range(2)]
+    for rank, link in enumerate(links):
+        link.send(Hello(rank, "here", "node"))
+    assert {made._inbox.get(timeout=10)[0] for _ in links} == {0, 1}
+    links[1].close()
+    assert made._inbox.get(timeout=10) == (1, Lost())
+    made._job = JOB
+    for _ in range(3):  # the first write to a closed socket may still be taken
+        session = made.start(Task(0, {}, None))
+        assert isinstance(links[0].recv(), Task)
+        made._inbox.put((0, COMPLETED))
+        made._inbox.put((1, COMPLETED))
+        assert session.stop(10.0)
+    silent.close()
+    made.close()
 
 
 def test_an_error_of_one_worker_ends_the_trial_while_the_other_is_in_its_step() -> None:

@@ -127,10 +127,12 @@ def test_a_ray_train_loop_gets_processes_of_its_own_where_it_asks(tmp_path: Path
         tmp_path,
         parameters={"lr": LR, "dies": False, "marks": str(tmp_path)},
         run_cap=2,
+        resources=TWO,
         parallel=1,
     )
-    pids = [results.curve(number)[-1].metrics["pid"] for number in range(2)]
-    assert len(set(pids)) == 2
+    ends = [results.curve(number)[-1].metrics for number in range(2)]
+    assert [end["world"] for end in ends] == [2, 2]
+    assert len({end["pid"] for end in ends}) == 2
 
 
 SWEEP = """

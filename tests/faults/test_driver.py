@@ -6,6 +6,7 @@ import time
 from pathlib import Path
 
 import pytest
+import torch
 
 from tests.commands import Command, tuner
 from tuner.errors import StudyNotFoundError
@@ -91,6 +92,10 @@ def test_ten_kills_in_one_sweep_lose_nothing(tmp_path: Path, cluster_address: st
     assert len(results.trials) == 120
     assert {number: finished(folder)[number] for number in kept} == kept
     check(results)
+    best = results.best
+    assert best is not None
+    assert best.value == min(min(trial.curve.values()) for trial in results.trials)
+    assert torch.load(folder / "best" / "state.pt", weights_only=True)["weight"].shape == (4,)
     asked = Study(tmp_path, "again", None, results.spec.metrics, results.spec.parameters, write=True)
     assert [trial.params for trial in results.trials] == [
         getattr(asked.ask("random", 11), "params", None) for _ in range(120)

@@ -134,7 +134,7 @@ def test_a_database_that_is_gone_for_a_while_is_waited_for(tmp_path: Path) -> No
         wait_for_reports(tmp_path, 10)
         with sqlite3.connect(database, timeout=60) as connection:
             connection.execute("BEGIN EXCLUSIVE")
-            time.sleep(AWAY_S / 3)
+            time.sleep(AWAY_S)
 
     with meanwhile(act):
         results = sweep(

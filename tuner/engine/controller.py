@@ -33,6 +33,8 @@ EXIT_GRACE_S = 0.5
 
 # So many processes a trial may lose before its first report without that being called its failure.
 MAX_LOSSES = 3
+# And so many nodes without a newer checkpoint between: one that takes its node down must not go on to take down all.
+MAX_LOST_NODES = 10
 
 # How long the process of a trial that has ended may take to tell its memory.
 MEASURE_TIMEOUT_S = 10.0
@@ -297,8 +299,12 @@ class Controller(TuneController):  # type: ignore[misc]  # Ray's classes are unt
         if self._is_winding_down or ending.reason is FailureReason.NAN:
             return False
         if ending.lost_node:
-            running.is_preempted = True
-            return True
+            has_advanced = running.restore_step > running.lost_from
+            running.lost_nodes = 1 if has_advanced else running.lost_nodes + 1
+            running.lost_from = running.restore_step
+            if running.lost_nodes <= MAX_LOST_NODES:
+                running.is_preempted = True
+                return True
         has_begun = running.last_step > running.restore_step
         if ending.reason is FailureReason.LOST and not has_begun and running.losses < MAX_LOSSES:
             # Its process died before this trial could do anything: not its fault, or so it looks the first times.

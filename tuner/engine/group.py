@@ -5,18 +5,20 @@ the same step, and none is left waiting for another in the middle of a collectiv
 of a worker that has died.
 """
 
+import contextlib
 import queue
 import secrets
 import threading
 from collections.abc import Iterable
-from multiprocessing.connection import Connection, Listener
+from multiprocessing.connection import Connection, Listener, answer_challenge, deliver_challenge
 from typing import Any
 
 import ray
+from ray.exceptions import RayActorError
 from ray.util.placement_group import get_current_placement_group
 
 from tuner.engine.cluster import is_alive
-from tuner.engine.messages import Ended, Hello, Lost, Mean, Ready, Reply, Reported, ToSlot
+from tuner.engine.messages import DIED_AT_START, Ended, Hello, Lost, Mean, Ready, Reply, Reported, ToSlot
 from tuner.engine.process import Job, Task
 from tuner.engine.reports import Batch, Ending, ReportQueue, Stopped
 from tuner.engine.trainer import SlotTrainer
@@ -45,19 +47,22 @@ class WorkerGroup:
         self._cleaned: queue.SimpleQueue[tuple[int, Ready | Lost]] = queue.SimpleQueue()
         self._links: dict[int, Connection] = {}
         self._token = secrets.token_bytes(16)
-        self._listener = Listener((ray.util.get_node_ip_address(), 0), backlog=self.size, authkey=self._token)
+        self._listener = Listener((ray.util.get_node_ip_address(), 0), backlog=self.size)
         for target in (self._train, self._accept):
             threading.Thread(target=target, daemon=True).start()
         while len(self.members) < self.size:
             rank, message = self._inbox.get()
+            if isinstance(message, Ended):
+                raise RuntimeError(message.ending.message)
             if not isinstance(message, Hello):
-                raise RuntimeError(f"the workers can't be started: {message}")
+                raise RuntimeError(DIED_AT_START)
             self.members[rank] = message
 
     def start(self, task: Task) -> "GroupSession":
         """Let all workers train a trial; does not block."""
         for link in self._links.values():
-            link.send(task)
+            with contextlib.suppress(OSError):  # it has died, which its connection tells
+                link.send(task)
         return GroupSession(self, self._job)
 
     def receive(self) -> tuple[int, ToSlot]:
@@ -65,10 +70,8 @@ class WorkerGroup:
         return self._inbox.get()
 
     def reply(self, rank: int, reply: Reply) -> None:
-        try:
+        with contextlib.suppress(OSError):  # likewise
             self._links[rank].send(reply)
-        except OSError:
-            pass  # it has died, which its connection tells
 
     def after_trial(self) -> str:
         """Wait until all workers have cleaned up; why the group is not fit for another."""
@@ -101,15 +104,27 @@ class WorkerGroup:
         try:
             trainer.fit()
         except Exception as error:
-            self._inbox.put((TRAINER, Ended(Ending(TrialState.FAILED, FailureReason.LOST, f"{error}"))))
+            told = DIED_AT_START if is_death(error) else f"the workers can't be started: {error}"
+            told = told if len(self.members) < self.size else f"{error}"
+            self._inbox.put((TRAINER, Ended(Ending(TrialState.FAILED, FailureReason.LOST, told))))
 
     def _accept(self) -> None:
-        for _ in range(self.size):
-            link: Connection = self._listener.accept()
+        with contextlib.suppress(OSError):  # it is closed
+            while True:
+                threading.Thread(target=self._serve, args=(self._listener.accept(),), daemon=True).start()
+
+    def _serve(self, link: Any) -> None:
+        """One connection, in a thread of its own: whoever else calls here may keep silent, or say what it will."""
+        try:
+            deliver_challenge(link, self._token)
+            answer_challenge(link, self._token)
             hello = link.recv()
-            self._links[hello.rank] = link
-            self._inbox.put((hello.rank, hello))
-            threading.Thread(target=self._read, args=(hello.rank, link), daemon=True).start()
+        except Exception:
+            link.close()
+            return
+        self._links[hello.rank] = link
+        self._inbox.put((hello.rank, hello))
+        self._read(hello.rank, link)
 
     def _read(self, rank: int, link: Any) -> None:
         try:
@@ -195,6 +210,13 @@ class GroupSession:
         if self._queue.is_stopping:
             return Reply(stop="stopped")
         return Reply(stop=reported.ends if isinstance(reported, Reported) else "")
+
+
+def is_death(error: BaseException) -> bool:
+    """Whether what Ray Train raises comes from a worker that has died, or its node."""
+    failures = getattr(error, "worker_failures", {})
+    inner = [*failures.values(), getattr(error, "controller_failure", None), error.__cause__]
+    return isinstance(error, RayActorError) or any(is_death(one) for one in inner if one is not None)
 
 
 def _out_of_step(waiting: dict[int, Reported | Mean], ended: dict[int, Ending]) -> str:

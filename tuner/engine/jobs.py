@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 import hashlib
 import json
+import logging
 import os
 import re
 import secrets
@@ -110,6 +111,7 @@ class Cluster:
 
     def __init__(self, address: str) -> None:
         self.address = address.rstrip("/")
+        logging.getLogger("ray.dashboard.modules.dashboard_sdk").setLevel(logging.WARNING)  # it tells of each package
         _check_version(self.address)
         with self._sentences():
             self._client = _Client(self.address)
@@ -167,7 +169,8 @@ class Cluster:
                 with self._sentences():
                     self._client.submit_job(
                         entrypoint=command,
-                        submission_id=id if before is None else f"{id}-{len(attempts) + 1}",
+                        # No sweep's id holds a tilde.
+                        submission_id=id if before is None else f"{id}~{len(attempts) + 1}",
                         runtime_env={**env, **({"env_vars": env_vars} if env_vars else {})},
                         metadata={"tuner_id": id, "tuner_spec": spec_digest, "tuner_folder": folder},
                         entrypoint_num_cpus=entrypoint_cpus or None,
@@ -234,9 +237,9 @@ class Cluster:
             except ClusterError:
                 if time.monotonic() - seen_at > _AWAY_S:
                     raise
-        if job.exit_code is None or job.exit_code < 0:
-            return 130
-        return job.exit_code
+        # A shell between tells of a signal by a code above 128.
+        is_killed = job.exit_code is None or not 0 <= job.exit_code <= 128
+        return 130 if is_killed else int(job.exit_code or 0)
 
     def fetch(self, job: SweepJob, target: Path, *, best_only: bool) -> int:
         """Bring the run folder to this machine, as `target`; its size as it was sent, in bytes."""

@@ -4,6 +4,7 @@ from ray.exceptions import OutOfMemoryError as RayOutOfMemoryError
 from ray.exceptions import RayActorError
 
 from tuner.engine.cluster import is_alive, node_of
+from tuner.engine.messages import DIED_AT_START
 from tuner.engine.ray_trial import RayTrial
 from tuner.engine.reports import Ending, failure
 from tuner.trial import FailureReason, TrialState
@@ -21,6 +22,8 @@ def ending_of(trial: RayTrial, exception: Exception) -> Ending:
             return Ending(TrialState.FAILED, FailureReason.LOST, "its node was lost", text, lost_node=True)
         if "creation task" not in text:
             return Ending(TrialState.FAILED, FailureReason.LOST, "its process died", text)
+        if DIED_AT_START in text:
+            return Ending(TrialState.FAILED, FailureReason.LOST, DIED_AT_START, text)
         cause = [line.strip() for line in text.splitlines() if line.strip()][-1]
         return Ending(TrialState.FAILED, FailureReason.ERROR, f"its process could not start: {cause[:250]}", text)
     return failure(getattr(exception, "cause", None) or exception)

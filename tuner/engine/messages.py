@@ -6,6 +6,9 @@ from dataclasses import dataclass
 from tuner.engine.reports import Ending
 from tuner.trial import Report
 
+# What a slot's process fails with whose workers have gone before they were all there, which is no trial's fault.
+DIED_AT_START = "its workers died while they started"
+
 
 @dataclass(frozen=True)
 class Hello:
