@@ -46,5 +46,11 @@ class Running:
     def last_step(self) -> int:
         return self.last.step if self.last else 0
 
+    def lose_node(self) -> int:
+        """Its node was lost: how many were, without a newer checkpoint between."""
+        self.lost_nodes = 1 if self.restore_step > self.lost_from else self.lost_nodes + 1
+        self.lost_from, self.is_preempted = self.restore_step, True
+        return self.lost_nodes
+
     def median_step_s(self) -> float | None:
         return statistics.median(self.step_times_s) if self.step_times_s else None

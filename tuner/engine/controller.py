@@ -298,13 +298,8 @@ class Controller(TuneController):  # type: ignore[misc]  # Ray's classes are unt
         """Whether a failed trial is tried again; counts it."""
         if self._is_winding_down or ending.reason is FailureReason.NAN:
             return False
-        if ending.lost_node:
-            has_advanced = running.restore_step > running.lost_from
-            running.lost_nodes = 1 if has_advanced else running.lost_nodes + 1
-            running.lost_from = running.restore_step
-            if running.lost_nodes <= MAX_LOST_NODES:
-                running.is_preempted = True
-                return True
+        if ending.lost_node and running.lose_node() <= MAX_LOST_NODES:
+            return True
         has_begun = running.last_step > running.restore_step
         if ending.reason is FailureReason.LOST and not has_begun and running.losses < MAX_LOSSES:
             # Its process died before this trial could do anything: not its fault, or so it looks the first times.
