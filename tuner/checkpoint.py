@@ -43,16 +43,7 @@ def save_checkpoint(
     Raises `StorageError` where nothing can be written there now, `CheckpointError` for a state that can't be saved.
     `progress` is what a `Trial` needs to go on: `time_s`, `best` and `best_step`.
     """
-    target = checkpoint_path(trial_dir, step)
-    try:
-        return _write(target, step, state, progress, files)
-    except _Repeatable:
-        # What it could not be written to has come back before it could be asked what was wrong, or so it seems.
-        return _write(target, step, state, progress, files, is_last=True)
-
-
-class _Repeatable(Exception):
-    pass
+    return _write(checkpoint_path(trial_dir, step), step, state, progress, files, may_repeat=True)
 
 
 def _write(
@@ -62,7 +53,7 @@ def _write(
     progress: Mapping[str, float],
     files: Path | None,
     *,
-    is_last: bool = False,
+    may_repeat: bool,
 ) -> Path:
     # A process that was given up with its node may still be saving the same step.
     scratch = target.with_name(f".{target.name}.{secrets.token_hex(4)}.tmp")
@@ -88,9 +79,10 @@ def _write(
         if away is not None:
             raise StorageError(f"the checkpoint of step {step} can't be saved: {away}") from error
         if isinstance(error, OSError | MemoryError) or not (culprit := unsavable(state)):
-            if is_last or isinstance(error, MemoryError):
-                raise
-            raise _Repeatable from error
+            if may_repeat and not isinstance(error, MemoryError):
+                # The disk has come back before it could be asked what was wrong, or so it seems.
+                return _write(target, step, state, progress, files, may_repeat=False)
+            raise
         raise CheckpointError(
             f"trial.report: {culprit}, which can't be saved so that weights_only=True reads it back (step {step}). "
             "Give tensors, numbers, strings and lists, tuples and dicts of them, such as its state_dict()."

@@ -8,13 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import optuna
-from optuna.distributions import BaseDistribution
 from optuna.trial import FrozenTrial
 from optuna.trial import TrialState as OptunaState
 
 from tuner.errors import ObjectStoreError, SpecError, StudyNotFoundError
 from tuner.files import finite, read_json
-from tuner.methods.suggest import distribution, to_optuna
+from tuner.methods.suggest import distribution, stored
 from tuner.metric import Metric
 from tuner.parameters import Constant, SearchSpace
 from tuner.results import Results
@@ -65,14 +64,19 @@ def gather_history(spec: SweepSpec) -> str:
     sweeps, best = [], []
     for index, place in enumerate(spec.start_from):
         try:
-            fitting, of_all = _fitting(Results.read(place), spec.metrics[0], spec.parameters)
+            results = Results.read(place)
         except (StudyNotFoundError, ObjectStoreError, SpecError) as error:
             told = str(error).splitlines()[0]
             problems.append(f"start_from[{index}]: {told} Give the folder of a run, such as runs/digits-7f3a.")
             continue
-        except _OtherMetric as error:
-            problems.append(f"start_from[{index}]: {place} {error}.")
+        ours, theirs = spec.metrics[0], results.spec.metrics[0]
+        if (theirs.name, theirs.goal) != (ours.name, ours.goal):
+            problems.append(
+                f"start_from[{index}]: {place} was to {theirs.goal.value} {theirs.name}, "
+                f"and this sweep is to {ours.goal.value} {ours.name}."
+            )
             continue
+        fitting, of_all = _fitting(results.trials, spec.parameters), len(results.trials)
         if not fitting:
             problems.append(
                 f"start_from[{index}]: none of the {of_all} trials of {place} lies within `parameters`: "
@@ -93,28 +97,17 @@ def gather_history(spec: SweepSpec) -> str:
     return json.dumps({"start_with": start_with[:_BEST_OF_ALL], "sweeps": sweeps})
 
 
-class _OtherMetric(Exception):
-    pass
-
-
-def _fitting(
-    results: Results, metric: Metric, space: SearchSpace
-) -> tuple[list[tuple[TrialRecord, dict[str, Any]]], int]:
-    """The trials with something to tell, and how their configurations stand in the space; and how many there are."""
-    theirs = results.spec.metrics[0]
-    if (theirs.name, theirs.goal) != (metric.name, metric.goal):
-        raise _OtherMetric(
-            f"was to {theirs.goal.value} {theirs.name}, and this sweep is to {metric.goal.value} {metric.name}"
-        )
-    varied = [p.name for p in space.parameters if not isinstance(p.domain, Constant)]
+def _fitting(trials: Sequence[TrialRecord], space: SearchSpace) -> list[tuple[TrialRecord, dict[str, Any]]]:
+    """The trials with something to tell, and how their configurations stand in the space."""
+    names = {parameter.name for parameter in space.parameters}
     found = []
-    for trial in results.trials:
-        params = {name: trial.params[name] for name in varied if name in trial.params}
+    for trial in trials:
+        params = space.varied({name: value for name, value in trial.params.items() if name in names})
         is_known = bool(trial.curve) or trial.state is TrialState.FAILED
         # One whose configuration was changed on its way belongs to none.
         if params and is_known and not trial.changes and not space.problems_of(params):
             found.append((trial, params))
-    return found, len(results.trials)
+    return found
 
 
 def _best(fitting: Sequence[tuple[TrialRecord, dict[str, Any]]], metric: Metric) -> list[dict[str, Any]]:
@@ -135,12 +128,7 @@ def _kept(trial: TrialRecord, params: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _frozen(number: int, kept: Mapping[str, Any], space: SearchSpace) -> FrozenTrial:
-    distributions: dict[str, BaseDistribution] = {}
-    stored: dict[str, Any] = {}
-    for parameter in space.parameters:
-        if parameter.name in kept["params"] and not isinstance(parameter.domain, Constant):
-            distributions[parameter.name] = distribution(parameter.domain)
-            stored[parameter.name] = to_optuna(parameter.domain, kept["params"][parameter.name])
+    params = stored(space, kept["params"])
     curve = {int(step): value for step, value in kept["curve"].items() if value is not None}
     state = TrialState(kept["state"])
     told = OptunaState.FAIL if state is TrialState.FAILED or not curve else OptunaState.PRUNED
@@ -148,8 +136,12 @@ def _frozen(number: int, kept: Mapping[str, Any], space: SearchSpace) -> FrozenT
         told = OptunaState.COMPLETE
     trial = optuna.trial.create_trial(
         state=told,
-        params=stored,
-        distributions=distributions,
+        params=params,
+        distributions={
+            parameter.name: distribution(parameter.domain)
+            for parameter in space.parameters
+            if parameter.name in params and not isinstance(parameter.domain, Constant)
+        },
         intermediate_values=curve,
         value=curve[max(curve)] if told is OptunaState.COMPLETE else None,
     )

@@ -21,7 +21,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from tuner.errors import SpecError, StudyNotFoundError
 from tuner.journal import Journal
-from tuner.methods.suggest import from_optuna, suggest, to_optuna
+from tuner.methods.suggest import from_optuna, stored, suggest
 from tuner.metric import Metric
 from tuner.parameters import Constant, SearchSpace
 from tuner.trial import FailureReason, Goal, Report, TrialRecord, TrialState
@@ -143,7 +143,7 @@ class Study:
             if fixed is None:
                 return None
             if fixed:
-                self._study.enqueue_trial(_stored(self._space, fixed))
+                self._study.enqueue_trial(stored(self._space, fixed))
         number = waiting[0].number if waiting else self._next
         self._study.sampler = method if isinstance(method, BaseSampler) else self._sampler(method, seed, number)
         try:
@@ -305,15 +305,6 @@ def _database(url: str) -> RDBStorage:
 
 def _direction(goal: Goal) -> StudyDirection:
     return StudyDirection.MAXIMIZE if goal is Goal.MAXIMIZE else StudyDirection.MINIMIZE
-
-
-def _stored(space: SearchSpace, params: Mapping[str, Any]) -> dict[str, Any]:
-    domains = {p.name: p.domain for p in space.parameters}
-    return {
-        name: to_optuna(domain, value)
-        for name, value in params.items()
-        if not isinstance(domain := domains[name], Constant)
-    }
 
 
 def _params(trial: FrozenTrial, space: SearchSpace) -> dict[str, Any]:

@@ -97,6 +97,14 @@ def test_at_first_a_rung_is_taken_to_foretell_fairly_well() -> None:
     assert 0.0 < scheduler.agreement(0) < 0.5
 
 
+def test_nobody_is_let_through_at_the_last_rung_which_has_no_next_one_to_foretell() -> None:
+    scheduler = make_stopping({**RULE, "max_iter": 50}, ACCURACY, SPACE).scheduler
+    assert isinstance(scheduler, RecentHalving)
+    # Each is worse than the one before; of 200 some would be among those that are let through.
+    passed = [goes_on(scheduler, number, 27, -number) for number in range(200)]
+    assert not any(passed[10:])
+
+
 def test_a_trial_ends_at_its_full_length() -> None:
     scheduler = make()
     assert goes_on(scheduler, 0, 2, 0.5)

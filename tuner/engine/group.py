@@ -104,8 +104,9 @@ class WorkerGroup:
         try:
             trainer.fit()
         except Exception as error:
-            told = DIED_AT_START if is_death(error) else f"the workers can't be started: {error}"
-            told = told if len(self.members) < self.size else f"{error}"
+            told = f"{error}"
+            if len(self.members) < self.size:
+                told = DIED_AT_START if is_death(error) else f"the workers can't be started: {error}"
             self._inbox.put((TRAINER, Ended(Ending(TrialState.FAILED, FailureReason.LOST, told))))
 
     def _accept(self) -> None:

@@ -1,6 +1,7 @@
 """A search space asked from Optuna, define-by-run: a parameter is asked once those it depends on are known."""
 
 import warnings
+from collections.abc import Mapping
 from typing import Any
 
 import optuna
@@ -47,6 +48,16 @@ def distribution(domain: Float | Int | Choice) -> BaseDistribution:
 def to_optuna(domain: Float | Int | Choice, value: Any) -> CategoricalChoiceType:
     """A value as Optuna stores it: lists and mappings as their JSON."""
     return float(value) if isinstance(domain, Float) else as_primitive(value)
+
+
+def stored(space: SearchSpace, params: Mapping[str, Any]) -> dict[str, Any]:
+    """A configuration as Optuna stores it, without the constants, which it does not know."""
+    domains = {parameter.name: parameter.domain for parameter in space.parameters}
+    return {
+        name: to_optuna(domain, value)
+        for name, value in params.items()
+        if not isinstance(domain := domains[name], Constant)
+    }
 
 
 def from_optuna(domain: Float | Int | Choice, value: Any) -> Any:

@@ -77,7 +77,8 @@ class RecentHalving(FIFOScheduler):  # type: ignore[misc]  # Ray's classes are u
 
     def _may_pass(self, index: int, trial_id: str) -> bool:
         if index == 0 or len(self._rungs[index]) > self._eta:
-            is_let_through = zlib.crc32(f"{trial_id}/{index}".encode()) % _LET_THROUGH == 0
+            measures = index + 1 < len(self._rungs)
+            is_let_through = measures and zlib.crc32(f"{trial_id}/{index}".encode()) % _LET_THROUGH == 0
             return is_let_through or self._is_among_best(index, trial_id, self._share(index))
         share = self._share(index - 1) * self._share(index)
         return len(self._rungs[index - 1]) >= 1 / share and self._is_among_best(index - 1, trial_id, share)
