@@ -47,6 +47,7 @@ LAYERS = (
         "engine",
         "tryout",
         "sweepfile",
+        "simulation",
     ),
     *("sweep", "comparison", "baseline", "export", "printing", "verbs", "cli", "__main__", "tuner"),
 )
@@ -129,7 +130,11 @@ def test_no_modules_import_each_other_in_a_circle() -> None:
 
 def test_ray_is_the_engines_and_its_schedulers_are_the_stopping_rules() -> None:
     of_ray = [i for i in all_imports() if is_in(i.target, "ray") and not is_in(i.source, "tuner.engine")]
-    allowed = [i for i in of_ray if is_in(i.source, "tuner.stopping") and is_in(i.target, "ray.tune.schedulers")]
+
+    def is_rule(source: str) -> bool:
+        return is_in(source, "tuner.stopping") or is_in(source, "tuner.simulation")
+
+    allowed = [i for i in of_ray if is_rule(i.source) and is_in(i.target, "ray.tune.schedulers")]
     assert allowed
     assert told([i for i in of_ray if i not in allowed]) == []
 
@@ -139,10 +144,12 @@ def test_gpus_are_touched_in_one_module() -> None:
 
 
 def test_only_a_sweep_that_is_run_imports_what_imports_ray() -> None:
-    with_ray = ("tuner.engine", "tuner.stopping")
+    with_ray = ("tuner.engine", "tuner.stopping", "tuner.simulation")
     found = [i for i in all_imports() if i.target.startswith(with_ray) and not i.source.startswith(with_ray)]
     assert all(i.is_lazy for i in found), told(found)
     assert {(i.source, i.target) for i in found} == {
+        ("tuner.cli", "tuner.simulation.comparison"),
+        ("tuner.cli", "tuner.simulation.recorded"),
         ("tuner.sweep", "tuner.engine.run"),
         ("tuner.sweep", "tuner.stopping.table"),
         ("tuner.verbs", "tuner.engine.jobs"),

@@ -9,53 +9,13 @@ from typing import Any
 import pytest
 
 from tests.conftest import ACCURACY, report
-from tuner import Sweep
+from tests.recorded import ran, spec
 from tuner.cli import cli
 from tuner.errors import SpecError
-from tuner.files import TrialFiles, trial_dir
 from tuner.history import HISTORY_FILE, History, gather_history
 from tuner.methods.table import make_sampler
-from tuner.spec import SweepSpec
 from tuner.study import Study
-from tuner.trial import FailureReason, TrialState
-
-SPACE = {
-    "optimizer": {"values": ["sgd", "adam"]},
-    "momentum": {"min": 0.0, "max": 1.0, "when": {"optimizer": "sgd"}},
-    "lr": {"min": 1e-4, "max": 1.0, "distribution": "log_uniform_values"},
-    "epochs": {"value": 3},
-}
-METRIC = {"name": "accuracy", "goal": "maximize"}
-
-
-def spec(start_from: list[Path] = [], **keys: Any) -> SweepSpec:  # noqa: B006 - nobody changes it
-    data = {"trainable": "tests.loops:ends", "metric": METRIC, "parameters": SPACE, "run_cap": 9}
-    return SweepSpec.from_dict({**data, "start_from": [str(path) for path in start_from], **keys})
-
-
-def ran(path: Path, trials: list[tuple[Mapping[str, Any], list[float]]], **keys: Any) -> Path:
-    """A run folder of trials with these configurations and curves; one without a curve has failed."""
-    path.parent.mkdir(exist_ok=True)
-    described = spec(start_with=[params for params, _ in trials], **keys)
-    Sweep("tests.loops:ends", **{k: v for k, v in described.to_dict().items() if k != "trainable"})._create(
-        path, path, path.name
-    )
-    study = Study(path, path.name, None, (ACCURACY,), described.parameters, write=True)
-    for _, values in trials:
-        asked = study.ask("random", 0, described.start_with)
-        assert asked is not None
-        reports = [report(step, value) for step, value in enumerate(values, start=1)]
-        TrialFiles(trial_dir(path, asked.number)).append(reports)
-        study.report(asked.number, reports)
-        if not values:
-            study.tell(asked.number, TrialState.FAILED, reason=FailureReason.OOM)
-        elif len(values) < 3:
-            study.tell(asked.number, TrialState.PRUNED, last_step=len(values))
-        else:
-            study.tell(asked.number, TrialState.COMPLETED, values=[max(values)], last_step=len(values))
-    study.close()
-    return path
-
+from tuner.trial import TrialState
 
 SGD = {"optimizer": "sgd", "momentum": 0.9, "lr": 0.1}
 ADAM = {"optimizer": "adam", "lr": 0.001}

@@ -19,13 +19,14 @@ from tuner.errors import (
     ExportError,
     ObjectStoreError,
     ResourceError,
+    SimulationError,
     SpecError,
     StorageError,
     StudyLockedError,
     StudyNotFoundError,
 )
 from tuner.localcopy import follow
-from tuner.printing import print_best, print_counts, print_evaluation, print_runs, print_trials
+from tuner.printing import print_best, print_counts, print_evaluation, print_outcomes, print_runs, print_trials
 from tuner.results import Results, list_runs
 from tuner.spec import json_schema
 from tuner.sweepfile import load_and_import
@@ -40,6 +41,7 @@ _REFUSED = (
     ControlError,
     ClusterError,
     ObjectStoreError,
+    SimulationError,
 )
 _json = click.option("--json", "as_json", is_flag=True, help="Print JSON; docs/json.md describes it.")
 _output = click.option(
@@ -215,6 +217,34 @@ def evaluate(
         print_evaluation(evaluation)
     if not evaluation.tuned.score_names or not evaluation.default.score_names:
         sys.exit(1)
+
+
+@cli.command()
+@_folder
+@click.option("--method", "methods", multiple=True, metavar="METHOD[+RULE]", help="Such as bayes+asha; several times.")
+@click.option("--seeds", type=click.IntRange(min=1), default=5, help="Runs of each method; 5 if left out.")
+@click.option("--parallel", type=click.IntRange(min=1), default=4, help="Trials at a time; 4 if left out.")
+@click.option("--trainings", type=click.IntRange(min=1), help="The budget in whole trainings; a quarter of FOLDER's.")
+@_json
+def simulate(
+    folder: Place, methods: tuple[str, ...], seeds: int, parallel: int, trainings: int | None, as_json: bool
+) -> None:
+    """Compare search methods on the curves that FOLDER's sweep has recorded: which finds its best ones soonest?
+
+    Nothing is trained. Takes a sweep whose trials ran their whole length: method random, no early_terminate.
+    """
+    from tuner.simulation.comparison import DEFAULT, check_methods, compare
+    from tuner.simulation.recorded import RecordedSweep
+
+    names = list(dict.fromkeys(methods)) or DEFAULT
+    check_methods(names)
+    task = RecordedSweep(Results.read(folder))
+    budget = trainings or max(len(task.rows) // 4, parallel)
+    outcomes = list(compare(task, names, seeds=seeds, workers=parallel, trainings=budget))
+    if as_json:
+        click.echo(json.dumps({"trainings": budget, "methods": [one.to_json() for one in outcomes]}, indent=2))
+    else:
+        print_outcomes(task, outcomes, seeds, budget)
 
 
 @cli.command()

@@ -50,6 +50,10 @@ class ExportError(RuntimeError):
     """A model can't be exported, or is another one once it is."""
 
 
+class SimulationError(ValueError):
+    """A sweep that has recorded too little to be searched again."""
+
+
 class ControlError(RuntimeError):
     """A sweep that can't be asked for this now: it is not running, or it is ending already."""
 

@@ -13,9 +13,9 @@ from optuna.trial import TrialState as OptunaState
 
 from tuner.errors import ObjectStoreError, SpecError, StudyNotFoundError
 from tuner.files import finite, read_json
-from tuner.methods.suggest import distribution, stored
+from tuner.methods.suggest import distributions, stored
 from tuner.metric import Metric
-from tuner.parameters import Constant, SearchSpace
+from tuner.parameters import SearchSpace
 from tuner.results import Results
 from tuner.spec import SweepSpec
 from tuner.trial import TrialRecord, TrialState
@@ -137,11 +137,7 @@ def _frozen(number: int, kept: Mapping[str, Any], space: SearchSpace) -> FrozenT
     trial = optuna.trial.create_trial(
         state=told,
         params=params,
-        distributions={
-            parameter.name: distribution(parameter.domain)
-            for parameter in space.parameters
-            if parameter.name in params and not isinstance(parameter.domain, Constant)
-        },
+        distributions={name: one for name, one in distributions(space).items() if name in params},
         intermediate_values=curve,
         value=curve[max(curve)] if told is OptunaState.COMPLETE else None,
     )

@@ -16,6 +16,8 @@ from tuner.uri import Place, Uri
 
 if TYPE_CHECKING:
     from tuner.baseline import Evaluation
+    from tuner.simulation.comparison import Outcome
+    from tuner.simulation.recorded import RecordedSweep
 
 
 def print_runs(output: Place, runs: Sequence[Results]) -> None:
@@ -149,3 +151,17 @@ def _print_front(results: Results) -> None:
 
 def _params(results: Results, params: Mapping[str, Any]) -> str:
     return format_params(results.spec.parameters.varied(params), 120)
+
+
+def print_outcomes(task: "RecordedSweep", outcomes: "Sequence[Outcome]", seeds: int, trainings: int) -> None:
+    """What simulated searches have found, beside what there was to be found."""
+    table = Table("method", *(f"{share:.0%}" for share in outcomes[0].best), "±", "trials", "whole", box=None)
+    for outcome in outcomes:
+        found = [f"{value:.6g}" for value in (*outcome.best.values(), outcome.error)]
+        table.add_row(outcome.method, *found, f"{outcome.trials:.0f}", f"{outcome.whole:.0f}")
+    click.echo(
+        f"{len(task.rows)} configurations were recorded; their best {task.metric.name} is {task.best:.6g}, "
+        f"that of the middle one {task.middle:.6g}.\n"
+        f"The best so far after shares of {trainings} trainings' time, means of {seeds} seeds, ± standard error:\n"
+    )
+    _print(table)

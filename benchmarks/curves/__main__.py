@@ -16,8 +16,8 @@ from benchmarks.common import RESULTS
 from benchmarks.curves.methods import METHODS, make_method
 from benchmarks.curves.records import Record, append_records, read_records, summarise
 from benchmarks.curves.report import write_report
-from benchmarks.curves.simulator import simulate
 from benchmarks.curves.tasks import load_task, stream_seed, task_names
+from tuner.simulation.simulator import simulate
 
 WORKERS = 4
 FULL_TRAININGS = 50

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.curves.simulator import Run
+from tuner.simulation.simulator import Run
 
 
 @dataclass(frozen=True)

@@ -1,12 +1,13 @@
 """From runs to figures: regrets over time, means with bootstrap intervals over tasks, mean ranks."""
 
-import bisect
+import math
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 from scipy.stats import rankdata
 
 from benchmarks.curves.references import Reference
+from tuner.simulation.simulator import best_after
 
 # Shares of the budget at which methods are compared.
 CHECKPOINTS = (0.1, 0.25, 0.5, 1.0)
@@ -17,12 +18,8 @@ def regrets(
     incumbents: Sequence[tuple[int, float]], reference: Reference, budget: int, shares: Sequence[float]
 ) -> list[float]:
     """The normalised regret of a run at shares of its budget; 1 before its first finite value."""
-    spent = [at for at, _ in incumbents]
-    found = []
-    for share in shares:
-        index = bisect.bisect_right(spent, share * budget)
-        found.append(reference.regret(incumbents[index - 1][1]) if index else 1.0)
-    return found
+    best = [best_after(incumbents, share * budget) for share in shares]
+    return [1.0 if math.isnan(value) else reference.regret(value) for value in best]
 
 
 def interval(values: np.ndarray) -> tuple[float, float]:

@@ -6,10 +6,9 @@ point of each curve is the untrained network and is left out, so step 1 is the f
 
 import functools
 import hashlib
-import itertools
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -17,6 +16,7 @@ import numpy as np
 
 from tuner.metric import Metric
 from tuner.parameters import SearchSpace
+from tuner.simulation.task import Task
 from tuner.trial import Goal
 
 # Choices are made by looking at these alone; the others are for the final comparison.
@@ -31,31 +31,13 @@ def data_folder() -> Path:
     return Path(os.environ.get("TUNER_DATA", Path(__file__).parents[3] / "shared" / "data")) / "curves"
 
 
-class Task(Protocol):
-    """Something to be tuned: a space of configurations, each with a curve of `max_step` values."""
-
+class CurveTask(Task, Protocol):
     @property
     def name(self) -> str: ...
 
     @property
     def family(self) -> str:
         """The collection that it is from."""
-
-    @property
-    def space(self) -> SearchSpace: ...
-
-    @property
-    def metric(self) -> Metric: ...
-
-    @property
-    def max_step(self) -> int: ...
-
-    @property
-    def rows(self) -> Sequence[Mapping[str, Any]] | None:
-        """All configurations there are, where the space is a table; None otherwise."""
-
-    def values(self, params: Mapping[str, Any], steps: range) -> list[float]:
-        """The metric at 1-based steps; NaN where training has diverged."""
 
 
 class LCBench:
@@ -170,16 +152,10 @@ def task_names(half: str) -> list[str]:
 
 
 @functools.lru_cache(maxsize=8)
-def load_task(name: str) -> Task:
+def load_task(name: str) -> CurveTask:
     return LCBench(name) if name in _encoding() else TaskSet(name)
 
 
 def stream_seed(task: str, seed: int) -> int:
     """The seed of a run: a stream of its own for each task and seed, the same for all methods."""
     return int.from_bytes(hashlib.blake2b(f"{task}/{seed}".encode(), digest_size=4).digest(), "little")
-
-
-def blocks(max_step: int) -> list[range]:
-    """The steps 1 to `max_step` in pieces that grow as the rungs of early stopping do: most trials need the first."""
-    edges = [0, *itertools.takewhile(lambda edge: edge < max_step, (3**k for k in itertools.count())), max_step]
-    return [range(first + 1, last + 1) for first, last in itertools.pairwise(edges)]

@@ -1,38 +1,14 @@
 """The simulator runs the real objects as asynchronous workers would, the same each time; its figures are right."""
 
-from collections.abc import Mapping
-from typing import Any
-
 import numpy as np
 import pytest
 
-from benchmarks.curves.methods import METHODS, Ours, make_method
+from benchmarks.curves.methods import METHODS, make_method
 from benchmarks.curves.references import Reference
-from benchmarks.curves.simulator import Run, simulate
 from benchmarks.curves.statistics import interval, mean_ranks, regrets
-from benchmarks.curves.tasks import blocks, data_folder, load_task, task_names
-from tuner.metric import Metric
-from tuner.parameters import SearchSpace
-from tuner.trial import FailureReason, Goal, TrialState
-
-
-class Slopes:
-    """Curves that rise to x; those below 0.1 diverge at step 2."""
-
-    name = "slopes"
-    family = "toy"
-    space = SearchSpace.from_dict({"x": {"min": 0.01, "max": 1.0, "distribution": "log_uniform_values"}})
-    metric = Metric("score", Goal.MAXIMIZE)
-    max_step = 9
-    rows: list[dict[str, float]] | None = None
-
-    def values(self, params: Mapping[str, Any], steps: range) -> list[float]:
-        x = params["x"]
-        return [float("nan") if x < 0.1 and step > 1 else x * step / 9 for step in steps]
-
-
-class Table(Slopes):
-    rows = [{"x": float(x)} for x in np.geomspace(0.01, 1.0, 40)]  # noqa: RUF012  # nobody changes it
+from benchmarks.curves.tasks import data_folder, load_task, task_names
+from tests.simulation.tasks import Slopes, Table
+from tuner.simulation.simulator import Run, simulate
 
 
 def run(name: str, task: Slopes, seed: int = 3, budget: int = 180) -> Run:
@@ -41,11 +17,6 @@ def run(name: str, task: Slopes, seed: int = 3, budget: int = 180) -> Run:
         return simulate(task, method, workers=4, budget=budget)
     finally:
         method.close()
-
-
-def test_blocks_cover_the_steps_and_end_where_rungs_do() -> None:
-    assert [step for block in blocks(51) for step in block] == list(range(1, 52))
-    assert [block[-1] for block in blocks(51)] == [1, 3, 9, 27, 51]
 
 
 def test_without_early_stopping_the_budget_is_full_trainings_but_for_the_last_ones() -> None:
@@ -69,19 +40,6 @@ def test_every_method_runs_the_same_again_and_stays_within_its_budget(name: str,
         assert len(first.lengths) <= len(task.rows)
         assert sum(first.lengths) == 180 or len(first.lengths) == len(task.rows)
     assert first.incumbents != run(name, task, seed=4).incumbents
-
-
-def test_our_study_is_told_what_the_engine_would_tell() -> None:
-    method = Ours(Slopes(), 0, "random", {"type": "asha", "min_iter": 1, "max_iter": 9, "eta": 3})
-    simulate(Slopes(), method, workers=4, budget=150)
-    records = [record for record in method._study.records() if record.state.is_final]
-    by_state = {state: [r for r in records if r.state is state] for state in TrialState}
-    assert all(max(r.curve) == 9 and r.values == (max(r.curve.values()),) for r in by_state[TrialState.COMPLETED])
-    assert {max(r.curve) for r in by_state[TrialState.PRUNED]} <= {1, 3}
-    assert all(r.reason is FailureReason.NAN for r in by_state[TrialState.FAILED])
-    assert by_state[TrialState.COMPLETED]
-    assert by_state[TrialState.PRUNED]
-    method.close()
 
 
 def test_regret_is_that_of_the_incumbent_at_a_share_of_the_budget() -> None:

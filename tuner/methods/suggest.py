@@ -45,6 +45,15 @@ def distribution(domain: Float | Int | Choice) -> BaseDistribution:
     return CategoricalDistribution([to_optuna(domain, value) for value in domain.values])
 
 
+def distributions(space: SearchSpace) -> dict[str, BaseDistribution]:
+    """Of all parameters but the constants, whether they always apply or not."""
+    return {
+        parameter.name: distribution(parameter.domain)
+        for parameter in space.parameters
+        if not isinstance(parameter.domain, Constant)
+    }
+
+
 def to_optuna(domain: Float | Int | Choice, value: Any) -> CategoricalChoiceType:
     """A value as Optuna stores it: lists and mappings as their JSON."""
     return float(value) if isinstance(domain, Float) else as_primitive(value)

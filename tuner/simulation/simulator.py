@@ -3,15 +3,16 @@
 A step takes one unit of the clock, whatever the configuration. Knows nothing of what the methods are made of.
 """
 
+import bisect
 import heapq
 import itertools
 import math
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from benchmarks.curves.tasks import Task, blocks
+from tuner.simulation.task import Task, blocks
 
 
 class Method(Protocol):
@@ -39,6 +40,12 @@ class Run:
     incumbents: list[tuple[int, float]]
     lengths: list[int]
     ask_ms: list[float]
+
+
+def best_after(incumbents: Sequence[tuple[int, float]], spent: float) -> float:
+    """The best value once so many steps were spent; NaN where there was none yet."""
+    index = bisect.bisect_right(incumbents, spent, key=lambda incumbent: incumbent[0])
+    return incumbents[index - 1][1] if index else math.nan
 
 
 def simulate(task: Task, method: Method, *, workers: int, budget: int) -> Run:

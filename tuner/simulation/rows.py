@@ -1,5 +1,6 @@
-"""Any Optuna sampler on a table: each suggestion becomes the nearest row that has not been tried."""
+"""Any Optuna sampler on recorded configurations: each suggestion becomes the nearest one that has not been tried."""
 
+import random
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -9,27 +10,25 @@ from optuna.distributions import BaseDistribution
 from optuna.samplers import BaseSampler
 from optuna.trial import FrozenTrial, TrialState
 
+from tuner.methods.cube import Cube
+from tuner.methods.suggest import distributions, from_optuna, stored
+from tuner.parameters import Constant, SearchSpace
+
 
 class RowSampler(BaseSampler):
     """Hands out the rows of a table once each; the study then holds the row's own parameters.
 
     Args:
-        rows: of the table; all columns are numbers on logarithmic scales.
-        distributions: of the columns.
+        rows: of the table, configurations in `space`.
     """
 
-    def __init__(
-        self,
-        inner: BaseSampler,
-        rows: Sequence[Mapping[str, Any]],
-        distributions: Mapping[str, BaseDistribution],
-    ) -> None:
+    def __init__(self, inner: BaseSampler, rows: Sequence[Mapping[str, Any]], space: SearchSpace) -> None:
         self.inner = inner
-        self._rows = rows
-        self._distributions = dict(distributions)
-        logs = np.log([list(row.values()) for row in rows])
-        self._low, self._width = logs.min(axis=0), np.ptp(logs, axis=0)
-        self._points = self._scaled(logs)
+        self._space = space
+        self._distributions = distributions(space)
+        self._rows = [stored(space, row) for row in rows]
+        self._cube = Cube(self._distributions)
+        self._points = self._cube.points(self._rows)
         self._is_left = np.ones(len(rows), dtype=bool)
 
     @property
@@ -46,16 +45,15 @@ class RowSampler(BaseSampler):
         for name, distribution in search_space.items():
             if name not in params:
                 params[name] = self.inner.sample_independent(study, trial, name, distribution)
-        wanted = self._scaled(np.log([params[name] for name in self._distributions]))
-        distances = np.where(self._is_left, ((self._points - wanted) ** 2).sum(axis=1), np.inf)
-        nearest = int(distances.argmin())
+        distances = ((self._points - self._cube.point(self._applicable(params))) ** 2).sum(axis=1)
+        nearest = int(np.where(self._is_left, distances, np.inf).argmin())
         self._is_left[nearest] = False
         return dict(self._rows[nearest])
 
     def sample_independent(
         self, study: optuna.Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
     ) -> Any:
-        raise AssertionError("all columns of a table are sampled together")
+        raise AssertionError("all parameters of a row are sampled together")
 
     def before_trial(self, study: optuna.Study, trial: FrozenTrial) -> None:
         self.inner.before_trial(study, trial)
@@ -65,6 +63,12 @@ class RowSampler(BaseSampler):
     ) -> None:
         self.inner.after_trial(study, trial, state, values)
 
-    def _scaled(self, logs: np.ndarray) -> np.ndarray:
-        scaled: np.ndarray = (logs - self._low) / self._width
-        return scaled
+    def _applicable(self, params: Mapping[str, Any]) -> dict[str, Any]:
+        """Without those that do not apply beside the others' values."""
+        domains = {parameter.name: parameter.domain for parameter in self._space.parameters}
+        chosen = {
+            name: from_optuna(domain, value)
+            for name, value in params.items()
+            if not isinstance(domain := domains[name], Constant)
+        }
+        return stored(self._space, self._space.complete(chosen, random.Random(0)))

@@ -1,0 +1,92 @@
+"""A run folder as a task, and the command that compares methods on it."""
+
+import json
+import math
+import random
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+
+from tests.recorded import SPACE, ran
+from tuner.cli import cli
+from tuner.errors import SimulationError
+from tuner.parameters import SearchSpace
+from tuner.results import Results
+from tuner.simulation.recorded import RecordedSweep
+
+NUM_WHOLE = 30
+
+
+def quality(params: Any) -> float:
+    """Best for sgd with a momentum of 0.9 and a learning rate of 0.1."""
+    off = abs(math.log10(params["lr"]) + 1) / 4 + abs(params.get("momentum", 0.0) - 0.9)
+    return 0.95 - off / 2
+
+
+@pytest.fixture(scope="module")
+def recorded(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    rng = random.Random(0)
+    space = SearchSpace.from_dict(SPACE)
+    sampled = [space.sample(rng) for _ in range(NUM_WHOLE + 3)]
+    curves = [[quality(params) * share for share in (0.6, 0.9, 1.0)] for params in sampled]
+    # Two were stopped early.
+    return ran(
+        tmp_path_factory.mktemp("runs") / "whole",
+        [
+            (params, curve[: 1 if index < 2 else 3])
+            for index, (params, curve) in enumerate(zip(sampled, curves, strict=True))
+        ],
+    )
+
+
+def test_whole_curves_are_rows(recorded: Path) -> None:
+    results = Results.read(recorded)
+    task = RecordedSweep(results)
+    assert task.max_step == 3
+    assert len(task.rows) == NUM_WHOLE + 1
+    row = task.rows[0]
+    assert task.values(row, range(2, 4)) == pytest.approx([0.9 * quality(row), quality(row)])
+    assert task.best == pytest.approx(max(quality(row) for row in task.rows))
+    assert results.best is not None
+    assert results.best.value == task.best
+    assert min(map(quality, task.rows)) < task.middle < task.best
+
+
+def test_too_few_whole_curves_are_refused(tmp_path: Path) -> None:
+    params = {"optimizer": "adam", "lr": 0.1}
+    folder = ran(tmp_path / "few", [(params, [0.1, 0.2, 0.3]), (params, [0.1])])
+    with pytest.raises(SimulationError, match="1 of its 2 trials ran their whole length of 3 reports"):
+        RecordedSweep(Results.read(folder))
+
+
+def test_the_command_compares_methods_and_trains_nothing(recorded: Path) -> None:
+    runner = CliRunner()
+    before = sorted(path.name for path in recorded.rglob("*"))
+    options = ["--method", "random", "--method", "random+auto", "--seeds", "3", "--trainings", "20"]
+    told = runner.invoke(cli, ["simulate", str(recorded), *options, "--json"], catch_exceptions=False)
+    found = json.loads(told.output)
+    assert found["trainings"] == 20
+    plain, stopping = found["methods"]
+    assert [plain["method"], stopping["method"]] == ["random", "random+auto"]
+    # Four at a time: as the last of 20 end, four more are begun.
+    assert (plain["whole"], plain["trials"]) == (20, 24)
+    assert stopping["whole"] < plain["whole"] < plain["trials"] < stopping["trials"]
+    best = RecordedSweep(Results.read(recorded)).best
+    values = [*plain["best"].values()]
+    assert [*plain["best"]] == ["0.1", "0.25", "0.5", "1"]
+    assert values == sorted(values)
+    assert values[-1] <= best + 1e-12
+    assert sorted(path.name for path in recorded.rglob("*")) == before
+    shown = runner.invoke(cli, ["simulate", str(recorded), *options], catch_exceptions=False).output
+    assert f"{NUM_WHOLE + 1} configurations were recorded; their best accuracy is {best:.6g}" in shown
+    assert "random+auto" in shown
+
+
+def test_unknown_methods_are_named_all_at_once(recorded: Path) -> None:
+    given = ["--method", "bayse", "--method", "random+pbt", "--method", "grid"]
+    told = CliRunner().invoke(cli, ["simulate", str(recorded), *given])
+    assert "'bayse' is no method" in str(told.exception)
+    assert "'pbt' can't be simulated" in str(told.exception)
+    assert "'grid' is no method" in str(told.exception)

@@ -1,0 +1,80 @@
+"""Methods side by side on one task, several seeds each."""
+
+import math
+import statistics
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from tuner.errors import SpecError
+from tuner.files import finite
+from tuner.methods.table import METHODS
+from tuner.seeds import derive_seed
+from tuner.simulation.simulator import best_after, simulate
+from tuner.simulation.sweep import SimulatedSweep
+from tuner.simulation.task import Task
+
+DEFAULT = ("random", "random+asha", "bayes+asha", "multifidelity+auto")
+# Shares of the budget at which the best value so far is told.
+SHARES = (0.1, 0.25, 0.5, 1.0)
+# Those that never pause a trial, which is what a recorded curve allows.
+_RULES = ("asha", "auto", "hyperband")
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """Of a method, means over seeds.
+
+    Attributes:
+        best: the best value so far, by the share of the budget that was spent; NaN where a seed had none yet.
+        error: standard error of the last of them; NaN with one seed.
+        trials, whole: how many were begun, and how many of them ran their whole length.
+    """
+
+    method: str
+    best: Mapping[float, float]
+    error: float
+    trials: float
+    whole: float
+
+    def to_json(self) -> dict[str, Any]:
+        best = {f"{share:g}": finite(value) for share, value in self.best.items()}
+        return {**vars(self), "best": best, "error": finite(self.error)}
+
+
+def check_methods(names: Sequence[str]) -> None:
+    """Raises `SpecError` for a name that is no METHOD or METHOD+RULE."""
+    problems = []
+    for name in names:
+        method, plus, rule = name.partition("+")
+        if method not in METHODS or method == "grid":
+            allowed = ", ".join(sorted(set(METHODS) - {"grid"}))
+            problems.append(f"--method {name}: {method!r} is no method; one of {allowed}.")
+        if plus and rule not in _RULES:
+            problems.append(f"--method {name}: {rule!r} can't be simulated; one of {', '.join(_RULES)}.")
+    if problems:
+        raise SpecError(problems)
+
+
+def compare(task: Task, names: Sequence[str], *, seeds: int, workers: int, trainings: int) -> Iterator[Outcome]:
+    """Run each method with each seed, on a budget of so many whole trainings; an outcome as each method is done."""
+    budget = trainings * task.max_step
+    for name in names:
+        method, _, rule = name.partition("+")
+        halving = {"type": rule, "min_iter": 1, "max_iter": task.max_step, "eta": 3} if rule else None
+        runs = []
+        for seed in range(seeds):
+            sweep = SimulatedSweep(task, derive_seed(seed, 0), method, halving)
+            try:
+                runs.append(simulate(task, sweep, workers=workers, budget=budget))
+            finally:
+                sweep.close()
+        best = [[best_after(run.incumbents, share * budget) for share in SHARES] for run in runs]
+        last = [values[-1] for values in best]
+        yield Outcome(
+            method=name,
+            best={share: statistics.fmean(column) for share, *column in zip(SHARES, *best, strict=True)},
+            error=statistics.stdev(last) / math.sqrt(seeds) if seeds > 1 else math.nan,
+            trials=statistics.fmean(len(run.lengths) for run in runs),
+            whole=statistics.fmean(run.lengths.count(task.max_step) for run in runs),
+        )

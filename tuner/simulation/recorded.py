@@ -1,0 +1,70 @@
+"""A sweep that was run, as a task: the configurations whose whole curves it has recorded."""
+
+import json
+import math
+import statistics
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from tuner.domains import Choice
+from tuner.errors import SimulationError
+from tuner.parameters import SearchSpace
+from tuner.results import Results
+from tuner.trial import FailureReason, Goal, TrialRecord, TrialState
+
+# Among fewer configurations there is nothing to search.
+_FEWEST = 20
+
+
+class RecordedSweep:
+    """Each trial that ran its whole length, and each that diverged, is a row; grids are searched like other choices.
+
+    Attributes:
+        best, middle: of the best values of the whole curves.
+
+    Raises `SimulationError` for a sweep with too few of them.
+    """
+
+    def __init__(self, results: Results) -> None:
+        self.metric = results.spec.metrics[0]
+        self.space = SearchSpace(
+            tuple(
+                replace(parameter, domain=replace(parameter.domain, grid=False))
+                if isinstance(parameter.domain, Choice)
+                else parameter
+                for parameter in results.spec.parameters.parameters
+            )
+        )
+        # A rule that changes configurations on the way leaves curves of none.
+        known = [trial for trial in results.trials if trial.curve and not trial.changes]
+        completed = [trial for trial in known if trial.state is TrialState.COMPLETED]
+        self.max_step = max((len(trial.curve) for trial in completed), default=0)
+        whole = [trial for trial in completed if len(trial.curve) == self.max_step]
+        if len(whole) < _FEWEST:
+            raise SimulationError(
+                f"{results.place}: {len(whole)} of its {len(results.trials)} trials ran their whole length of "
+                f"{self.max_step} reports, and a simulation needs {_FEWEST} (better: some hundred): "
+                "record a sweep with `method: random` and no `early_terminate`."
+            )
+        diverged = [trial for trial in known if trial.reason is FailureReason.NAN]
+        by_key = {_key(trial.params): trial for trial in reversed([*whole, *diverged])}
+        self._curves = {key: _values(trial) for key, trial in by_key.items()}
+        self.rows = [trial.params for trial in by_key.values()]
+        goal = self.metric.goal
+        reached = [trial.curve[step] for trial in whole if (step := trial.best_step(goal)) is not None]
+        self.best = max(reached) if goal is Goal.MAXIMIZE else min(reached)
+        self.middle = statistics.median(reached)
+
+    def values(self, params: Mapping[str, Any], steps: range) -> list[float]:
+        """A step is a report, whatever number it was given."""
+        curve = self._curves[_key(params)]
+        return [curve[step - 1] if step <= len(curve) else math.nan for step in steps]
+
+
+def _key(params: Mapping[str, Any]) -> str:
+    return json.dumps(params, sort_keys=True)
+
+
+def _values(trial: TrialRecord) -> list[float]:
+    return [trial.curve[step] for step in sorted(trial.curve)]

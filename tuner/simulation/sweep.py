@@ -1,0 +1,92 @@
+"""A method and an early stopping rule by name, driving the very objects that a real sweep uses."""
+
+import math
+import tempfile
+from collections.abc import Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from optuna.samplers import RandomSampler
+from ray.tune.schedulers import TrialScheduler
+
+from tuner.methods.table import make_sampler
+from tuner.simulation.rows import RowSampler
+from tuner.simulation.task import Task
+from tuner.stopping.table import STEP, make_stopping
+from tuner.study import Study
+from tuner.trial import FailureReason, Report, TrialState
+
+
+@dataclass
+class SchedulerTrial:
+    """As much of a Ray Tune trial as its schedulers look at."""
+
+    trial_id: str
+    status: str = "RUNNING"
+
+    def is_finished(self) -> bool:
+        return self.status == "TERMINATED"
+
+
+class SimulatedSweep:
+    """Our study, a method by name, and an early stopping rule by name: told as the engine tells them.
+
+    The study's journal is in memory where the machine has a folder there.
+    """
+
+    def __init__(self, task: Task, seed: int, method: str, rule: Mapping[str, Any] | None) -> None:
+        self._task, self._seed, self._name = task, seed, method
+        self._left = ExitStack()
+        in_memory = Path("/dev/shm")
+        folder = self._left.enter_context(tempfile.TemporaryDirectory(dir=in_memory if in_memory.is_dir() else None))
+        self._study = Study(Path(folder), "simulated", None, [task.metric], task.space, write=True)
+        self._left.callback(self._study.close)
+        self._rows = None if task.rows is None else RowSampler(RandomSampler(), task.rows, task.space)
+        self._stopping = make_stopping(rule, task.metric, task.space)
+        self._running: dict[int, SchedulerTrial] = {}
+        self._best: dict[int, float] = {}
+
+    def ask(self) -> tuple[int, Mapping[str, Any]] | None:
+        if self._rows is None:
+            asked = self._study.ask(self._name, self._seed)
+        elif self._rows.num_left:
+            self._rows.inner = make_sampler(self._name, self._seed, self._study.num_trials)
+            asked = self._study.ask(self._rows, self._seed)
+        else:
+            return None
+        assert asked is not None
+        trial = self._running[asked.number] = SchedulerTrial(f"{asked.number:04d}")
+        self._stopping.scheduler.on_trial_add(None, trial)
+        return asked.number, asked.params
+
+    def report(self, number: int, step: int, value: float, is_last: bool) -> bool:
+        name, trial = self._task.metric.name, self._running[number]
+        self._study.report(number, [Report(step, {name: value}, float(step), float(step))])
+        result = {name: value, STEP: step}
+        if not math.isfinite(value):
+            self._stopping.scheduler.on_trial_complete(None, trial, {})
+            self._tell(number, TrialState.FAILED, step, FailureReason.NAN)
+            return False
+        best = self._best.get(number)
+        if best is None or self._task.metric.goal.better(value, best):
+            self._best[number] = value
+        goes_on = not is_last
+        if self._stopping.asking(step):
+            decision = self._stopping.scheduler.on_trial_result(None, trial, result)
+            assert decision != TrialScheduler.PAUSE, "a simulated trial can't be paused"
+            goes_on = goes_on and decision == TrialScheduler.CONTINUE
+        if not goes_on:
+            self._stopping.scheduler.on_trial_complete(None, trial, result)
+            self._tell(number, TrialState.COMPLETED if is_last else TrialState.PRUNED, step)
+        return goes_on
+
+    def close(self) -> None:
+        self._left.close()
+
+    def _tell(self, number: int, state: TrialState, step: int, reason: FailureReason | None = None) -> None:
+        values = [self._best[number]] if state is TrialState.COMPLETED else None
+        self._study.tell(number, state, values=values, reason=reason, last_step=step)
+        del self._running[number]
+        self._best.pop(number, None)

@@ -1,0 +1,34 @@
+"""What a simulated sweep tunes: configurations, each with the curve of its training."""
+
+import itertools
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
+
+from tuner.metric import Metric
+from tuner.parameters import SearchSpace
+
+
+class Task(Protocol):
+    """A space of configurations, each with a curve of `max_step` values."""
+
+    @property
+    def space(self) -> SearchSpace: ...
+
+    @property
+    def metric(self) -> Metric: ...
+
+    @property
+    def max_step(self) -> int: ...
+
+    @property
+    def rows(self) -> Sequence[Mapping[str, Any]] | None:
+        """All configurations there are, where only some were recorded; None where each of the space has a curve."""
+
+    def values(self, params: Mapping[str, Any], steps: range) -> list[float]:
+        """The metric at 1-based steps; NaN where training has diverged."""
+
+
+def blocks(max_step: int) -> list[range]:
+    """The steps 1 to `max_step` in pieces that grow as the rungs of early stopping do: most trials need the first."""
+    edges = [0, *itertools.takewhile(lambda edge: edge < max_step, (3**k for k in itertools.count())), max_step]
+    return [range(first + 1, last + 1) for first, last in itertools.pairwise(edges)]
