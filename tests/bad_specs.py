@@ -120,7 +120,7 @@ BAD = [
     (
         "stopping a front",
         also(metric=TWO_METRICS, early_terminate={"type": "median"}),
-        "early_terminate needs one metric; got 2",
+        "early_terminate median takes one metric; got 2: use type auto",
         False,
     ),
     ("rule unknown", also(early_terminate={"type": "ahsa"}), "got the text 'ahsa', did you mean asha.", True),

@@ -105,7 +105,8 @@ def wrong_metric(trial: Trial) -> None:
 
 def two_metrics(trial: Trial) -> None:
     x = trial.params["x"]
-    trial.report(1, {"loss": x**2, "cost": (x - 1) ** 2})
+    for step in range(1, 5):
+        trial.report(step, {"loss": x**2 + 1 / step, "cost": (x - 1) ** 2})
 
 
 def always_fails(trial: Trial) -> None:

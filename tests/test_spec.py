@@ -100,7 +100,7 @@ def test_all_mistakes_are_told_at_once():
         "resources.cpus is not",
         "checkpoints.keep must",
         "resources.gpu must be a fraction",
-        "early_terminate needs one metric",
+        "early_terminate asha takes one metric",
     ]
     assert [start for start in starts if not any(p.startswith(start) for p in problems)] == []
     assert len(problems) == len(starts) + 1  # a number in quotes is told beside the missing max
@@ -251,7 +251,7 @@ def test_a_sweep_that_is_built_in_python_is_checked_too():
             budget=Budget(gpu_hours=1),
         )
     starts = ["trainable must", "run_cap must", "early_terminate.eta must", "start_with[1] must", "resources.gpu must"]
-    starts += ["metric names x more", "metric[1].patience has", "method gp takes", "early_terminate needs"]
+    starts += ["metric names x more", "metric[1].patience has", "method gp takes", "early_terminate asha takes"]
     starts += ["start_with[0].lr must"]
     assert [problem for problem in caught.value.problems if not problem.startswith(tuple(starts))] == []
     assert len(caught.value.problems) == len(starts)

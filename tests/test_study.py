@@ -175,6 +175,20 @@ def test_several_metrics(tmp_path: Path, url: str | None) -> None:
     assert [t.number for t in study._study.best_trials] == [1]
 
 
+def test_stopped_trials_of_several_metrics_are_known_and_no_sampler_fails_at_them(tmp_path: Path) -> None:
+    study = open_study(tmp_path, metrics=(ACCURACY, LOSS))
+    for number in range(14):
+        asked = study.ask("bayes", seed=1)
+        assert asked is not None
+        study.report(asked.number, [report(1, 0.5)])
+        if number % 3:
+            study.tell(asked.number, TrialState.COMPLETED, values=[number, 1.0], last_step=1)
+        else:
+            study.tell(asked.number, TrialState.PRUNED if number % 2 else TrialState.STOPPED, last_step=1)
+    states = [record.state for record in study.records()]
+    assert [states[number] for number in (0, 1, 3)] == [TrialState.STOPPED, TrialState.COMPLETED, TrialState.PRUNED]
+
+
 def test_any_optuna_sampler_can_take_the_place_of_a_method(tmp_path: Path) -> None:
     study = open_study(tmp_path)
     asked = study.ask(optuna.samplers.RandomSampler(seed=4), seed=1)

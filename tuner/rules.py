@@ -75,9 +75,12 @@ def _front_method(method: str, metrics: Sequence[Mapping[str, Any]]) -> list[str
 
 
 def _one_metric(early_terminate: Mapping[str, Any] | None, metrics: Sequence[Mapping[str, Any]]) -> list[str]:
-    if early_terminate is None or len(metrics) < 2:
+    if early_terminate is None or len(metrics) < 2 or early_terminate["type"] == "auto":
         return []
-    return [f"early_terminate needs one metric; got {len(metrics)}: remove it, or all metrics but one."]
+    return [
+        f"early_terminate {early_terminate['type']} takes one metric; got {len(metrics)}: "
+        "use type auto, or remove all metrics but one."
+    ]
 
 
 def _grid(is_grid: bool, parameters: SpaceDraft) -> list[str]:

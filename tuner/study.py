@@ -200,7 +200,9 @@ class Study:
         }
         with self._batch():
             self._storage.set_trial_user_attr(self._id(number), _OUTCOME, outcome)
-            self._study.tell(number, list(values) if values else None, _TOLD_AS[state])
+            # Optuna's samplers fail at pruned trials of several objectives; those that have failed are left out.
+            told = _TOLD_AS[state] if len(self._metrics) == 1 or values else OptunaState.FAIL
+            self._study.tell(number, list(values) if values else None, told)
         self._ids.pop(number, None)
         self._commit()
 

@@ -289,7 +289,7 @@ class Sweep:
             recovered = study.recover()
             start_with = [*spec.start_with, *history.start_with]
             recorder = Recorder(folder, spec, study, self.method, seed, start_with)
-        stopping = make_stopping(self.rule, spec.metrics[0], space)
+        stopping = make_stopping(self.rule, spec.metrics, space)
         console.start(f"{spec.name}  {place}", self._subtitle(recovered))
         for sentence in history.told if not study.num_trials else ():
             console.event(sentence)

@@ -251,11 +251,16 @@ def test_several_metrics_end_in_a_pareto_front(tmp_path: Path) -> None:
         parameters={"x": {"min": -1.0, "max": 2.0}},
         metric=[LOSS, {"name": "cost"}],
         method="nsgaii",
-        run_cap=20,
+        early_terminate={"type": "auto", "min_iter": 1, "max_iter": 4, "eta": 2},
+        run_cap=30,
         parallel=1,
     )
+    states = {state: [trial for trial in results.trials if trial.state is state] for state in TrialState}
+    assert states[TrialState.PRUNED]
+    assert all(max(trial.curve) < 4 for trial in states[TrialState.PRUNED])
     front = results.pareto_front
     assert 1 < len(front) < 20
+    assert {trial.number for trial in front} <= {trial.number for trial in states[TrialState.COMPLETED]}
     assert all(-0.001 <= trial.params["x"] <= 1.001 for trial in front) or len(front) > 2
 
 

@@ -12,14 +12,14 @@ from tuner.parameters import SearchSpace
 from tuner.stopping.halving import RecentHalving
 from tuner.stopping.replay import replay
 from tuner.stopping.table import STEP, make_stopping
-from tuner.trial import TrialRecord, TrialState
+from tuner.trial import Report, TrialRecord, TrialState
 
 SPACE = SearchSpace.from_dict({"x": {"min": 0.0, "max": 1.0}})
 RULE = {"type": "auto", "min_iter": 1, "max_iter": 27, "eta": 3}
 
 
 def make() -> RecentHalving:
-    scheduler = make_stopping(RULE, ACCURACY, SPACE).scheduler
+    scheduler = make_stopping(RULE, [ACCURACY], SPACE).scheduler
     assert isinstance(scheduler, RecentHalving)
     return scheduler
 
@@ -31,7 +31,7 @@ def goes_on(scheduler: RecentHalving, number: int, step: int, value: float) -> b
 
 
 def test_it_is_asked_at_its_rungs_alone() -> None:
-    stopping = make_stopping(RULE, LOSS, SPACE)
+    stopping = make_stopping(RULE, [LOSS], SPACE)
     assert [step for step in range(1, 28) if stopping.asking(step)] == [1, 3, 9, 27]
     assert stopping.asking.waits
     assert stopping.max_iter == 27
@@ -97,12 +97,32 @@ def test_at_first_a_rung_is_taken_to_foretell_fairly_well() -> None:
     assert 0.0 < scheduler.agreement(0) < 0.5
 
 
-def test_nobody_is_let_through_at_the_last_rung_which_has_no_next_one_to_foretell() -> None:
-    scheduler = make_stopping({**RULE, "max_iter": 50}, ACCURACY, SPACE).scheduler
+def test_the_end_is_what_the_last_rung_foretells() -> None:
+    scheduler = make_stopping({**RULE, "max_iter": 50}, [ACCURACY], SPACE).scheduler
     assert isinstance(scheduler, RecentHalving)
-    # Each is worse than the one before; of 200 some would be among those that are let through.
-    passed = [goes_on(scheduler, number, 27, -number) for number in range(200)]
-    assert not any(passed[10:])
+    for number in range(60):
+        if goes_on(scheduler, number, 27, number * 7 % 60):
+            assert not goes_on(scheduler, number, 50, -(number * 7 % 60))
+    assert scheduler.agreement(3) < 0
+
+
+def test_with_several_metrics_the_front_goes_on() -> None:
+    scheduler = make_stopping(RULE, [ACCURACY, LOSS], SPACE).scheduler
+    rng = np.random.default_rng(0)
+
+    def passes(number: int, accuracy: float, loss: float) -> bool:
+        result = {STEP: 1, "accuracy": accuracy, "loss": loss}
+        trial = SimpleNamespace(trial_id=f"{number:04d}")
+        return bool(scheduler.on_trial_result(None, trial, result) == TrialScheduler.CONTINUE)
+
+    # A larger accuracy costs loss; the cost of some is higher than it need be.
+    passed = {True: 0, False: 0}
+    for number in range(100, 400):
+        accuracy, is_on_front = float(rng.random()), bool(number % 4 == 0)
+        passed[is_on_front] += passes(number, accuracy, accuracy + (0.0 if is_on_front else 0.3 + rng.random()))
+    assert passed[True] >= 65
+    assert passed[False] < 50
+    assert passes(1, 0.5, math.nan)
 
 
 def test_a_trial_ends_at_its_full_length() -> None:
@@ -112,7 +132,25 @@ def test_a_trial_ends_at_its_full_length() -> None:
 
 
 def test_replay_fills_its_rungs() -> None:
-    stopping = make_stopping(RULE, ACCURACY, SPACE)
+    stopping = make_stopping(RULE, [ACCURACY], SPACE)
     records = [TrialRecord(n, TrialState.PRUNED, {}, {1: n / 10, 2: 0.5, 3: n / 5}) for n in range(3)]
-    replay(stopping.scheduler, records, ACCURACY, stopping.asking)
-    assert [list(rung.values()) for rung in stopping.scheduler._rungs[:2]] == [[0.0, 0.1, 0.2], [0.0, 0.2, 0.4]]
+    replay(stopping.scheduler, records, [ACCURACY], stopping.asking, lambda number: [])
+    assert [[float(*values) for values in rung.values()] for rung in stopping.scheduler._rungs[:2]] == [
+        [0.0, 0.1, 0.2],
+        [0.0, 0.2, 0.4],
+    ]
+
+
+def test_replay_of_several_metrics_takes_them_from_what_was_reported() -> None:
+    stopping = make_stopping(RULE, [ACCURACY, LOSS], SPACE)
+    records = [TrialRecord(0, TrialState.COMPLETED, {}, {1: 0.5, 2: 0.6, 3: 0.7})]
+    reports = [
+        Report(step, {"accuracy": 0.4 + step / 10, "loss": 1 / step, "other": 9.0}, 0.0, 0.0) for step in (1, 2, 3, 4)
+    ]
+    replay(stopping.scheduler, records, [ACCURACY, LOSS], stopping.asking, lambda number: reports)
+    assert [{key: value.tolist() for key, value in rung.items()} for rung in stopping.scheduler._rungs] == [
+        {"0000": [0.5, -1.0]},
+        {"0000": pytest.approx([0.7, -1 / 3])},
+        {},
+        {},
+    ]

@@ -25,7 +25,7 @@ SPACE = SearchSpace.from_dict(
 
 
 def test_without_a_rule_nothing_is_asked() -> None:
-    stopping = make_stopping(None, LOSS, SPACE)
+    stopping = make_stopping(None, [LOSS], SPACE)
     assert isinstance(stopping.scheduler, FIFOScheduler)
     assert not any(stopping.asking(step) for step in range(1, 100))
 
@@ -40,7 +40,7 @@ def test_without_a_rule_nothing_is_asked() -> None:
     ],
 )
 def test_successive_halving_is_asked_at_its_rungs_alone(rule: dict[str, object], asked: list[int]) -> None:
-    stopping = make_stopping(rule, LOSS, SPACE)
+    stopping = make_stopping(rule, [LOSS], SPACE)
     assert isinstance(stopping.scheduler, ASHAScheduler)
     until = int(str(rule["max_iter"]))
     assert [step for step in range(1, until + 1) if stopping.asking(step)] == asked
@@ -50,14 +50,14 @@ def test_successive_halving_is_asked_at_its_rungs_alone(rule: dict[str, object],
 
 
 def test_median_is_told_every_step_and_never_waited_for() -> None:
-    stopping = make_stopping({"type": "median", "min_iter": 3, "min_samples": 4}, ACCURACY, SPACE)
+    stopping = make_stopping({"type": "median", "min_iter": 3, "min_samples": 4}, [ACCURACY], SPACE)
     assert isinstance(stopping.scheduler, MedianStoppingRule)
     assert stopping.asking == Asking(every=1, waits=False)
 
 
 def test_pbt_stays_within_the_parameters_bounds() -> None:
     rule = {"type": "pbt", "interval": 3, "quantile": 0.25, "resample": 0.0}
-    stopping = make_stopping(rule, LOSS, SPACE)
+    stopping = make_stopping(rule, [LOSS], SPACE)
     assert isinstance(stopping.scheduler, PopulationBasedTraining)
     config = {"params": {"lr": 0.1, "width": 64, "optimizer": "sgd", "momentum": 0.5, "epochs": 9}}
     for _ in range(50):
@@ -69,7 +69,7 @@ def test_pbt_stays_within_the_parameters_bounds() -> None:
 
 def test_any_scheduler_instance_is_asked_at_every_step() -> None:
     scheduler = ASHAScheduler(time_attr=STEP, max_t=5)
-    stopping = make_stopping(scheduler, ACCURACY, SPACE)
+    stopping = make_stopping(scheduler, [ACCURACY], SPACE)
     assert stopping.scheduler is scheduler
     assert scheduler._metric == "accuracy"
     assert scheduler._mode == "max"
@@ -78,14 +78,14 @@ def test_any_scheduler_instance_is_asked_at_every_step() -> None:
 
 
 def test_replay_fills_the_rungs_with_what_was_recorded() -> None:
-    stopping = make_stopping({"type": "asha", "min_iter": 1, "max_iter": 9, "eta": 3}, LOSS, SPACE)
+    stopping = make_stopping({"type": "asha", "min_iter": 1, "max_iter": 9, "eta": 3}, [LOSS], SPACE)
     records = [
         TrialRecord(0, TrialState.COMPLETED, {}, {step: 1.0 / step for step in range(1, 10)}),
         TrialRecord(1, TrialState.PRUNED, {}, {1: 5.0}),
         TrialRecord(2, TrialState.FAILED, {}, {1: 0.5, 2: 0.4, 3: math.nan}),
         TrialRecord(3, TrialState.PENDING, {}, {1: 0.1, 2: 0.1}),
     ]
-    replay(stopping.scheduler, records, LOSS, stopping.asking)
+    replay(stopping.scheduler, records, [LOSS], stopping.asking, lambda number: [])
     rungs = {int(rung): recorded for rung, recorded in stopping.scheduler._brackets[0]._rungs}
     assert rungs[1] == {"0000": -1.0, "0001": -5.0, "0002": -0.5}
     assert {trial for trial, value in rungs[3].items() if value == value} == {"0000"}
@@ -101,4 +101,4 @@ def test_replay_fills_the_rungs_with_what_was_recorded() -> None:
 )
 def test_an_instance_that_would_wait_in_vain_is_refused(scheduler: ASHAScheduler, sentence: str) -> None:
     with pytest.raises(SpecError, match=sentence):
-        make_stopping(scheduler, LOSS, SPACE)
+        make_stopping(scheduler, [LOSS], SPACE)

@@ -30,7 +30,7 @@ from tuner.engine.ray_trial import NoStorage, RayTrial
 from tuner.engine.search import StudySearch
 from tuner.engine.slots import Slots
 from tuner.errors import SpecError, StorageError
-from tuner.files import ERROR_FILE, trial_dir
+from tuner.files import ERROR_FILE, read_reports, trial_dir
 from tuner.recorder import Recorder
 from tuner.running import Running
 from tuner.stopping.replay import replay
@@ -98,7 +98,13 @@ def run(
         )
         search = StudySearch(recorder, _trial_maker(recorder, slots), slots, run_cap, stopping.max_iter)
         controller = Controller(recorder, stopping, search, slots, storage=NoStorage())
-        replay(stopping.scheduler, recorder.study.records(), spec.metrics[0], stopping.asking)
+        replay(
+            stopping.scheduler,
+            recorder.study.records(),
+            spec.metrics,
+            stopping.asking,
+            lambda number: read_reports(trial_dir(recorder.folder, number)),
+        )
         try:
             verdict = _Loop(controller, search, recorder, console, slots, run_cap, driver_node).run()
         finally:

@@ -44,7 +44,7 @@ class SimulatedSweep:
         self._study = Study(Path(folder), "simulated", None, [task.metric], task.space, write=True)
         self._left.callback(self._study.close)
         self._rows = None if task.rows is None else RowSampler(RandomSampler(), task.rows, task.space)
-        self._stopping = make_stopping(rule, task.metric, task.space)
+        self._stopping = make_stopping(rule, [task.metric], task.space)
         self._running: dict[int, SchedulerTrial] = {}
         self._best: dict[int, float] = {}
 

@@ -9,6 +9,7 @@ Against Ray's `AsyncHyperBandScheduler` (Li et al., A System for Massively Paral
 - The share that goes on is 1/eta where the order at a rung is seen to be that at the next one, more the less it is,
   and all where it is the reverse (cf. Bohdal et al., PASHA, 2023, which grows the last rung by such agreement). One
   trial in twenty goes on whatever its value, so that not only those are seen which the rung has favoured.
+- With several metrics trials are compared by the fronts that they stand on.
 """
 
 import math
@@ -18,6 +19,10 @@ from typing import Any
 
 import numpy as np
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
+
+from tuner.metric import Metric
+from tuner.stopping.fronts import standing
+from tuner.trial import Goal
 
 # With so many a trial is compared, itself among them.
 _RECENT = 30
@@ -37,19 +42,25 @@ class RecentHalving(FIFOScheduler):  # type: ignore[misc]  # Ray's classes are u
     max_iter: the step at which a trial has run its full length.
     """
 
-    def __init__(self, metric: str, mode: str, time_attr: str, steps: Sequence[int], eta: float, max_iter: int) -> None:
+    def __init__(
+        self, metrics: Sequence[Metric], time_attr: str, steps: Sequence[int], eta: float, max_iter: int
+    ) -> None:
         super().__init__()
-        self._metric, self._sign = metric, 1.0 if mode == "max" else -1.0
-        self._time_attr, self._steps, self._eta, self._max_iter = time_attr, steps, eta, max_iter
-        # Of each rung, trial ids to values, larger is better, in the order of arrival.
-        self._rungs: list[dict[str, float]] = [{} for _ in steps]
+        self._metrics = metrics
+        self._signs = np.array([1.0 if metric.goal is Goal.MAXIMIZE else -1.0 for metric in metrics])
+        self._time_attr, self._eta, self._max_iter = time_attr, eta, max_iter
+        # The end is a rung as well: what the last one before it foretells.
+        self._steps = sorted({*steps, max_iter})
+        # Of each rung, trial ids to values `[metrics]`, larger is better, in the order of arrival.
+        self._rungs: list[dict[str, np.ndarray]] = [{} for _ in self._steps]
 
     def on_trial_result(self, tune_controller: Any, trial: Any, result: Mapping[str, Any]) -> str:
-        step, value = result[self._time_attr], self._sign * result[self._metric]
+        step = result[self._time_attr]
+        values = self._signs * [result[metric.name] for metric in self._metrics]
         goes_on = step < self._max_iter
         index = sum(step >= rung for rung in self._steps) - 1
-        if index >= 0 and math.isfinite(value) and trial.trial_id not in self._rungs[index]:
-            self._rungs[index][trial.trial_id] = value
+        if index >= 0 and np.isfinite(values).all() and trial.trial_id not in self._rungs[index]:
+            self._rungs[index][trial.trial_id] = values
             goes_on = goes_on and self._may_pass(index, trial.trial_id)
         return str(TrialScheduler.CONTINUE if goes_on else TrialScheduler.STOP)
 
@@ -63,22 +74,20 @@ class RecentHalving(FIFOScheduler):  # type: ignore[misc]  # Ray's classes are u
         both = [trial_id for trial_id in above if trial_id in below][-_JUDGED:]
         if not both:
             return _PRIOR_AGREEMENT
-        values = np.array([(below[trial_id], above[trial_id]) for trial_id in both])
-        best = np.argsort(-values[:, 1])[: math.ceil(len(both) / 3)]
+        first, then = (standing(np.array([rung[trial_id] for trial_id in both])) for rung in (below, above))
+        best = np.argsort(-then)[: math.ceil(len(both) / 3), None]
         # Of equal values each stands in their middle.
-        ahead = (values[:, 0] > values[best, :1]).mean(axis=1) + 0.5 * (values[:, 0] == values[best, :1]).mean(axis=1)
+        ahead = (first > first[best]).mean(axis=1) + 0.5 * (first == first[best]).mean(axis=1)
         seen = float((0.5 - ahead.mean()) / (1 / 2 - 1 / 6))
         return (len(both) * seen + _PRIOR * _PRIOR_AGREEMENT) / (len(both) + _PRIOR)
 
     def _share(self, index: int) -> float:
         """Of the trials at a rung that goes on."""
-        trust = 0.5 + self.agreement(index) if index + 1 < len(self._rungs) else 1.0
-        return float(self._eta ** -min(max(trust, 0.0), 1.0))
+        return float(self._eta ** -min(max(0.5 + self.agreement(index), 0.0), 1.0))
 
     def _may_pass(self, index: int, trial_id: str) -> bool:
         if index == 0 or len(self._rungs[index]) > self._eta:
-            measures = index + 1 < len(self._rungs)
-            is_let_through = measures and zlib.crc32(f"{trial_id}/{index}".encode()) % _LET_THROUGH == 0
+            is_let_through = zlib.crc32(f"{trial_id}/{index}".encode()) % _LET_THROUGH == 0
             return is_let_through or self._is_among_best(index, trial_id, self._share(index))
         share = self._share(index - 1) * self._share(index)
         return len(self._rungs[index - 1]) >= 1 / share and self._is_among_best(index - 1, trial_id, share)
@@ -86,6 +95,9 @@ class RecentHalving(FIFOScheduler):  # type: ignore[misc]  # Ray's classes are u
     def _is_among_best(self, index: int, trial_id: str, share: float) -> bool:
         """Whether the trial is among this share of its rung's recent results."""
         rung = self._rungs[index]
-        recent = [*rung.values()][-_RECENT:]
         # A trial that has skipped a rung's step, as one that goes on from a checkpoint may, is not held back by it.
-        return trial_id not in rung or rung[trial_id] >= float(np.quantile(recent, 1 - share))
+        if trial_id not in rung:
+            return True
+        recent = [other for other in [*rung][-_RECENT:] if other != trial_id]
+        worth = standing(np.array([rung[trial_id], *(rung[other] for other in recent)]))
+        return bool(worth[0] >= np.quantile(worth, 1 - share))

@@ -1,6 +1,6 @@
 """What a study has recorded, told again to a scheduler that has just been made: its rungs are those of before."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from ray.tune.schedulers import AsyncHyperBandScheduler, MedianStoppingRule, TrialScheduler
@@ -9,7 +9,7 @@ from tuner.metric import Metric
 from tuner.stopping.asking import Asking
 from tuner.stopping.halving import RecentHalving
 from tuner.stopping.table import STEP
-from tuner.trial import TrialRecord
+from tuner.trial import Report, TrialRecord
 
 
 class _Recorded:
@@ -23,11 +23,31 @@ class _Recorded:
         return True
 
 
-def replay(scheduler: TrialScheduler, records: Sequence[TrialRecord], metric: Metric, asking: Asking) -> None:
+def _curve(
+    record: TrialRecord, metrics: Sequence[Metric], reports: Callable[[int], Iterable[Report]]
+) -> Iterable[tuple[int, Mapping[str, float]]]:
+    if len(metrics) == 1:
+        return ((step, {metrics[0].name: value}) for step, value in record.curve.items())
+    names = [metric.name for metric in metrics]
+    # What was reported after its last step of the study is not counted.
+    counted = (report for report in reports(record.number) if report.step in record.curve)
+    return ((report.step, {name: report.metrics[name] for name in names}) for report in counted)
+
+
+def replay(
+    scheduler: TrialScheduler,
+    records: Sequence[TrialRecord],
+    metrics: Sequence[Metric],
+    asking: Asking,
+    reports: Callable[[int], Iterable[Report]],
+) -> None:
     """Tell the curves of all finished trials; the decisions are ignored, they were taken long ago.
 
     Only the rules that compare a trial with finished ones can use it: synchronous ones (hyperband with pauses,
     population based training) look at trials that run, and start anew with those.
+
+    Args:
+        reports: those of a trial by its number; asked where there are several metrics, as records hold the first alone.
     """
     if not isinstance(scheduler, AsyncHyperBandScheduler | MedianStoppingRule | RecentHalving):
         return
@@ -38,8 +58,8 @@ def replay(scheduler: TrialScheduler, records: Sequence[TrialRecord], metric: Me
         trial = _Recorded(record.number)
         result: dict[str, Any] = {}
         scheduler.on_trial_add(None, trial)
-        for step, value in record.curve.items():
-            result = {metric.name: value, STEP: step}
-            if asking(step) and value == value:
+        for step, values in _curve(record, metrics, reports):
+            result = {**values, STEP: step}
+            if asking(step) and all(value == value for value in values.values()):
                 scheduler.on_trial_result(None, trial, result)
         scheduler.on_trial_complete(None, trial, result)

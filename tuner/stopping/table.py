@@ -5,7 +5,7 @@ May import `ray.tune.schedulers` and nothing else of Ray.
 
 import functools
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -43,17 +43,21 @@ class Stopping:
     max_iter: int | None = None
 
 
-def make_stopping(rule: Mapping[str, Any] | TrialScheduler | None, metric: Metric, space: SearchSpace) -> Stopping:
-    """The rule that a sweep file names, or any scheduler instance of Ray Tune."""
+def make_stopping(
+    rule: Mapping[str, Any] | TrialScheduler | None, metrics: Sequence[Metric], space: SearchSpace
+) -> Stopping:
+    """The rule that a sweep file names, or any scheduler instance of Ray Tune.
+
+    All but `auto` look at the first metric alone; a sweep with several takes no other.
+    """
     if rule is None:
         return Stopping(FIFOScheduler(), Asking())
     if isinstance(rule, TrialScheduler):
         # Nothing is known of when it decides: it is asked each time, and the trial waits, as in Ray Tune.
-        mode = "max" if metric.goal is Goal.MAXIMIZE else "min"
-        _check_instance(rule, metric)
-        rule.set_search_properties(metric.name, mode)
+        _check_instance(rule, metrics[0])
+        rule.set_search_properties(*_metric_and_mode(metrics).values())
         return Stopping(rule, Asking(every=1), _full_length(rule))
-    return RULES[rule["type"]](rule, metric, space)
+    return RULES[rule["type"]](rule, metrics, space)
 
 
 def _check_instance(scheduler: TrialScheduler, metric: Metric) -> None:
@@ -76,16 +80,16 @@ def _full_length(scheduler: TrialScheduler) -> int | None:
     return found if isinstance(found, int) else None
 
 
-def _asha(rule: Mapping[str, Any], metric: Metric, space: SearchSpace) -> Stopping:
-    return _successive_halving(rule, metric, brackets=1)
+def _asha(rule: Mapping[str, Any], metrics: Sequence[Metric], space: SearchSpace) -> Stopping:
+    return _successive_halving(rule, metrics, brackets=1)
 
 
-def _hyperband(rule: Mapping[str, Any], metric: Metric, space: SearchSpace) -> Stopping:
+def _hyperband(rule: Mapping[str, Any], metrics: Sequence[Metric], space: SearchSpace) -> Stopping:
     # W&B's hyperband never pauses a trial: asynchronous successive halving over `s` brackets.
-    return _successive_halving(rule, metric, brackets=rule.get("s") or 3)
+    return _successive_halving(rule, metrics, brackets=rule.get("s") or 3)
 
 
-def _successive_halving(rule: Mapping[str, Any], metric: Metric, brackets: int) -> Stopping:
+def _successive_halving(rule: Mapping[str, Any], metrics: Sequence[Metric], brackets: int) -> Stopping:
     max_iter, eta, first = rule.get("max_iter") or 10**9, rule["eta"], rule["min_iter"]
     brackets = min(brackets, _num_rungs(first, max_iter, eta))
     rungs = {first * eta**k for k in range(_num_rungs(first, max_iter, eta))}
@@ -95,17 +99,17 @@ def _successive_halving(rule: Mapping[str, Any], metric: Metric, brackets: int) 
         max_t=max_iter,
         reduction_factor=eta,
         brackets=brackets,
-        **_metric_and_mode(metric),
+        **_metric_and_mode(metrics),
     )
     # A rung between two steps is met at the step after it.
     steps = frozenset(-int(-rung // 1) for rung in rungs)
     return Stopping(scheduler, Asking(steps, last=max_iter), rule.get("max_iter"))
 
 
-def _recent(rule: Mapping[str, Any], metric: Metric, space: SearchSpace) -> Stopping:
+def _recent(rule: Mapping[str, Any], metrics: Sequence[Metric], space: SearchSpace) -> Stopping:
     max_iter, eta, first = rule.get("max_iter") or 10**9, rule["eta"], rule["min_iter"]
     steps = [-int(-first * eta**k // 1) for k in range(_num_rungs(first, max_iter, eta))]
-    scheduler = RecentHalving(**_metric_and_mode(metric), time_attr=STEP, steps=steps, eta=eta, max_iter=max_iter)
+    scheduler = RecentHalving(metrics, time_attr=STEP, steps=steps, eta=eta, max_iter=max_iter)
     return Stopping(scheduler, Asking(frozenset(steps), last=max_iter), rule.get("max_iter"))
 
 
@@ -116,17 +120,17 @@ def _num_rungs(first: int, max_iter: int, eta: float) -> int:
     return count
 
 
-def _median(rule: Mapping[str, Any], metric: Metric, space: SearchSpace) -> Stopping:
+def _median(rule: Mapping[str, Any], metrics: Sequence[Metric], space: SearchSpace) -> Stopping:
     scheduler = MedianStoppingRule(
         time_attr=STEP,
         grace_period=rule["min_iter"],
         min_samples_required=rule["min_samples"],
-        **_metric_and_mode(metric),
+        **_metric_and_mode(metrics),
     )
     return Stopping(scheduler, Asking(every=1, waits=False))
 
 
-def _pbt(rule: Mapping[str, Any], metric: Metric, space: SearchSpace) -> Stopping:
+def _pbt(rule: Mapping[str, Any], metrics: Sequence[Metric], space: SearchSpace) -> Stopping:
     scheduler = PopulationBasedTraining(
         time_attr=STEP,
         perturbation_interval=rule["interval"],
@@ -135,7 +139,7 @@ def _pbt(rule: Mapping[str, Any], metric: Metric, space: SearchSpace) -> Stoppin
         hyperparam_mutations={"params": mutations(space)},
         custom_explore_fn=_within(space),
         log_config=False,
-        **_metric_and_mode(metric),
+        **_metric_and_mode(metrics),
     )
     return Stopping(scheduler, Asking(every=rule["interval"]), rule.get("max_iter"))
 
@@ -168,11 +172,12 @@ def _within(space: SearchSpace) -> Callable[[dict[str, Any]], dict[str, Any]]:
     return hold
 
 
-def _metric_and_mode(metric: Metric) -> dict[str, str]:
+def _metric_and_mode(metrics: Sequence[Metric]) -> dict[str, str]:
+    metric = metrics[0]
     return {"metric": metric.name, "mode": "max" if metric.goal is Goal.MAXIMIZE else "min"}
 
 
-RULES: dict[str, Callable[[Mapping[str, Any], Metric, SearchSpace], Stopping]] = {
+RULES: dict[str, Callable[[Mapping[str, Any], Sequence[Metric], SearchSpace], Stopping]] = {
     "asha": _asha,
     "auto": _recent,
     "hyperband": _hyperband,
