@@ -60,6 +60,23 @@ def ends(trial: Trial) -> None:
         raise SystemExit(4)
 
 
+class Haunting:
+    """Can't be collected: whoever tries is held for ever."""
+
+    def __init__(self) -> None:
+        self.myself = self
+
+    def __del__(self) -> None:
+        time.sleep(600)
+
+
+def haunts(trial: Trial) -> None:
+    """What the first one leaves can't be cleaned up."""
+    trial.report(1, {"loss": 1.0, "pid": os.getpid()})
+    if trial.number == 0:
+        Haunting()
+
+
 class Unpicklable(Exception):
     def __init__(self) -> None:
         super().__init__("holds a lock")

@@ -29,6 +29,7 @@ UP, DOWN = Metric("m", Goal.MAXIMIZE, target=0.9), Metric("m", Goal.MINIMIZE, ta
         ({"failures": ["a", "b"], "num_good": 5}, {"failed": 2}, UP, "failed"),
         ({"failures": ["a", "a", "a"]}, {}, UP, "alike"),
         ({"failures": ["a", "a", "b"]}, {}, UP, None),
+        ({"failures": ["shapes (32x3)", "shapes (128x3)", "shapes (8x3)"]}, {}, UP, "alike"),
         ({"failures": ["a", "a", "a"], "num_good": 1}, {}, UP, None),
     ],
 )

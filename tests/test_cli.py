@@ -1,6 +1,7 @@
 """The command line without Ray: what is refused, what `try`, `check`, `show`, `best` and `list` print."""
 
 import json
+import shutil
 import socket
 import subprocess
 import sys
@@ -11,8 +12,10 @@ from click.testing import CliRunner
 
 from tests.conftest import ACCURACY, report
 from tuner.cli import _conclude, cli
+from tuner.errors import SpecError, StudyNotFoundError
 from tuner.files import TrialFiles, trial_dir
-from tuner.results import Results
+from tuner.printing import program
+from tuner.results import Results, SweepState
 from tuner.study import Study
 from tuner.sweep import Sweep
 from tuner.trial import FailureReason, Report, TrialState
@@ -200,6 +203,28 @@ def test_all_of_several_metrics_are_shown(front: Path) -> None:
     assert list(table["size"]) == [7.0] * 3
 
 
+@pytest.mark.parametrize(
+    ("started_as", "told"),
+    [
+        ("bin/tuner", "tuner"),
+        ("elsewhere/tuner", "elsewhere/tuner"),
+        ("lib/tuner/__main__.py", f"{sys.executable} -m tuner"),
+        ("-c", "tuner"),
+    ],
+)
+def test_commands_are_told_as_they_can_be_typed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, started_as: str, told: str
+) -> None:
+    for name in ("bin", "elsewhere"):
+        path = tmp_path / name / "tuner"
+        path.parent.mkdir()
+        path.touch(mode=0o755)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PATH", str(tmp_path / "bin"))
+    monkeypatch.setattr(sys, "argv", [started_as])
+    assert program() == told
+
+
 def test_an_interrupted_sweep_is_summed_up_with_its_best(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     results = Results(folder)
     results.summary["ended_by"] = "interrupted"
@@ -209,6 +234,14 @@ def test_an_interrupted_sweep_is_summed_up_with_its_best(folder: Path, capsys: p
     told = capsys.readouterr().out
     assert "best: accuracy=0.9 (trial 0000, step 2)" in told
     assert told.endswith(f"interrupted; go on with: tuner resume {folder}\n")
+
+
+def test_a_sweep_does_not_go_on_with_the_run_of_another(folder: Path) -> None:
+    before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    other = Sweep("tests.loops:ends", parameters={"y": {"min": 0.0, "max": 1.0}}, metric={"name": "loss"}, run_cap=9)
+    with pytest.raises(SpecError, match="holds another sweep, which differs in metric, parameters"):
+        other.resume(folder)
+    assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
 
 
 def test_results_tell_what_they_are(folder: Path) -> None:
@@ -231,6 +264,44 @@ def test_show_and_best_and_list_read_a_run(folder: Path) -> None:
     assert "trial 0002: too large" in told
     assert "step 2" in CliRunner().invoke(cli, ["best", str(folder)]).output
     assert "run_cap" in CliRunner().invoke(cli, ["list", "--output", str(folder.parent)]).output
+
+
+def test_the_documented_json_is_what_is_printed(folder: Path) -> None:
+    text = (Path(__file__).parents[1] / "docs" / "json.md").read_text()
+
+    def documented(heading: str) -> list[str]:
+        table = text.partition(f"{heading}\n")[2].partition("\n#")[0]
+        rows = [line for line in table.splitlines() if line.startswith("| `")]
+        return [name.strip("` ") for row in rows for name in row.split("|")[1].split(",")]
+
+    results = Results(folder)
+    assert documented("## `tuner show DIR --json`") == list(results.to_json())
+    assert documented("### `trials[]`") == list(results.to_json()["trials"][0])
+    assert documented("## `tuner best DIR --json`") == list(results.best_json() or {})
+    summary = {"ended_by", "message", "is_failure", "slots", "last_run_s", "elapsed_s"}
+    assert summary == set(documented("### `summary`"))
+    states = [f"`{state.value}`" for state in SweepState]
+    assert [state for state in states if state not in text] == []
+
+
+@pytest.mark.parametrize("damage", ["a: [1", "- a", b"\xff\xfe", "provenance: 3", None])
+def test_a_damaged_description_is_told_in_a_sentence_and_harms_no_other_run(
+    folder: Path, damage: str | bytes | None
+) -> None:
+    other = folder.parent / "other"
+    shutil.copytree(folder, other)
+    path = folder / "sweep.yaml"
+    path.unlink()
+    if damage is None:
+        path.mkdir()
+    else:
+        path.write_bytes(damage.encode() if isinstance(damage, str) else damage)
+    for command in ("check", "show", "resume"):
+        ended = CliRunner().invoke(cli, [command, str(path if command == "check" else folder)])
+        assert isinstance(ended.exception, SpecError | StudyNotFoundError), ended
+        assert ended.output == ""
+    listed = CliRunner().invoke(cli, ["list", "--output", str(folder.parent), "--json"]).output
+    assert [row["folder"] for row in json.loads(listed)] == [str(other)]
 
 
 def test_results_hold_a_table(folder: Path) -> None:

@@ -54,6 +54,20 @@ def more(recorder: Recorder, number: int, values: list[float], first: int) -> No
         recorder.report(number, [report(step, value, has_checkpoint=True)])
 
 
+def test_a_step_that_the_study_alone_knows_of_is_not_the_best_yet(recorder: Recorder) -> None:
+    number = train(recorder, [0.4])
+    recorder.study.report(number, [report(2, 0.9)])  # killed before it could write the rest
+    recorder.abandon()
+    again = open_recorder(recorder.folder)
+    assert again.best is not None
+    assert (again.best.step, again.best.value) == (1, 0.4)
+    running = again.ask()
+    assert running is not None
+    assert running.number == number
+    more(again, number, [0.9], first=2)
+    assert again.best.step == 2
+
+
 def written_steps(recorder: Recorder, number: int) -> tuple[list[int], list[int], list[int]]:
     """Of a trial, in the study, in its file and in TensorBoard."""
     events = EventAccumulator(str(recorder.folder / "tensorboard" / f"{number:04d}")).Reload()

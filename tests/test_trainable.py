@@ -14,6 +14,8 @@ def train(trial): return "trained"
 def train_more(trial, extra=1): ...
 def train_two(config, lr): ...
 def train_none(): ...
+async def train_later(trial): ...
+def train_lazily(trial): yield 1
 class Task:
     @staticmethod
     def train(trial): ...
@@ -42,6 +44,8 @@ def test_a_trainable_is_imported_from_the_search_path(module, tmp_path, function
         ("{m}.py:train", "trainable must be module:function, such as"),
         ("{m}:tarin", "has no tarin, did you mean train; name a function of it."),
         ("{m}:LIMIT", "must be a function; it is a int."),
+        ("{m}:train_later", "makes a coroutine and trains nothing when called: use a plain function."),
+        ("{m}:train_lazily", "makes a generator and trains nothing when called: use a plain function."),
         ("{m}:train_two", "must take one argument, as `def train(trial)`; it takes (config, lr)."),
         ("{m}:train_none", "must take one argument, as `def train(trial)`; it takes ()."),
         ("{m}:test.<locals>.train", "is inside a function: move it to the top of its module."),

@@ -1,5 +1,6 @@
 """When a sweep ends: rules that look at its progress and decide, each with its reason."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -51,7 +52,9 @@ def judge(progress: Progress, budget: Budget, metric: Metric) -> Verdict | None:
 
 def _judge_failures(progress: Progress, budget: Budget) -> Verdict | None:
     failures = progress.failures
-    if len(failures) >= ALIKE and not progress.num_good and len(set(failures)) == 1:
+    # A batch size or an address in a message makes it no other failure.
+    kinds = {re.sub(r"\d+", "#", failure) for failure in failures}
+    if len(failures) >= ALIKE and not progress.num_good and len(kinds) == 1:
         return Verdict("alike", f"the first {len(failures)} trials all failed alike: {failures[0]}", True)
     if budget.failed is not None and len(failures) >= budget.failed:
         return Verdict("failed", f"{len(failures)} trials have failed, as many as budget.failed allows", True)

@@ -26,7 +26,7 @@ from tuner.errors import (
     StudyNotFoundError,
 )
 from tuner.localcopy import follow
-from tuner.printing import print_best, print_counts, print_evaluation, print_outcomes, print_runs, print_trials
+from tuner.printing import print_best, print_counts, print_evaluation, print_outcomes, print_runs, print_trials, program
 from tuner.results import Results, list_runs
 from tuner.spec import json_schema
 from tuner.sweepfile import load_and_import
@@ -259,7 +259,7 @@ def export(folder: Place, to: Path, onnx: bool) -> None:
     click.echo(f"trial {told['trial']}, step {told['step']}: {format_params(told['metrics'], 200)}")
     for name, difference in told["largest_difference"].items():
         click.echo(f"{to / name}: its outputs differ from the model's by {difference:.2g} at most")
-    click.echo(f"use it:\n  tuner predict {to} INPUT...")
+    click.echo(f"use it:\n  {program()} predict {to} INPUT...")
 
 
 @cli.command("predict")
@@ -334,9 +334,9 @@ def _conclude(results: Results) -> None:
     print_counts(results)
     if ended_by == "interrupted":
         print_best(results)
-        click.echo(f"\ninterrupted; go on with: tuner resume {results.place}")
+        click.echo(f"\ninterrupted; go on with: {program()} resume {results.place}")
         sys.exit(130)
     print_best(results)
-    click.echo(f"\nlook further:\n  tuner show {results.place}\n  tuner board {results.place}")
+    click.echo(f"\nlook further:\n  {program()} show {results.place}\n  {program()} board {results.place}")
     if results.exit_code:
         sys.exit(results.exit_code)

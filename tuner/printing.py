@@ -1,7 +1,9 @@
 """Results as people read them: the tables and summaries that the command line prints."""
 
+import shutil
 import sys
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -37,6 +39,16 @@ def print_runs(output: Place, runs: Sequence[Results]) -> None:
         told = f"{results.spec.metrics[0].name}={best.value:.6g}" if best else ""
         table.add_row(str(results.place), state, str(len(results.trials)), told)
     _print(table)
+
+
+def program() -> str:
+    """What this program was started as: `tuner`, or the path of it where no shell would find this one by that name."""
+    given = Path(sys.argv[0])
+    if given.parts[-2:] == ("tuner", "__main__.py"):
+        return f"{sys.executable} -m tuner"
+    found = shutil.which("tuner")
+    is_found = found is not None and given.exists() and Path(found).samefile(given)
+    return "tuner" if is_found or given.name != "tuner" else str(given)
 
 
 def _print(table: Table) -> None:

@@ -17,7 +17,7 @@ from optuna.samplers import BaseSampler
 from tuner.best import Best, is_written, write_best
 from tuner.budget import Progress
 from tuner.checkpoint_folder import checkpoint_path, checkpoint_steps
-from tuner.files import TrialFiles, trial_dir
+from tuner.files import TrialFiles, read_reports, trial_dir
 from tuner.retention import Candidate, needless_after, needless_while_running
 from tuner.running import Running
 from tuner.seeds import derive_seed
@@ -181,6 +181,8 @@ class Recorder:
             state, reason, message = TrialState.FAILED, FailureReason.NAN, "no finite value to tell"
         if error:
             running.files.write_error(error)
+        # Before the study knows of it: a trial that it does not know to have ended is written anew when it goes on.
+        running.log.end(state)
         self.study.tell(
             number,
             state,
@@ -193,7 +195,6 @@ class Recorder:
             ended_at_s=self.elapsed_s,
         )
         del self.running[number]
-        running.log.end(state)
         running.log.close()
         running.files.close()
         running.files.tidy()
@@ -371,12 +372,15 @@ class Recorder:
     def _remember(self, record: TrialRecord) -> None:
         """Take up what an earlier run of this sweep recorded."""
         self.has_reports = self.has_reports or bool(record.curve)
+        folder = trial_dir(self.folder, record.number)
+        # A driver that was killed may have told the study more than it had written; that step comes again.
+        steps = record.curve if record.state.is_final else {report.step for report in read_reports(folder)}
         for step, value in record.curve.items():
-            self._offer(record.number, step, value)
+            if step in steps:
+                self._offer(record.number, step, value)
         if not record.state.is_final:
             return
         self._remember_end(record.number, record.state, record.gpu_s)
-        folder = trial_dir(self.folder, record.number)
         for step in checkpoint_steps(folder):
             value = record.curve.get(step, float("nan"))
             size = _size(checkpoint_path(folder, step))

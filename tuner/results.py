@@ -7,8 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-from ruamel.yaml import YAML
-
 from tuner.checkpoint_folder import checkpoint_path
 from tuner.control import CONTROL_FILE, Verb, asked
 from tuner.errors import StudyNotFoundError
@@ -17,7 +15,7 @@ from tuner.localcopy import Snapshot
 from tuner.lock import is_locked
 from tuner.mirror import mark_of
 from tuner.objectstore import ObjectStore
-from tuner.spec import SweepSpec
+from tuner.spec import SweepSpec, load_yaml
 from tuner.study import JOURNAL_FILE, Study
 from tuner.trial import Report, TrialRecord, TrialState
 from tuner.uri import Place, Uri, as_place
@@ -318,8 +316,8 @@ def read_spec(folder: Path, place: Place | None = None) -> tuple[SweepSpec, dict
         raise StudyNotFoundError(
             f"{place or folder} is no run folder: it holds no {SPEC_FILE}. `tuner list` shows those there are."
         )
-    data = YAML(typ="safe", pure=True).load(path)
-    provenance = data.pop(PROVENANCE, {})
+    data = load_yaml(path)
+    provenance = data.pop(PROVENANCE, {}) if isinstance(data, dict) else {}
     return SweepSpec.from_dict(data), provenance
 
 

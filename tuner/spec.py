@@ -123,7 +123,7 @@ class SweepSpec:
     def from_yaml(cls, path: Path | str) -> "SweepSpec":
         """The sweep that a file in YAML 1.2 describes; it is named as the file where it gives no name."""
         path = Path(path)
-        return cls.from_dict(_load_yaml(path), name_default=path.stem)
+        return cls.from_dict(load_yaml(path), name_default=path.stem)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values that `from_dict` reads back as an equal sweep; what is not given is left out."""
@@ -269,7 +269,8 @@ def to_yaml(data: Mapping[str, Any]) -> str:
     return stream.getvalue()
 
 
-def _load_yaml(path: Path) -> Any:
+def load_yaml(path: Path) -> Any:
+    """The values in a file; raises `SpecError` where it is not there, or is no YAML."""
     try:
         return YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8"))
     except FileNotFoundError:

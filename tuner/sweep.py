@@ -36,6 +36,7 @@ from tuner.storage import Outage, storing
 from tuner.study import DATABASE_ERRORS, Study, delete_study
 from tuner.sweepfile import Trainable, load_and_import
 from tuner.tensorboard import write_experiment
+from tuner.trainable import check_signature
 from tuner.uri import Place, Uri, as_place
 
 if TYPE_CHECKING:
@@ -80,6 +81,7 @@ class Sweep:
                 raise SpecError([f"{key}: {given.__name__} is a class; give an instance, {given.__name__}(...)."])
         spec = SweepSpec.from_dict(data, name_default=name.rpartition(":")[2].replace("<locals>.", ""))
         function = import_trainable(name, Path.cwd()) if isinstance(train, str) else train
+        check_signature(function, name)
         rule = spec.early_terminate if isinstance(early_terminate, Mapping) else early_terminate
         self._set(spec, function, method, rule, output, storage)
 
@@ -144,6 +146,9 @@ class Sweep:
         """
         place, console = as_place(folder), console or make_console()
         with opened(place, console.event, must_exist=True) as local:
+            differs = {"metric", "parameters"}.intersection(_differences(local, self.spec))
+            if differs:
+                raise SpecError([f"{place} holds another sweep, which differs in {', '.join(sorted(differs))}."])
             return self._resume(local, place, run_cap, address, console, verbose)
 
     def _resume(
@@ -372,10 +377,14 @@ def _is_instance(given: object) -> bool:
     return given is not None and not isinstance(given, str | Mapping)
 
 
-def _check_same(folder: Path, place: Place, spec: SweepSpec) -> None:
-    """Whether the run in a folder is of this sweep; its seed may have been picked for it."""
+def _differences(folder: Path, spec: SweepSpec) -> list[str]:
+    """The keys in which the run in a folder is not of this sweep."""
     written, given = read_spec(folder)[0].to_dict(), spec.to_dict()
-    differs = [key for key in {**written, **given} if written.get(key) != given.get(key)]
+    return [key for key in {**written, **given} if written.get(key) != given.get(key)]
+
+
+def _check_same(folder: Path, place: Place, spec: SweepSpec) -> None:
+    differs = _differences(folder, spec)
     if differs:
         raise SpecError(
             [

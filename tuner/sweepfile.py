@@ -9,7 +9,7 @@ from ruamel.yaml import YAML
 from tuner.errors import SpecError
 from tuner.files import SPEC_FILE
 from tuner.results import PROVENANCE, read_spec
-from tuner.spec import SweepSpec, import_trainable
+from tuner.spec import SweepSpec, import_trainable, load_yaml
 
 if TYPE_CHECKING:
     from tuner.context import Trial
@@ -40,6 +40,5 @@ def _trainable_problems(path: Path) -> Sequence[str]:
 
 def load_file(path: Path) -> SweepSpec:
     """A sweep file, or the `sweep.yaml` of a run folder."""
-    if path.name == SPEC_FILE and path.exists() and f"\n{PROVENANCE}:" in path.read_text(encoding="utf-8"):
-        return read_spec(path.parent)[0]
-    return SweepSpec.from_yaml(path)
+    is_of_run = path.name == SPEC_FILE and PROVENANCE in (load_yaml(path) or ())
+    return read_spec(path.parent)[0] if is_of_run else SweepSpec.from_yaml(path)

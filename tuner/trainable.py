@@ -34,7 +34,7 @@ def import_trainable(spec_string: str, search_path: Path) -> Callable[..., Any]:
     function = _attribute(_module(module_name, search_path), path, spec_string)
     if not callable(function):
         raise SpecError([f"trainable {spec_string} must be a function; it is a {type(function).__name__}."])
-    _check_signature(function, spec_string)
+    check_signature(function, spec_string)
     return function
 
 
@@ -64,7 +64,11 @@ def _attribute(module: ModuleType, path: str, spec_string: str) -> object:
     return found
 
 
-def _check_signature(function: Callable[..., Any], spec_string: str) -> None:
+def check_signature(function: Callable[..., Any], spec_string: str) -> None:
+    """Raises `SpecError` for what can't be called as `train(trial)`, or would only make a coroutine or a generator."""
+    if inspect.iscoroutinefunction(function) or inspect.isgeneratorfunction(function):
+        kind = "a coroutine" if inspect.iscoroutinefunction(function) else "a generator"
+        raise SpecError([f"trainable {spec_string} makes {kind} and trains nothing when called: use a plain function."])
     try:
         signature = inspect.signature(function)
     except ValueError:

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from tuner.context import NotFinite, Trial
+from tuner.devices import best_device
 from tuner.errors import SpecError, StopTrial
 from tuner.parameters import Constant
 from tuner.seeds import seed_everything
@@ -55,6 +56,7 @@ def try_once(
             dir=Path(folder),
             metrics=spec.metrics,
             deliver=tell,
+            device=best_device() if spec.resources.gpu else torch.device("cpu"),
         )
         try:
             train(trial)

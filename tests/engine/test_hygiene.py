@@ -1,4 +1,5 @@
 import threading
+from pathlib import Path
 
 import pytest
 import torch
@@ -30,6 +31,20 @@ def test_a_thread_left_running_is_named() -> None:
     assert hygiene.after_trial() == ""
 
 
+def test_a_daemon_of_the_users_is_left_over_and_one_of_a_library_is_not() -> None:
+    hygiene, end = Hygiene(), threading.Event()
+    hygiene.before_trial()
+    pool = threading.Thread(target=end.wait, name="pool", daemon=True)
+    pool.start()
+    assert hygiene.after_trial() == ""
+    mine = threading.Thread(target=lambda: end.wait(), name="mine", daemon=True)
+    mine.start()
+    assert hygiene.after_trial() == "the trial left threads running: mine"
+    end.set()
+    pool.join()
+    mine.join()
+
+
 def test_global_hooks_and_defaults_are_put_back() -> None:
     hygiene = Hygiene()
     hygiene.before_trial()
@@ -51,6 +66,23 @@ def test_gradients_of_a_cached_module_are_dropped(tmp_path: object) -> None:
     assert module.weight.grad is not None
     hygiene.after_trial()
     assert module.weight.grad is None
+
+
+def test_hooks_and_gradients_of_modules_inside_of_cached_values_do_not_stay(tmp_path: Path) -> None:
+    trial = Trial({}, number=0, seed=0, dir=tmp_path, metrics=(Metric("m"),), deliver=print)
+    inner = torch.nn.Linear(2, 2)
+    trial.cached("teachers", lambda: ({"name": "a"}, [torch.nn.Sequential(inner)]))
+    calls: list[str] = []
+    inner.register_forward_hook(lambda *_: calls.append("own"))
+    hygiene = Hygiene()
+    hygiene.before_trial()
+    inner.register_forward_hook(lambda *_: calls.append("left"))
+    inner(torch.zeros(1, 2)).sum().backward()
+    assert calls == ["own", "left"]
+    assert hygiene.after_trial() == ""
+    assert inner.weight.grad is None
+    inner(torch.zeros(1, 2))
+    assert calls == ["own", "left", "own"]
 
 
 @pytest.mark.parametrize(

@@ -102,6 +102,29 @@ def test_ten_kills_in_one_sweep_lose_nothing(tmp_path: Path, cluster_address: st
     ]
 
 
+def test_kills_of_a_driver_with_its_own_ray_and_a_database_lose_nothing(tmp_path: Path) -> None:
+    (tmp_path / "killed.yaml").write_text(SWEEP.replace("run_cap: 120", "run_cap: 60"))
+    url = f"sqlite:///{tmp_path / 'study.db'}"
+    process = Command("run", str(tmp_path / "killed.yaml"), "--output", str(tmp_path / "runs"), "--storage", url)
+    process.until(lambda: bool(list_runs(tmp_path / "runs")))
+    (folder,) = list_runs(tmp_path / "runs")
+    kept: dict[int, tuple[object, bytes]] = {}
+    for _ in range(2):
+        wanted = len(kept) + 5
+        process.until(lambda wanted=wanted: len(finished(folder)) >= wanted)
+        process.kill()
+        now = finished(folder)
+        assert {number: now.get(number) for number in kept} == kept
+        kept = now
+        process = Command("resume", str(folder))
+    code, output = process.finish(200)
+    assert code == 0, output
+    results = Results(folder)
+    assert len(results.trials) == 60
+    assert {number: finished(folder)[number] for number in kept} == kept
+    check(results)
+
+
 def test_an_interrupted_sweep_tells_how_to_go_on_and_does(tmp_path: Path) -> None:
     (tmp_path / "killed.yaml").write_text(SWEEP.replace("run_cap: 120", "run_cap: 50"))
     process = Command("run", str(tmp_path / "killed.yaml"), "--output", str(tmp_path / "runs"))

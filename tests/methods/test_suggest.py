@@ -26,7 +26,7 @@ SPACE = SearchSpace.from_dict(
 @pytest.mark.parametrize("method", sorted(METHODS))
 def test_every_method_asks_configurations_of_the_space(method: str) -> None:
     study = optuna.create_study()
-    seen = set()
+    seen, momenta = set(), []
     for number in range(14):
         study.sampler = make_sampler(method, 7, number)
         trial = study.ask()
@@ -34,8 +34,10 @@ def test_every_method_asks_configurations_of_the_space(method: str) -> None:
         assert SPACE.problems_of(params) == []
         assert ("momentum" in params) == (params["optimizer"] == "sgd")
         seen.add(params["lr"])
+        momenta += [params["momentum"]] if "momentum" in params else []
         study.tell(trial, params["lr"])
     assert len(seen) > 10
+    assert len(set(momenta)) == len(momenta) > 1
 
 
 def test_values_come_back_from_optuna_as_they_were() -> None:

@@ -18,15 +18,12 @@ from tuner.engine.ray_trial import RayTrial
 from tuner.engine.reports import Batch, Ending
 from tuner.engine.search import StudySearch
 from tuner.engine.slots import Slots
+from tuner.engine.stalls import is_overdue, stall
 from tuner.errors import SpecError, StorageError
 from tuner.recorder import Recorder
 from tuner.running import Running
 from tuner.stopping.table import STEP, TIME, Stopping
 from tuner.trial import FailureReason, Report, TrialState
-
-# Without a report for this many times its median step, and at least this long, a trial counts as stalled.
-STALL_FACTOR = 10.0
-STALL_MIN_S = 600.0
 
 # How long a process that was ended may take to be gone.
 EXIT_GRACE_S = 0.5
@@ -100,16 +97,19 @@ class Controller(TuneController):  # type: ignore[misc]  # Ray's classes are unt
         self._cleanup_cached_actors(force_all=True)
 
     def kill_stalled(self) -> None:
-        """Kill the process of each trial that has not reported for too long; Ray Tune then hears of its end."""
+        """Kill the process of each trial that has not reported for too long; Ray Tune then hears of its end.
+
+        That of one that is not ready for its trial is replaced, and the trial is none the worse for it.
+        """
         for trial in self._live():
-            running = self._recorder.running[trial.number]
-            limit_s = self._stall_limit_s(running.median_step_s())
-            silent_s = time.monotonic() - running.reported_at
-            if trial.status == trial.RUNNING and limit_s is not None and silent_s > limit_s and not trial.killed_for:
-                trial.killed_for = (
-                    f"no report for {silent_s:.0f} s after step {running.last_step} (stall_timeout {limit_s:.0f} s)"
-                )
-                ray.kill(trial.temporary_state.ray_actor)
+            preparing = self._process_preparing(trial)
+            if is_overdue(trial, preparing is not None):
+                trial.preparing_since = None
+                ray.kill(preparing)
+            if trial.status == trial.RUNNING and not trial.killed_for:
+                trial.killed_for = stall(self._recorder.running[trial.number], self._recorder.spec.stall_timeout)
+                if trial.killed_for:
+                    ray.kill(trial.temporary_state.ray_actor)
 
     def _maybe_update_trial_queue(self) -> None:
         if not self._waiting_for_more():
@@ -166,11 +166,10 @@ class Controller(TuneController):  # type: ignore[misc]  # Ray's classes are unt
             # which the recorder removes after this.
             time.sleep(EXIT_GRACE_S)
 
-    def _stall_limit_s(self, median_step_s: float | None) -> float | None:
-        asked = self._recorder.spec.stall_timeout
-        if asked is not None:
-            return asked
-        return None if median_step_s is None else max(STALL_MIN_S, STALL_FACTOR * median_step_s)
+    def _process_preparing(self, trial: RayTrial) -> Any:
+        """The actor that has its resources and is not ready for the trial yet, None where there is none."""
+        there = self._actor_manager._live_actors_to_ray_actors_resources.get(self._trial_to_actor.get(trial))
+        return there[0] if there and trial.status == trial.PENDING else None
 
     def _live(self) -> list[RayTrial]:
         return list(self._search.live.values())

@@ -4,8 +4,12 @@ Knows nothing of ray.
 """
 
 import gc
+import sysconfig
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import fields, is_dataclass
+from pathlib import Path
+from typing import Any
 
 import psutil
 import torch
@@ -21,10 +25,41 @@ MEMORY_SLACK_BYTES = 256 << 20
 # How often in a row the memory has to be above, so that a cache that was filled once is forgiven.
 MEMORY_STRIKES = 2
 
+# Where code is that is not the user's.
+_LIBRARIES = {*(sysconfig.get_path(name) for name in ("stdlib", "platlib", "purelib")), str(Path(__file__).parents[1])}
+
 # All the dictionaries of hooks that hold for every module of the process.
 _GLOBAL_HOOKS = [
     value for name, value in vars(torch_module).items() if name.startswith("_global_") and isinstance(value, dict)
 ]
+
+
+def cached_modules() -> set[torch.nn.Module]:
+    """All modules that `Trial.cached` holds, those in tuples, lists, mappings and data classes as well."""
+    found: set[torch.nn.Module] = set()
+    waiting = cached_values()
+    while waiting:
+        value = waiting.pop()
+        if isinstance(value, torch.nn.Module):
+            found.update(value.modules())
+        elif isinstance(value, Mapping):
+            waiting += value.values()
+        elif isinstance(value, list | tuple):
+            waiting += value
+        elif is_dataclass(value) and not isinstance(value, type):
+            waiting += [getattr(value, field.name) for field in fields(value)]
+    return found
+
+
+def _hooks_of(module: torch.nn.Module) -> dict[str, dict[Any, Any]]:
+    return {name: dict(value) for name, value in vars(module).items() if name.endswith("_hooks") and value is not None}
+
+
+def _is_of_library(thread: threading.Thread) -> bool:
+    """Daemons of libraries (progress bars, pin-memory pools) end by themselves and hold nothing back."""
+    run = getattr(thread, "_target", None) or type(thread).run
+    place = getattr(getattr(run, "__code__", None), "co_filename", "")
+    return thread.daemon and (not place or any(Path(place).is_relative_to(folder) for folder in _LIBRARIES))
 
 
 class Hygiene:
@@ -41,19 +76,24 @@ class Hygiene:
         self._strikes = 0
         self._threads: set[threading.Thread] = set()
         self._hooks = [dict(hooks) for hooks in _GLOBAL_HOOKS]
+        # Of the modules that were cached before the trial, by the names of their dictionaries.
+        self._module_hooks: dict[torch.nn.Module, dict[str, dict[Any, Any]]] = {}
         self._dtype = torch.get_default_dtype()
 
     def before_trial(self) -> None:
         self._threads = set(threading.enumerate())
+        self._module_hooks = {module: _hooks_of(module) for module in cached_modules()}
 
     def after_trial(self) -> str:
         """Clean up; why the process has to be replaced, or nothing where it is fit."""
         for hooks, baseline in zip(_GLOBAL_HOOKS, self._hooks, strict=True):
             hooks.clear()
             hooks.update(baseline)
-        for value in cached_values():
-            if isinstance(value, torch.nn.Module):
-                value.zero_grad(set_to_none=True)
+        for module in cached_modules():
+            module.zero_grad(set_to_none=True)
+            for name, hooks in self._module_hooks.get(module, {}).items():
+                getattr(module, name).clear()
+                getattr(module, name).update(hooks)
         torch.set_default_dtype(self._dtype)
         torch.set_default_device(None)
         gc.collect()
@@ -65,8 +105,7 @@ class Hygiene:
         left = [
             thread.name
             for thread in threading.enumerate()
-            # Daemons of libraries (progress bars, pin-memory pools) end by themselves and hold nothing back.
-            if thread not in self._threads and thread is not mine and not thread.daemon
+            if thread not in self._threads and thread is not mine and not _is_of_library(thread)
         ]
         return f"the trial left threads running: {', '.join(left)}" if left else ""
 

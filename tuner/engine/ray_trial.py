@@ -46,6 +46,7 @@ class RayTrial(Trial):  # type: ignore[misc]  # Ray's classes are untyped
         self.number = number
         self.ending: Ending | None = None
         self.killed_for = ""
+        self.preparing_since: float | None = None
         self.slot = slot
         self._on_params = on_params
         config = {"number": number, "params": dict(params), "restore_step": restore_step}

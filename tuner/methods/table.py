@@ -27,9 +27,6 @@ def _tpe(seed: int) -> BaseSampler:
     return TPESampler(seed=seed, multivariate=True, group=True, constant_liar=True, n_startup_trials=10)
 
 
-# Names whose sampler must be the same from trial to trial: a low-discrepancy sequence has one scramble.
-_ONE_SEED = frozenset({"qmc"})
-
 # A grid's sampled rest, if it has one, is sampled at random.
 METHODS: dict[str, Callable[[int], BaseSampler]] = {
     "grid": lambda seed: RandomSampler(seed=seed),
@@ -56,7 +53,11 @@ def make_sampler(method: str, seed: int, number: int, earlier: Sequence[Sequence
         raise ValueError(f"method: {method!r} is not one of {', '.join(METHODS)}")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ExperimentalWarning)
-        sampler = METHODS[method](seed if method in _ONE_SEED else derive_seed(seed, number))
+        sampler = METHODS[method](derive_seed(seed, number))
+        if isinstance(sampler, QMCSampler):
+            # The sequence is one for all trials, with one scramble; what does not fit into it is drawn for each anew.
+            rest = RandomSampler(seed=derive_seed(seed, number))
+            sampler = QMCSampler(seed=seed, scramble=True, independent_sampler=rest, warn_independent_sampling=False)
     if isinstance(sampler, MultiFidelitySampler):
         sampler.learn_from(earlier)
     return sampler

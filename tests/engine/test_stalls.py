@@ -1,0 +1,34 @@
+"""When a trial counts as stalled, by its own pace or by a timeout."""
+
+import time
+from typing import Any
+
+import pytest
+
+from tuner.engine.stalls import STALL_MIN_S, stall
+from tuner.running import Running
+
+
+@pytest.mark.parametrize(
+    ("step_times_s", "timeout_s", "limit_s"),
+    [
+        # The first step may take any time.
+        ([], None, None),
+        ([], 30.0, 30.0),
+        ([1.0, 2.0, 3.0], None, STALL_MIN_S),
+        ([50.0, 100.0, 900.0], None, 1000.0),
+        ([100.0], 30.0, 30.0),
+    ],
+)
+def test_a_trial_is_stalled_after_ten_of_its_median_steps_or_the_timeout(
+    step_times_s: list[float], timeout_s: float | None, limit_s: float | None
+) -> None:
+    nothing: Any = None
+    running = Running(0, {}, nothing, nothing)
+    running.step_times_s.extend(step_times_s)
+    for silent_s in (0.0, 20.0, 500.0, 700.0, 2000.0):
+        running.reported_at = time.monotonic() - silent_s
+        assert bool(stall(running, timeout_s)) == (limit_s is not None and silent_s > limit_s)
+    running.reported_at = time.monotonic() - 2000.0
+    if limit_s is not None:
+        assert stall(running, timeout_s) == f"no report for 2000 s after step 0 (stall_timeout {limit_s:.0f} s)"
