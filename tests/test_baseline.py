@@ -33,7 +33,13 @@ def spec(**keys: Any) -> SweepSpec:
 
 
 def score(
-    folder: Path, params: dict[str, Any], *, max_iter: int | None = None, stop_after: int = 0, seed: int = 2
+    folder: Path,
+    params: dict[str, Any],
+    *,
+    max_iter: int | None = None,
+    stop_after: int = 0,
+    seed: int = 2,
+    patience: dict[str, Any] | None = None,
 ) -> list[Report]:
     """The reports of a training of the loop in `tests.scored_loops`, as `evaluate` has it done."""
     reports: list[Report] = []
@@ -48,6 +54,7 @@ def score(
         "metric": "val_accuracy",
         "goal": "maximize",
         "max_iter": max_iter,
+        "patience": patience,
         "configurations": {"tuned": params},
         "configuration": "tuned",
         "seed": seed,
@@ -99,6 +106,12 @@ def test_a_training_that_diverges_counts_with_its_best_step(tmp_path: Path) -> N
 def test_a_training_that_saves_nothing_is_refused(tmp_path: Path) -> None:
     with pytest.raises(RuntimeError, match="and a state"):
         score(tmp_path, {"curve": "0.5 0.6", "saves": False})
+
+
+def test_a_training_ends_where_the_patience_of_the_sweep_does(tmp_path: Path) -> None:
+    reports = score(tmp_path, {"curve": "0.5 0.7 0.6 0.6 0.9"}, patience={"steps": 2, "min_delta": 0.0})
+    assert [report.step for report in reports] == [1, 2, 3, 4, 5]
+    assert reports[-1].metrics["best step"] == 2
 
 
 def test_what_stops_the_trial_stops_the_training(tmp_path: Path) -> None:

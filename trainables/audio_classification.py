@@ -103,7 +103,7 @@ def train(trial: Trial) -> None:
         logits = training.network(spectrograms)
         return cross_entropy(logits, rows.labels[batch], weights, label_smoothing=settings.label_smoothing)
 
-    run_epochs(trial, training, held_out, loss_of, about)
+    run_epochs(trial, training, held_out, loss_of, about, None if weights is None else weights[rows.labels])
 
 
 def evaluate(params: Mapping[str, Any], state: Mapping[str, Any], device: torch.device | str) -> dict[str, Any]:

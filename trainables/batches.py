@@ -53,3 +53,8 @@ def epoch_batches(
 def count_batches(num_rows: int, batch_size: int) -> int:
     """How many batches `epoch_batches` yields: at least one."""
     return max(1, num_rows // batch_size)
+
+
+def share_of(part: torch.Tensor, rows: torch.Tensor, row_weights: torch.Tensor | None) -> float | torch.Tensor:
+    """What a part of a batch has of its loss, which is a mean over rows that count for so much."""
+    return len(part) / len(rows) if row_weights is None else row_weights[part].sum() / row_weights[rows].sum()

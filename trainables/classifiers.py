@@ -15,14 +15,22 @@ from tuner.context import Trial
 EVALUATION_BATCH = 256
 
 
-def run_epochs(trial: Trial, training: Training, held_out: Labelled, loss_of: LossOf, about: Mapping[str, Any]) -> None:
+def run_epochs(
+    trial: Trial,
+    training: Training,
+    held_out: Labelled,
+    loss_of: LossOf,
+    about: Mapping[str, Any],
+    row_weights: torch.Tensor | None = None,
+) -> None:
     """Train to the end, and report each epoch with its scores on the validation rows.
 
     Args:
+        loss_of, row_weights: as of `Training.run_epoch`.
         about: what is saved beside the training's state.
     """
     while training.goes_on:
-        metrics = training.run_epoch(loss_of)
+        metrics = training.run_epoch(loss_of, row_weights)
         logits = training.outputs(len(held_out), lambda rows: _logits(training.model, held_out.inputs[rows]))
         metrics |= _scores("val", held_out, logits)
         training.finish_epoch(metrics)

@@ -65,16 +65,16 @@ def load_development(source: Source) -> Development:
     """The training and the validation set, the same each time. Raises ValueError for data that can't be used."""
     train, validation, _ = _files(source)
     rows, notes = _cleaned(_read(train))
+    rows = _without_test(rows, source)
     if validation is None:
-        rows = _without_test(rows, source)
         held_out, rows = _split(rows, VALIDATION_SHARE)
     else:
         held_out, more = _cleaned(_read(validation))
         notes += [f"{validation.name}: {note}" for note in more]
-    tags = (OUTSIDE, *sorted({tag for each in rows.tags for tag in each} - {OUTSIDE}))
+    tags = (OUTSIDE, *sorted(_tags(rows) - {OUTSIDE}))
     if len(tags) == 1:
         raise ValueError(f"{train} has no named entities: every tag is {OUTSIDE}")
-    if unseen := {tag for each in held_out.tags for tag in each} - set(tags):
+    if unseen := _tags(held_out) - set(tags):
         notes.append(f"tags of validation words that no training word has, never found: {', '.join(sorted(unseen))}")
     return Development(rows, held_out, tags, tuple(notes))
 
@@ -89,11 +89,17 @@ def load_test(source: Source) -> tuple[Sentences, tuple[str, ...]]:
         development = _without_test(development, source)
     else:
         rows, notes = _cleaned(_read(test))
+    if unseen := _tags(rows) - _tags(development):
+        notes.append(f"tags of test words that no training word has, never found: {', '.join(sorted(unseen))}")
     seen = set(development.words)
     leaked = sum(words in seen for words in rows.words)
     if leaked:
         notes.append(f"{leaked} of {len(rows)} test sentences stand among the training sentences as well")
     return rows, tuple(notes)
+
+
+def _tags(sentences: Sentences) -> set[str]:
+    return {tag for each in sentences.tags for tag in each}
 
 
 def find_dataset(name: str) -> None:

@@ -104,7 +104,10 @@ def train(trial: Trial) -> None:
         loss = cross_entropy(logits, targets, weights, label_smoothing=settings.label_smoothing)
         return settings.distil(loss, logits, teacher(images)) if teacher else loss
 
-    run_epochs(trial, training, held_out, loss_of, about)
+    # Of mixed images the targets are shares of classes, and the loss is a mean over rows.
+    is_mixed = settings.mixup or settings.cutmix
+    row_weights = None if weights is None or is_mixed else weights[rows.labels]
+    run_epochs(trial, training, held_out, loss_of, about, row_weights)
 
 
 def evaluate(params: Mapping[str, Any], state: Mapping[str, Any], device: torch.device | str) -> dict[str, Any]:

@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 import torch
 
+from trainables.csvfile import read_csv
 from trainables.trees import DATA_ENV
 
 # A user has one item for the test, one for the validation, and one to train on.
@@ -134,10 +135,7 @@ DATASETS = {"movielens-100k": _movielens_100k}
 
 
 def _read_csv(path: Path, columns: tuple[str, ...], separator: str) -> pd.DataFrame:
-    try:
-        rows = pd.read_csv(path, sep=separator, dtype=str)
-    except (OSError, ValueError) as error:
-        raise ValueError(f"{path} can't be read: {error}") from error
+    rows = read_csv(path, sep=separator)
     if missing := [name for name in columns if name not in rows.columns]:
         raise ValueError(f"{path} has no column {', '.join(missing)}; it has {', '.join(rows.columns)}")
     return rows

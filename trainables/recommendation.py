@@ -148,6 +148,7 @@ def train(trial: Trial) -> None:
     else:
         given = torch.arange(len(histories), device=trial.device)
         wanted = pad_sequence(histories, batch_first=True, padding_value=-1).to(trial.device)
+    num_wanted = (wanted >= 0).sum(dim=1)
     training = Training(trial, settings, model, len(given))
 
     def loss_of(batch: torch.Tensor, _: torch.Generator) -> torch.Tensor:
@@ -159,7 +160,7 @@ def train(trial: Trial) -> None:
         return set_loss(training.network(given[batch], known.recent[:1]), wanted[batch], settings.label_smoothing)
 
     while training.goes_on:
-        metrics = training.run_epoch(loss_of)
+        metrics = training.run_epoch(loss_of, num_wanted if isinstance(model, SequenceModel) else None)
         found = training.outputs(len(data.users), lambda batch: _judge(training.model, known, batch))
         metrics |= ranking_metrics("val", found[:, 0]) | {"val_loss": float(found[:, 1].mean())}
         training.finish_epoch(metrics, score=f"val_ndcg{AT}")

@@ -15,6 +15,7 @@ import pandas as pd
 import torch
 from sklearn.datasets import load_breast_cancer, load_diabetes, load_digits, load_wine
 
+from trainables.csvfile import read_csv
 from trainables.splits import stratified_order
 
 TASKS = ("auto", "classification", "regression")
@@ -160,10 +161,7 @@ def load_test(source: Source, development: Development) -> HeldOut:
 
 def read_rows(path: str, schema: Schema) -> Table:
     """The rows of a CSV file whose target is not known; raises ValueError where a column is missing."""
-    try:
-        rows = pd.read_csv(Path(path).expanduser(), dtype=str, skipinitialspace=True)
-    except (OSError, ValueError) as error:
-        raise ValueError(f"{path} can't be read as a CSV file with a header: {error}") from error
+    rows = read_csv(Path(path).expanduser(), skipinitialspace=True)
     if missing := [name for name in (*schema.numbers, *schema.categories) if name not in rows.columns]:
         raise ValueError(f"{path} has no column {', '.join(missing)}, which the model was trained on")
     numbers, categories, _ = _cells(rows, schema)
@@ -205,12 +203,7 @@ def _read(name: str, target: str) -> tuple[pd.DataFrame, str]:
         names = getattr(bunch, "target_names", None)
         frame["target"] = bunch.target if names is None else np.asarray(names)[bunch.target].astype(str)
         return frame, _target_of(frame, target, name)
-    path = Path(name).expanduser()
-    try:
-        # As texts: what is a number is for the development rows to say.
-        frame = pd.read_csv(path, dtype=str, skipinitialspace=True)
-    except (OSError, ValueError) as error:
-        raise ValueError(f"{path} can't be read as a CSV file with a header: {error}") from error
+    frame = read_csv(Path(name).expanduser(), skipinitialspace=True)
     return frame, _target_of(frame, target, name)
 
 

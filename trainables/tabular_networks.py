@@ -12,7 +12,7 @@ import torch
 from torch import nn
 from torch.nn.functional import cross_entropy, mse_loss
 
-from trainables.batches import count_batches, epoch_batches, epoch_generator
+from trainables.batches import count_batches, epoch_batches, epoch_generator, share_of
 from trainables.optim import Descent, descend, make_optimizer, make_scheduler, param_groups, set_training
 
 # Of the ResNet's hidden layers, against its width.
@@ -92,6 +92,7 @@ def train_network(
     inputs, targets = torch.from_numpy(x).to(device), torch.from_numpy(y).to(device)
     is_classification = not targets.is_floating_point()
     weights = None if class_weights is None else torch.from_numpy(class_weights).to(device)
+    row_weights = None if weights is None else weights[targets]
     optimizer = make_optimizer(
         settings.optimizer, param_groups(model, settings.weight_decay), settings.lr, settings.momentum
     )
@@ -109,7 +110,8 @@ def train_network(
     set_training(optimizer, True)
     for epoch in range(1, settings.epochs + 1):
         for batch in epoch_batches(len(inputs), settings.batch_size, epoch_generator(seed, epoch)):
-            parts = (loss_of(rows) * (len(rows) / len(batch)) for rows in batch.to(device).chunk(settings.accumulate))
+            given = batch.to(device)
+            parts = (loss_of(rows) * share_of(rows, given, row_weights) for rows in given.chunk(settings.accumulate))
             descend(parts, model, optimizer, scheduler, settings.clip_norm)
     set_training(optimizer, False)
     return model.eval()

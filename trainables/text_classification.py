@@ -23,7 +23,7 @@ from trainables.predictions import predictions
 from trainables.pretrained import FeatureClassifier, PretrainedClassifier, features, load_tokenizer, tokenize, trimmed
 from trainables.settings import Allowed, Range, read_settings, without_files
 from trainables.text_models import BagOfEmbeddings, Head, Recurrent, build_vocabulary, encode_words
-from trainables.texts import UNKNOWN, Development, Source, Texts, find_dataset, load_development, load_test
+from trainables.texts import UNKNOWN, Development, Source, Texts, find_dataset, find_file, load_development, load_test
 from trainables.training import Training, load_trained
 from trainables.trees import DATA_ENV
 from tuner.context import Trial
@@ -81,7 +81,7 @@ _ALLOWED: dict[str, Allowed] = {
     "dataset": find_dataset,
     "text_column": str,
     "label_column": str,
-    "test_dataset": str,
+    "test_dataset": find_file,
     "unknown_classes": Range(0),
     "model": MODELS,
     "max_length": Range(2, 512),
@@ -140,7 +140,7 @@ def train(trial: Trial) -> None:
         return loss if taught is None else settings.distil(loss, logits, taught[batch])
 
     while training.goes_on:
-        metrics = training.run_epoch(loss_of)
+        metrics = training.run_epoch(loss_of, None if weights is None else weights[labels])
         logits = training.outputs(len(data.validation), lambda batch: _logits(training.model, held_out, batch))
         threshold = _threshold(data.validation.labels, logits)
         metrics |= _scores("val", data.validation, logits, threshold)
@@ -313,6 +313,8 @@ def _scores(prefix: str, rows: Texts, logits: torch.Tensor, threshold: float) ->
     metrics[f"{prefix}_loss"] = float(cross_entropy(shown, labels))
     if not bool(known.all()):
         confidence = _confidence(logits)
+        if not np.isfinite(confidence).all():  # the training has diverged, which is told by its loss
+            return metrics
         rejected, unknown = confidence < threshold, ~known.numpy()
         hits = float((rejected & unknown).sum())
         metrics[f"{prefix}_unknown_auc"] = float(roc_auc_score(unknown, -confidence))

@@ -15,9 +15,9 @@ PADDING, UNSEEN = 0, 1
 _WORD = re.compile(r"\w+|[^\w\s]")
 
 
-def words_of(text: str, ngrams: int) -> list[str]:
-    """The words and signs of a text, lower case, and after them all that follow each other, up to `ngrams` long."""
-    words = _WORD.findall(text.lower())
+def words_of(text: str, ngrams: int, max_length: int | None = None) -> list[str]:
+    """The first words and signs of a text, lower case, and after them all that follow each other, up to `ngrams`."""
+    words = _WORD.findall(text.lower())[:max_length]
     joined = [" ".join(words[i : i + n]) for n in range(2, ngrams + 1) for i in range(len(words) - n + 1)]
     return words + joined
 
@@ -33,10 +33,10 @@ def build_vocabulary(texts: Iterable[str], ngrams: int, min_count: int) -> list[
 def encode_words(
     texts: Sequence[str], vocabulary: Sequence[str], ngrams: int, max_length: int
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Token ids `[n, length]` and their numbers `[n]`; both int32."""
+    """Token ids `[n, length]` and their numbers `[n]`; both int32. Of each text `max_length` words count."""
     ids = {word: number for number, word in enumerate(vocabulary, UNSEEN + 1)}
     rows = [
-        torch.tensor([ids.get(word, UNSEEN) for word in words_of(text, ngrams)[:max_length]] or [UNSEEN])
+        torch.tensor([ids.get(word, UNSEEN) for word in words_of(text, ngrams, max_length)] or [UNSEEN])
         for text in texts
     ]
     lengths = torch.tensor([len(row) for row in rows], dtype=torch.int32)

@@ -10,9 +10,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import pandas as pd
 import torch
 
+from trainables.csvfile import read_csv
 from trainables.splits import SPLIT_SEED, TEST_SHARE, VALIDATION_SHARE, stratified_order
 from trainables.trees import DATA_ENV, MOST_NAMED
 
@@ -76,13 +76,17 @@ def load_development(source: Source) -> Development:
     """
     rows, notes = _cleaned(_read(source, False))
     names = _class_names(rows)
-    known = _known(names, source.unknown_classes)
-    texts = _labelled(rows, known)
-    order = stratified_order(_indices(rows, names))
-    cut = round(len(texts) * VALIDATION_SHARE)
-    validation, train = texts.take(order[:cut]), texts.take(order[cut:])
-    train = train.take(torch.nonzero(train.labels != UNKNOWN).flatten())
-    return Development(train, validation, tuple(notes))
+    known, unknown, of_test = _roles(names, source.unknown_classes)
+    order = stratified_order(_indices(rows, names)).tolist()
+    cut = round(len(rows) * VALIDATION_SHARE)
+    validation = [rows[i] for i in order[:cut] if rows[i][1] in known or rows[i][1] in unknown]
+    train = [rows[i] for i in order[cut:] if rows[i][1] in known]
+    if unknown:
+        dropped = len(rows) - len(validation) - len(train)
+        notes.append(
+            f"never trained on: {', '.join(sorted({*unknown, *of_test}))}; {dropped} of {len(rows)} texts were left out"
+        )
+    return Development(_labelled(train, known), _labelled(validation, known), tuple(notes))
 
 
 def load_test(source: Source) -> tuple[Texts, tuple[str, ...]]:
@@ -92,11 +96,15 @@ def load_test(source: Source) -> tuple[Texts, tuple[str, ...]]:
     names = _class_names(development)
     if strangers := sorted({label for _, label in rows} - set(names)):
         raise ValueError(f"the test texts have classes that the training texts have not: {_named(strangers)}")
+    known, unknown, of_test = _roles(names, source.unknown_classes)
+    if of_test:
+        rows = [(text, label) for text, label in rows if label in known or label in of_test]
+        notes.append(f"unknown in the test: {', '.join(of_test)}; in the validation: {', '.join(unknown)}")
     seen = {_normal(text) for text, _ in development}
     leaked = sum(_normal(text) in seen for text, _ in rows)
     if leaked:
         notes.append(f"{leaked} of {len(rows)} test texts stand among the training texts as well")
-    return _labelled(rows, _known(names, source.unknown_classes)), tuple(notes)
+    return _labelled(rows, known), tuple(notes)
 
 
 def find_dataset(name: str) -> str:
@@ -109,6 +117,12 @@ def find_dataset(name: str) -> str:
             "text and label, or a tree with a folder of .txt files for each class"
         )
     return str(Path(name).expanduser())
+
+
+def find_file(name: str) -> None:
+    """ValueError where a file is named that is not there."""
+    if name and not Path(name).expanduser().is_file():
+        raise ValueError(f"there is no file {name}")
 
 
 def _banking77() -> Path:
@@ -130,23 +144,22 @@ def _read(source: Source, test: bool) -> Rows:
     if test and source.test_dataset:
         return _read_csv(Path(source.test_dataset).expanduser(), source)
     part = "test" if test else "train"
-    if path.is_dir() and (path / "train.csv").is_file() and not source.test_dataset:
+    if path.is_dir() and (path / "train.csv").is_file():
         return _read_csv(path / f"{part}.csv", source)
-    if path.is_dir() and (path / "train").is_dir():
-        return _read_tree(path / part)
-    rows = _read_csv(path, source) if path.is_file() else _read_tree(path)
-    if source.test_dataset:
+    below = path / "train" if (path / "train").is_dir() else path
+    if test and below != path and (path / "test").is_dir():
+        return _read_tree(path / "test")
+    rows = _read_csv(path, source) if path.is_file() else _read_tree(below)
+    if source.test_dataset or (below != path and (path / "test").is_dir()):
         return rows
+    _class_names(_cleaned(rows)[0])  # before a class is too small on one side of the cut
     order = stratified_order(_indices(rows, sorted({label for _, label in rows}))).tolist()
     cut = round(len(rows) * TEST_SHARE)
     return [rows[i] for i in (order[:cut] if test else order[cut:])]
 
 
 def _read_csv(path: Path, source: Source) -> Rows:
-    try:
-        table = pd.read_csv(path, dtype=str, keep_default_na=False)
-    except (OSError, ValueError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path} can't be read as a CSV file with a header: {error}") from error
+    table = read_csv(path, keep_default_na=False)
     columns = []
     for given, usual, place in ((source.text_column, "text", 0), (source.label_column, "label", -1)):
         column = given or (usual if usual in table.columns else str(table.columns[place]))
@@ -159,8 +172,6 @@ def _read_csv(path: Path, source: Source) -> Rows:
 
 
 def _read_tree(root: Path) -> Rows:
-    if not root.is_dir():
-        raise ValueError(f"{root} is missing: a tree with train/ needs test/ beside it")
     rows = []
     for folder in sorted(entry for entry in root.iterdir() if entry.is_dir() and not entry.name.startswith(".")):
         files = sorted(folder.rglob("*.txt"))
@@ -207,12 +218,19 @@ def _class_names(rows: Rows) -> list[str]:
     return sorted(counts)
 
 
-def _known(names: Sequence[str], unknown: int) -> list[str]:
-    """The classes that are trained on; which are not depends on their names alone."""
+def _roles(names: Sequence[str], unknown: int) -> tuple[list[str], list[str], list[str]]:
+    """The classes that are trained on, and those that are unknown in the validation, and in the test.
+
+    The latter two are others, so that the test tells of classes that nobody has seen, but for a single one. Which they
+    are depends on their names alone.
+    """
     if len(names) - unknown < 2:
         raise ValueError(f"unknown_classes {unknown} leaves fewer than 2 of {len(names)} classes to be trained on")
     order = torch.randperm(len(names), generator=torch.Generator().manual_seed(SPLIT_SEED)).tolist()
-    return sorted(names[i] for i in order[unknown:])
+    cut = unknown // 2
+    of_test, of_validation = order[cut:unknown], order[:cut] or order[:unknown]
+    known, validation, test = (sorted(names[i] for i in part) for part in (order[unknown:], of_validation, of_test))
+    return known, validation, test
 
 
 def _indices(rows: Rows, names: Sequence[str]) -> torch.Tensor:

@@ -19,6 +19,7 @@ from trainables.finetuning import FINE_TUNING, FineTuning
 from trainables.metrics import as_lines
 from trainables.pretrained import PretrainedEncoder, load_tokenizer, trimmed
 from trainables.settings import Allowed, Range, read_settings, without_files
+from trainables.texts import find_file
 from trainables.training import Training, load_trained
 from trainables.trees import DATA_ENV
 from tuner.context import Trial
@@ -60,8 +61,8 @@ class Settings(FineTuning):
 _ALLOWED: dict[str, Allowed] = {
     **FINE_TUNING,
     "dataset": find_dataset,
-    "validation_dataset": str,
-    "test_dataset": str,
+    "validation_dataset": find_file,
+    "test_dataset": find_file,
     "max_length": Range(4, 512),
     "outside_weight": Range(0, 1, (True, False)),
 }
@@ -111,6 +112,7 @@ def train(trial: Trial) -> None:
     )
     weights = torch.ones(len(data.tags), device=trial.device)
     weights[0] = settings.outside_weight
+    row_weights = torch.where(labels == IGNORED, 0.0, weights[labels.clamp(min=0)]).sum(dim=1)
     model = _make_model(settings, len(data.tags))
     groups = settings.param_groups(model, model.encoder)
     training = Training(trial, settings, model, len(rows.ids), lengths=rows.lengths.cpu(), groups=groups)
@@ -127,7 +129,7 @@ def train(trial: Trial) -> None:
         )
 
     while training.goes_on:
-        metrics = training.run_epoch(loss_of)
+        metrics = training.run_epoch(loss_of, row_weights)
         found = training.outputs(
             len(held_out.ids), lambda batch: _tag(training.model, held_out, batch, held_out_labels)
         )

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from trainables.batches import count_batches, epoch_batches, epoch_generator
+from trainables.batches import count_batches, epoch_batches, epoch_generator, share_of
 from trainables.optim import (
     DESCENT,
     Descent,
@@ -123,11 +123,12 @@ class Training:
             "best_epoch": self._best_epoch,
         }
 
-    def run_epoch(self, loss_of: LossOf) -> dict[str, float]:
+    def run_epoch(self, loss_of: LossOf, row_weights: torch.Tensor | None = None) -> dict[str, float]:
         """One pass over the training set; the loss is the mean over it as it was trained on.
 
         Args:
             loss_of: the loss of a batch, from its row numbers, on the trial's device, and a generator for noise.
+            row_weights: what each row counts for in the mean that is its batch's loss, `[num_rows]`; all alike if None.
         """
         self._trained.train()
         set_training(self._optimizer, True)
@@ -135,7 +136,7 @@ class Training:
         losses = []
         steps_before = self.epoch * count_batches(self._num_rows, self._recipe.batch_size)
         for step, (rows, noise) in enumerate(self._batches(self.epoch + 1), steps_before):
-            parts = self._parts(loss_of, rows, noise)
+            parts = self._parts(loss_of, row_weights, rows, noise)
             loss = descend(parts, self._trained, self._optimizer, self._scheduler, self._recipe.clip_norm)
             losses.append(loss)
             if self.model is not self._trained:
@@ -192,11 +193,13 @@ class Training:
         is_mixed = self._recipe.precision == "bfloat16"
         return torch.autocast(self._trial.device.type, torch.bfloat16, enabled=is_mixed)
 
-    def _parts(self, loss_of: LossOf, rows: torch.Tensor, noise: torch.Generator) -> Iterator[torch.Tensor]:
+    def _parts(
+        self, loss_of: LossOf, row_weights: torch.Tensor | None, rows: torch.Tensor, noise: torch.Generator
+    ) -> Iterator[torch.Tensor]:
         for part in rows.chunk(self._recipe.accumulate):
             with self._arithmetic():
                 loss = loss_of(part, noise)
-            yield loss * (len(part) / len(rows))
+            yield loss * share_of(part, rows, row_weights)
 
     def _batches(self, epoch: int) -> Iterator[tuple[torch.Tensor, torch.Generator]]:
         trial = self._trial

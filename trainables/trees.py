@@ -11,6 +11,8 @@ from trainables.splits import TEST_SHARE, split_rows
 # The folder that data sets are looked for in.
 DATA_ENV = "TUNER_DATA"
 MOST_NAMED = 5
+# One file of a class is to be trained on, validated and tested with.
+FEWEST = 3
 # Beside train/ and test/.
 VALIDATION_FOLDERS = ("val", "valid", "validation")
 
@@ -28,18 +30,21 @@ class TreePart:
 
 
 def read_part(root: Path, test: bool | None, suffixes: Collection[str]) -> TreePart:
-    """What is below train/ or test/, or some of what is there where there is neither; raises ValueError that says why.
+    """What is below train/ or test/, or some of what is there where one is missing; raises ValueError that says why.
 
     Args:
         test: None for all that is there, in a tree that has neither.
         suffixes: of files that count, with their dots, in small letters.
     """
-    if test is not None and (root / "train").is_dir():
-        if not (root / "test").is_dir():
-            raise ValueError(f"{root / 'test'} is missing: a tree with train/ needs test/ beside it")
-        return _list(root / ("test" if test else "train"), _class_names(root / "train"), suffixes)
-    whole = _list(root, _class_names(root), suffixes)
-    return whole if test is None else whole.take(split_rows(whole.labels, TEST_SHARE)[0 if test else 1])
+    below = root / "train" if test is not None and (root / "train").is_dir() else root
+    if test and below != root and (root / "test").is_dir():
+        return _list(root / "test", _class_names(below), suffixes)
+    whole = _list(below, _class_names(below), suffixes)
+    if test is None or (below != root and (root / "test").is_dir()):
+        return whole
+    if few := [name for name, count in zip(whole.class_names, whole.labels.bincount(), strict=True) if count < FEWEST]:
+        raise ValueError(f"{below} has fewer than {FEWEST} files of {', '.join(few)}: too few to set some apart")
+    return whole.take(split_rows(whole.labels, TEST_SHARE)[0 if test else 1])
 
 
 def read_validation(root: Path, suffixes: Collection[str]) -> TreePart | None:

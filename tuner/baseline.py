@@ -9,7 +9,7 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ from tuner.console import make_console
 from tuner.context import NotFinite, Plateau, Trial
 from tuner.errors import ControlError, SpecError, StopTrial
 from tuner.files import finite, write_atomic
-from tuner.metric import Metric
+from tuner.metric import Metric, Patience
 from tuner.parameters import Constant
 from tuner.results import Best, Results
 from tuner.scores import find_evaluate, score
@@ -180,7 +180,9 @@ def train_and_score(trial: Trial) -> None:
     assert evaluate is not None
     params = plan["configurations"][plan["configuration"]]
     with tempfile.TemporaryDirectory(prefix="tuner-evaluate-") as folder:
-        training = _Training(trial, Path(folder), Metric(plan["metric"], Goal(plan["goal"])), plan["max_iter"])
+        patience = Patience(**plan["patience"]) if plan["patience"] else None
+        metric = Metric(plan["metric"], Goal(plan["goal"]), patience=patience)
+        training = _Training(trial, Path(folder), metric, plan["max_iter"])
         training.run(train, params, plan["seed"])
         state, _ = load_checkpoint(checkpoint_path(Path(folder), training.best_step))
         scored = score(evaluate, params, state, trial.device)
@@ -250,6 +252,7 @@ def _sweep(spec: SweepSpec, candidates: Mapping[str, Mapping[str, Any]], num_see
             "metric": {"value": first.name},
             "goal": {"value": first.goal.value},
             "max_iter": {"value": rule.get("max_iter")},
+            "patience": {"value": asdict(first.patience) if first.patience else None},
             "configurations": {"value": {name: dict(params) for name, params in candidates.items()}},
             "seed": {"grid": list(range(num_seeds))},
             "configuration": {"grid": list(candidates)},

@@ -384,8 +384,7 @@ def _differences(folder: Path, spec: SweepSpec) -> list[str]:
 
 
 def _check_same(folder: Path, place: Place, spec: SweepSpec) -> None:
-    differs = _differences(folder, spec)
-    if differs:
+    if differs := _differences(folder, spec):
         raise SpecError(
             [
                 f"--id {place.name}: {place} holds another sweep, which differs in {', '.join(differs)}; choose "

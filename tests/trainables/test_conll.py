@@ -39,10 +39,19 @@ def test_what_comes_in_one_piece_is_split_in_three(tmp_path: Path) -> None:
     assert load_development(source).train == data.train
 
 
+def test_a_test_set_that_is_set_apart_is_not_trained_on_where_validation_is_given(tmp_path: Path) -> None:
+    source = Source(
+        *(str(write(tmp_path / name, numbers)) for name, numbers in (("a", range(50)), ("b", range(50, 60))))
+    )
+    data, (test, notes) = load_development(source), load_test(source)
+    assert (len(data.train), len(data.validation), len(test), notes) == (40, 10, 10, ())
+    assert not set(data.train.words) & set(test.words)
+
+
 def test_columns_may_be_more_and_apart_by_spaces(tmp_path: Path) -> None:
     (tmp_path / "a").write_text("\nAda NNP I-NP B-person\nwrote VBD I-VP O\n\n\nYes UH O O\n", encoding="utf-8")
     (tmp_path / "b").write_text("Ada X Y B-person\n")
-    data = load_development(Source(str(tmp_path / "a"), str(tmp_path / "b")))
+    data = load_development(Source(*(str(tmp_path / name) for name in "abb")))
     assert data.train.words == (("Ada", "wrote"), ("Yes",))
     assert data.train.tags == (("B-person", "O"), ("O",))
 
@@ -52,14 +61,17 @@ def test_what_is_left_out_or_doubtful_is_counted(tmp_path: Path) -> None:
     with train.open("a") as file:
         file.write("\n" + sentence("london", 0) + "\n" + sentence("rome", 2).replace("B-location", "O"))
     (tmp_path / "b").write_text("Acme\tB-company\n\n" + sentence("lima", 4))
-    data = load_development(Source(str(train), str(tmp_path / "b")))
+    data = load_development(Source(str(train), str(tmp_path / "b"), str(tmp_path / "b")))
     assert data.notes == (
         "2 of 12 sentences were there before and were left out",
         "1 of these were tagged otherwise",
         "tags of validation words that no training word has, never found: B-company",
     )
     _, notes = load_test(Source(str(train), test_dataset=str(tmp_path / "b")))
-    assert notes == ("1 of 2 test sentences stand among the training sentences as well",)
+    assert notes == (
+        "tags of test words that no training word has, never found: B-company",
+        "1 of 2 test sentences stand among the training sentences as well",
+    )
 
 
 def test_what_can_not_be_used_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -69,7 +81,7 @@ def test_what_can_not_be_used_is_told(tmp_path: Path, monkeypatch: pytest.Monkey
         load_development(Source(str(wrong)))
     wrong.write_text("Ada\tO\n\nwrote\tO\n")
     with pytest.raises(ValueError, match="no named entities: every tag is O"):
-        load_development(Source(str(wrong), str(wrong)))
+        load_development(Source(str(wrong), str(wrong), str(wrong)))
     wrong.write_text("\n\n")
     with pytest.raises(ValueError, match="has no sentences"):
         load_development(Source(str(wrong)))

@@ -136,9 +136,10 @@ def test_the_average_of_the_weights_is_what_is_evaluated_and_saved(tmp_path: Pat
     assert any(not torch.equal(state["model"][name], value) for name, value in without["model"].items())
 
 
-def test_a_batch_in_parts_is_the_same_step(tmp_path: Path) -> None:
+@pytest.mark.parametrize("class_weight", ["none", "balanced"])
+def test_a_batch_in_parts_is_the_same_step(tmp_path: Path, class_weight: str) -> None:
     # Without batch normalisation, which sees each part by itself.
-    params = {"epochs": 2, "train_size": 300, "model": "classic"}
+    params = {"epochs": 2, "train_size": 300, "model": "classic", "class_weight": class_weight}
     whole, parts = (metrics_of(run(tmp_path / str(n), {**params, "accumulate": n})) for n in (1, 4))
     for one, other in zip(whole, parts, strict=True):
         assert one == pytest.approx(other, abs=1e-3)

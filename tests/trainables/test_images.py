@@ -172,10 +172,17 @@ def test_classes_of_the_test_images_alone_are_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("load", [load_development, load_test])
-def test_train_without_test_is_refused_before_the_sweep_and_after(tmp_path: Path, load: Any) -> None:
+def test_classes_too_small_to_be_split_are_refused_before_the_sweep_and_after(tmp_path: Path, load: Any) -> None:
     write_tree(tmp_path / "train", 2)
-    with pytest.raises(ValueError, match="test is missing"):
+    with pytest.raises(ValueError, match="train has fewer than 3 files of blue, red: too few to set some apart"):
         load(str(tmp_path), 8)
+
+
+def test_of_train_without_test_a_part_is_set_apart(tmp_path: Path) -> None:
+    write_tree(tmp_path / "train", 15)
+    write_tree(tmp_path / "val", 4)
+    development, (test, _) = load_development(str(tmp_path), 8), load_test(str(tmp_path), 8)
+    assert (len(development.train), len(development.validation), len(test)) == (24, 8, 6)
 
 
 def test_fashion_mnist_is_read_from_the_folder_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

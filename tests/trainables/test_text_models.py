@@ -34,6 +34,12 @@ def test_words_become_numbers_and_unseen_ones_have_one_of_their_own() -> None:
     assert lengths.tolist() == [2, 1, 1, 3]
 
 
+def test_joined_words_count_beside_as_many_words_as_there_may_be() -> None:
+    ids, lengths = encode_words(["a b c d"], ["a", "b", "a b", "c d"], 2, 2)
+    assert ids.tolist() == [[2, 3, 4]]
+    assert lengths.tolist() == [3]
+
+
 def test_the_mean_leaves_padding_out() -> None:
     states = torch.tensor([[[1.0], [3.0], [100.0]], [[5.0], [7.0], [9.0]]])
     assert masked_mean(states, is_token(torch.zeros(2, 3), torch.tensor([2, 3]))).tolist() == [[2.0], [7.0]]

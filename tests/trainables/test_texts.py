@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from trainables.texts import DATA_ENV, UNKNOWN, Rows, Source, find_dataset, load_development, load_test
+from trainables.texts import DATA_ENV, UNKNOWN, Rows, Source, find_dataset, find_file, load_development, load_test
 
 CLASSES = ("card", "cash", "loan")
 
@@ -110,6 +110,41 @@ def test_unknown_classes_are_validated_and_tested_and_never_trained_on(tmp_path:
         load_development(Source(source.dataset, unknown_classes=2))
 
 
+def test_what_is_unknown_in_the_test_is_other_than_in_the_validation(tmp_path: Path) -> None:
+    rows = [(f"{name} question {number}", name) for number in range(30) for name in "abcdef"]
+    source = Source(str(write_csv(tmp_path / "all.csv", rows)), unknown_classes=3)
+    development, (test, notes) = load_development(source), load_test(source)
+    unknown = [
+        {text.split()[0] for text, label in zip(part.texts, part.labels.tolist(), strict=True) if label == UNKNOWN}
+        for part in (development.validation, test)
+    ]
+    assert [len(names) for names in unknown] == [1, 2]
+    assert sorted([*unknown[0], *unknown[1], *development.train.class_names]) == list("abcdef")
+    never = ", ".join(sorted(unknown[0] | unknown[1]))
+    (note,) = development.notes
+    assert note.startswith(f"never trained on: {never}; ")
+    assert notes == (
+        f"unknown in the test: {', '.join(sorted(unknown[1]))}; in the validation: {', '.join(unknown[0])}",
+    )
+
+
+def test_a_tree_without_test_has_a_part_of_train_set_apart(tmp_path: Path) -> None:
+    source = Source(str(tmp_path))
+    write_tree(tmp_path / "train", rows_of(10))
+    development, (test, _) = load_development(source), load_test(source)
+    assert len(development.train) + len(development.validation) == 24
+    assert len(test) == 6
+    assert not set(test.texts) & {*development.train.texts, *development.validation.texts}
+
+
+def test_a_test_file_may_be_named_beside_a_folder_with_parts(tmp_path: Path) -> None:
+    for name, count in (("train", 10), ("test", 2), ("other", 3)):
+        write_csv(tmp_path / f"{name}.csv", rows_of(count, name))
+    rows, _ = load_test(Source(str(tmp_path), test_dataset=str(tmp_path / "other.csv")))
+    assert len(rows) == 9
+    assert all(text.startswith("other") for text in rows.texts)
+
+
 def test_what_can_not_be_used_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     few = write_csv(tmp_path / "few.csv", [*rows_of(10), ("one", "rare"), ("two", "scarce")])
     with pytest.raises(ValueError, match="fewer than 4 texts can't be learned and validated: rare, scarce"):
@@ -128,6 +163,11 @@ def test_what_can_not_be_used_is_told(tmp_path: Path, monkeypatch: pytest.Monkey
     monkeypatch.delenv(DATA_ENV, raising=False)
     with pytest.raises(ValueError, match=f"folder that {DATA_ENV} names"):
         find_dataset("banking77")
+    (tmp_path / "more.csv").write_text("text,label\n" + "one, and more,card\n" * 9)
+    with pytest.raises(ValueError, match="more fields than its header: put texts with separators into quotes"):
+        load_development(Source(str(tmp_path / "more.csv")))
+    with pytest.raises(ValueError, match=r"there is no file .*typo\.csv"):
+        find_file(str(tmp_path / "typo.csv"))
     (tmp_path / "bytes.csv").write_bytes(b"text,label\n\xff\xfe,card\n")
     with pytest.raises(ValueError, match="can't be read as a CSV file"):
         load_development(Source(str(tmp_path / "bytes.csv")))

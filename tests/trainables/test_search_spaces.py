@@ -1,0 +1,32 @@
+"""The sweep files that come along: each describes configurations that its trainable takes."""
+
+import importlib
+import random
+from pathlib import Path
+
+import pytest
+
+from tuner.spec import SweepSpec
+
+FILES = sorted(Path(__file__).parents[2].glob("search_spaces/*.yaml"))
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+def test_every_configuration_of_a_sweep_file_is_one_that_its_trainable_takes(path: Path) -> None:
+    spec = SweepSpec.from_yaml(path)
+    settings = importlib.import_module(spec.trainable.partition(":")[0]).Settings
+    rng = random.Random(0)
+    sampled = [spec.parameters.sample(rng) for _ in range(50)]
+    known = [spec.parameters.complete(params, rng) for params in spec.start_with]
+    for params in [*sampled, *known]:
+        # Its data need not be at hand.
+        settings.from_params({name: value for name, value in params.items() if name != "dataset"})
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+def test_what_is_usual_is_tried_first(path: Path) -> None:
+    """It is what `tuner evaluate` compares the winner with."""
+    spec = SweepSpec.from_yaml(path)
+    assert spec.start_with
+    varied = {parameter.name for parameter in spec.parameters.parameters if parameter.is_sampled}
+    assert set(spec.start_with[0]) <= varied
