@@ -3,6 +3,8 @@
 import json
 import os
 import platform
+import subprocess
+import time
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -27,8 +29,11 @@ class Silent:
 
 
 def machine() -> dict[str, Any]:
+    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False)
     names = ("ray", "optuna", "torch", "tensorboard")
     return {
+        "date": time.strftime("%Y-%m-%d"),
+        "commit": commit.stdout.strip(),
         "cores": os.cpu_count(),
         "memory_gb": round(psutil.virtual_memory().total / 2**30),
         "platform": platform.platform(),

@@ -25,6 +25,8 @@ MOST_CLASSES = 20
 # Targets of a regression are split in proportion within as many equal parts.
 TARGET_PARTS = 10
 FEWEST_CLASS_ROWS = 4
+# Of the values of a column of numbers so many may be something else; they are counted, and taken to be missing.
+MOST_UNREAD = 0.05
 
 Floats = npt.NDArray[np.float64]
 Texts = npt.NDArray[np.object_]
@@ -255,7 +257,7 @@ def _schema(rows: pd.DataFrame, target: str, source: Source) -> Schema:
         if column in (target, source.group):
             continue
         values = rows[column].dropna()
-        is_number = bool(pd.to_numeric(values, errors="coerce").notna().all())
+        is_number = float(pd.to_numeric(values, errors="coerce").isna().mean()) <= MOST_UNREAD
         num_different = values.nunique()
         if num_different == 0 or (num_different == 1 and len(values) == len(rows)):
             dropped[column] = "empty" if num_different == 0 else "the same in all rows"
@@ -299,7 +301,7 @@ def _cells(rows: pd.DataFrame, schema: Schema) -> tuple[Floats, Texts, int]:
     """Numbers and categories as a `Table` has them, and how many values were no finite number."""
     raw = rows[list(schema.numbers)]
     numeric = raw.apply(pd.to_numeric, errors="coerce").to_numpy(np.float64, copy=True).reshape(len(rows), -1)
-    unread = int((np.isnan(numeric) & raw.notna().to_numpy()).sum() + np.isinf(numeric).sum())
+    unread = int((np.isnan(numeric) & raw.notna().to_numpy(bool)).sum() + np.isinf(numeric).sum())
     numeric[np.isinf(numeric)] = np.nan
     return numeric, rows[list(schema.categories)].fillna("").to_numpy(object), unread
 

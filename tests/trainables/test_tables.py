@@ -85,6 +85,18 @@ def test_missing_and_infinite_numbers_are_counted(tmp_path: Path) -> None:
     assert np.isnan(test.table.numbers[5, 0])
 
 
+def test_few_cells_that_are_no_number_are_counted_and_many_make_the_column_one_of_texts(tmp_path: Path) -> None:
+    rows = rows_of(60)
+    rows[7][0] = "oops"
+    development = load_development(Source(str(write_csv(tmp_path / "few.csv", rows)), test_dataset="wine"))
+    assert development.schema.numbers == ("size",)
+    assert (development.told["values_no_finite_number"], int(np.isnan(development.table.numbers).sum())) == (1, 1)
+    for row in rows[:10]:
+        row[0] = "oops"
+    many = load_development(Source(str(write_csv(tmp_path / "many.csv", rows)), test_dataset="wine"))
+    assert many.schema.categories == ("size", "colour")
+
+
 def test_test_rows_that_stand_in_training_are_counted(tmp_path: Path) -> None:
     write_csv(tmp_path / "train.csv", rows_of(40))
     same = [["7.50", *row[1:]] if row[0] == "7.5" else row for row in rows_of(40)[5:9]]
