@@ -37,7 +37,7 @@ class Source:
     """Where rows come from, and what is asked of them.
 
     Attributes:
-        dataset: a bundled data set's name, or the path of a CSV file with a header.
+        dataset: a bundled data set's name, or the path of a CSV file with a header, or of arrays X and y (.npz).
         target: the column to be predicted; the last one if empty.
         task: auto tells by the target.
         group: a column whose equal values stay on one side of every split; if empty, identical rows do.
@@ -205,8 +205,22 @@ def _read(name: str, target: str) -> tuple[pd.DataFrame, str]:
         names = getattr(bunch, "target_names", None)
         frame["target"] = bunch.target if names is None else np.asarray(names)[bunch.target].astype(str)
         return frame, _target_of(frame, target, name)
-    frame = read_csv(Path(name).expanduser(), skipinitialspace=True)
+    path = Path(name).expanduser()
+    frame = _of_arrays(path) if path.suffix == ".npz" else read_csv(path, skipinitialspace=True)
     return frame, _target_of(frame, target, name)
+
+
+def _of_arrays(path: Path) -> pd.DataFrame:
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            given = {key: arrays[key] for key in arrays}
+    except (OSError, ValueError) as error:
+        raise ValueError(f"{path} can't be read as arrays: {error}") from error
+    shapes = {key: list(value.shape) for key, value in given.items()}
+    x, y = given.get("X", np.empty(0)), given.get("y", np.empty(0))
+    if x.ndim != 2 or y.shape != x.shape[:1]:
+        raise ValueError(f"{path} must hold X [rows, columns] and y [rows]; it holds {shapes}")
+    return pd.DataFrame(x, columns=[f"x{number}" for number in range(x.shape[1])]).assign(y=y)
 
 
 def _target_of(frame: pd.DataFrame, target: str, name: str) -> str:

@@ -85,6 +85,22 @@ def test_missing_and_infinite_numbers_are_counted(tmp_path: Path) -> None:
     assert np.isnan(test.table.numbers[5, 0])
 
 
+def test_arrays_are_a_table(tmp_path: Path) -> None:
+    x = np.arange(80.0).reshape(40, 2)
+    x[3, 1] = np.nan
+    np.savez(tmp_path / "a.npz", X=x, y=np.array(["even", "odd"])[np.arange(40) % 2])
+    source = Source(str(tmp_path / "a.npz"))
+    development = load_development(source)
+    assert (development.schema.numbers, development.schema.target) == (("x0", "x1"), "y")
+    assert development.schema.classes == ("even", "odd")
+    assert len(development.table) + len(load_test(source, development).table) == 40
+    np.savez(tmp_path / "b.npz", X=x, z=x)
+    with pytest.raises(
+        ValueError, match=r"must hold X \[rows, columns\] and y \[rows\]; it holds {'X': \[40, 2\], 'z'"
+    ):
+        load_development(Source(str(tmp_path / "b.npz")))
+
+
 def test_few_cells_that_are_no_number_are_counted_and_many_make_the_column_one_of_texts(tmp_path: Path) -> None:
     rows = rows_of(60)
     rows[7][0] = "oops"
