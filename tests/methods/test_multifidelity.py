@@ -14,7 +14,7 @@ from scipy.stats import norm, rankdata
 
 from tuner.methods.cube import Cube
 from tuner.methods.gaussian_process import GaussianProcess, Kernel, Pairs, Points, negative_log_likelihood
-from tuner.methods.multifidelity import MultiFidelitySampler, gather, log_expected_improvement
+from tuner.methods.multifidelity import MultiFidelitySampler, gather, log_expected_improvement, scores
 from tuner.methods.table import make_sampler
 
 SPACE = {
@@ -103,6 +103,20 @@ def test_the_model_is_given_rungs_and_failures() -> None:
     # The best up to each step, smaller losses higher; a failure is below all.
     assert rankdata(data.y).tolist() == [2.5, 4.5, 6, 1, 2.5, 4.5, 7]
     assert len(data.pending) == 1
+
+
+def test_scores_follow_the_distance_from_the_best_and_no_diverged_value() -> None:
+    crowd = [0.9, 0.9001, 0.8999]
+    found = scores(np.array([*crowd, 0.5, 0.6, 0.7, -1e30, -math.inf, math.nan]))
+    assert found.mean() == pytest.approx(0.0)
+    assert found.std() == pytest.approx(1.0)
+    assert np.ptp(found[:3]) < 0.01
+    # Linear above, and all that is far below is equally bad.
+    assert (found[4] - found[3]) == pytest.approx(found[5] - found[4])
+    assert found[6:] == pytest.approx(found[6])
+    assert found[6] < found[3]
+    assert scores(np.array([-math.inf])).tolist() == [0.0]
+    assert scores(np.array([2.0, 2.0])).tolist() == [0.0, 0.0]
 
 
 def test_several_thousand_trials_are_held_to_as_many_values_as_are_affordable() -> None:

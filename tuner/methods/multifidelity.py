@@ -21,7 +21,7 @@ from optuna.samplers import BaseSampler, RandomSampler
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 from scipy.spatial.distance import cdist
-from scipy.special import log_ndtr, ndtri
+from scipy.special import log_ndtr
 
 from tuner.methods.cube import Cube
 from tuner.methods.gaussian_process import GaussianProcess, Kernel, Points
@@ -37,7 +37,13 @@ _MAX_ROWS = 400
 _MAX_EARLIER_ROWS = 160
 _NUM_CANDIDATES = 400
 # Half of the candidates are neighbours of this many of the most promising configurations.
-_NUM_PARENTS = 10
+_NUM_PARENTS = 3
+# But one suggestion in so many is made among so many points of the whole space: near a good configuration something
+# better is to be expected for long, though the best may lie in another region.
+_AFAR = 4
+_NUM_AFAR = 1000
+# What is further below the best than so many times the lower quartile counts as so far.
+_DEEPEST = 3.0
 # A configuration nearer than this to one that was tried, in the unit cube, would show nothing new.
 _NEAR = 0.01
 # Of a curve the last value is used, and those at the powers of this.
@@ -50,7 +56,7 @@ class Data:
 
     Attributes:
         points: `t` are scaled logarithms of steps: 1 is the largest step of any trial.
-        y: normal scores `[n]`, among those of the same sweep, of the best values up to these steps, larger is better.
+        y: `scores` `[n]` of the best values up to these steps among those of the same sweep, larger is better.
         pending: configurations `[m, d]` of running trials that have shown nothing yet.
     """
 
@@ -130,9 +136,13 @@ class MultiFidelitySampler(BaseSampler):
         known = np.vstack([own, np.unique(x[~is_own], axis=0)])
         expected = model.mean(Points.at_the_end(known))
         parents = known[np.argsort(-expected)[:_NUM_PARENTS]]
-        half = _NUM_CANDIDATES // 2
-        near = cube.mutate(parents[self._rng.integers(len(parents), size=half)], self._rng)
-        candidates = cube.settle(np.vstack([cube.sample(half, self._rng), near]), tried)
+        if self._rng.integers(_AFAR):
+            half = _NUM_CANDIDATES // 2
+            near = cube.mutate(parents[self._rng.integers(len(parents), size=half)], self._rng)
+            candidates = np.vstack([cube.sample(half, self._rng), near])
+        else:
+            candidates = cube.sample(_NUM_AFAR, self._rng)
+        candidates = cube.settle(candidates, tried)
         mean, deviation = model.predict(Points.at_the_end(candidates))
         # What only earlier sweeps have tried may be tried again.
         best = expected[: len(own)].max() if len(own) else mean.max()
@@ -179,8 +189,7 @@ def gather(
             continue
         x = cube.points([trial.params for trial, _, _ in rows])
         t = np.log([step for _, step, _ in rows]) / math.log(max(last, 2))
-        # Their order is what matters, and one diverged loss must not flatten all others.
-        y = ndtri((_mean_ranks(np.array([value for _, _, value in rows])) - 0.5) / len(rows))
+        y = scores(np.array([value for _, _, value in rows]))
         parts.append((Points(x, t, np.full(len(rows), index)), y))
     pending = [trial for trial in trials if trial.state is TrialState.RUNNING and not trial.intermediate_values]
     return Data(
@@ -239,7 +248,18 @@ def log_expected_improvement(z: np.ndarray) -> np.ndarray:
     return found
 
 
-def _mean_ranks(values: np.ndarray) -> np.ndarray:
-    """Ranks from 1 on; equal values share the mean of theirs. (`scipy.stats` has this, and takes 0.3 s to import.)"""
-    _, groups, sizes = np.unique(values, return_inverse=True, return_counts=True)
-    return (np.cumsum(sizes) - (sizes - 1) / 2)[groups]
+def scores(values: np.ndarray) -> np.ndarray:
+    """`[n]`, centred and of unit variance, linear in the values but for those far below the best.
+
+    By their order alone near-copies of a good configuration, however little they differ, would be as far from each
+    other as from anything else. A Gaussian process that has to follow such a crowd gets so short length scales that it
+    knows nothing of other regions, and the search stays where it is. Nor must one diverged loss flatten all others.
+    """
+    is_finite = np.isfinite(values)
+    if not is_finite.any():
+        return np.zeros(len(values))
+    best = values[is_finite].max()
+    unit = best - np.quantile(values[is_finite], 0.25)
+    below = np.full(len(values), _DEEPEST)
+    below[is_finite] = np.minimum((best - values[is_finite]) / (unit or 1.0), _DEEPEST)
+    return np.asarray((below.mean() - below) / (below.std() or 1.0))
