@@ -10,6 +10,7 @@ the better one of the peers ended with the same seed, null where it never did.
 """
 
 import argparse
+import functools
 import itertools
 import statistics
 import tempfile
@@ -56,19 +57,9 @@ def run_ours(spec: Mapping[str, Any], seconds: float, seed: int, folder: Path) -
 
 
 def run_peer(spec: Mapping[str, Any], seconds: float, sampler: BaseSampler, folder: Path) -> Reports:
-    found: Reports = []
     name, rule = spec["metric"]["name"], spec["early_terminate"]
-
-    class Clock(ray.tune.Callback):  # type: ignore[misc]  # Ray's classes are untyped
-        def on_trial_result(self, iteration: int, trials: Any, trial: Any, result: Any, **info: Any) -> None:
-            found.append((time.time() - started, result[name]))
-
-    space = SearchSpace.from_dict(spec["parameters"])
-
-    def define(trial: optuna.Trial) -> dict[str, Any]:
-        params = suggest(space, trial)
-        return {key: value for key, value in params.items() if key not in trial.params}
-
+    clock = Clock(name)
+    define = functools.partial(ask, SearchSpace.from_dict(spec["parameters"]))
     search = ray.tune.Tuner(
         ray.tune.with_resources(ray.tune.with_parameters(train_peer, metric=name), {"CPU": 1}),
         tune_config=ray.tune.TuneConfig(
@@ -84,11 +75,28 @@ def run_peer(spec: Mapping[str, Any], seconds: float, sampler: BaseSampler, fold
             max_concurrent_trials=SLOTS,
             time_budget_s=seconds,
         ),
-        run_config=ray.tune.RunConfig(storage_path=str(folder), verbose=0, callbacks=[Clock()]),
+        run_config=ray.tune.RunConfig(storage_path=str(folder), verbose=0, callbacks=[clock]),
     )
     started = time.time()
     search.fit()
-    return [(at, value) for at, value in found if at <= seconds]
+    return [(at - started, value) for at, value in clock.reports if at - started <= seconds]
+
+
+class Clock(ray.tune.Callback):  # type: ignore[misc]  # Ray's classes are untyped
+    """Keeps the time, in seconds since the epoch, and the value of each report."""
+
+    def __init__(self, metric: str) -> None:
+        self.metric = metric
+        self.reports: Reports = []
+
+    def on_trial_result(self, iteration: int, trials: Any, trial: Any, result: Any, **info: Any) -> None:
+        self.reports.append((time.time(), result[self.metric]))
+
+
+def ask(space: SearchSpace, trial: optuna.Trial) -> dict[str, Any]:
+    """Ask for the space's parameters; the constants, which Optuna does not know, are returned."""
+    params = suggest(space, trial)
+    return {key: value for key, value in params.items() if key not in trial.params}
 
 
 def train_peer(config: dict[str, Any], metric: str) -> None:
