@@ -233,9 +233,12 @@ def simulate(
 
     Nothing is trained. Takes a sweep whose trials ran their whole length: method random, no early_terminate.
     """
+    import optuna
+
     from tuner.simulation.comparison import DEFAULT, check_methods, compare
     from tuner.simulation.recorded import RecordedSweep
 
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
     names = list(dict.fromkeys(methods)) or DEFAULT
     check_methods(names)
     task = RecordedSweep(Results.read(folder))
