@@ -17,7 +17,7 @@ from optuna.storages import BaseStorage, JournalStorage, RDBStorage
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial
 from optuna.trial import TrialState as OptunaState
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import IntegrityError, OperationalError, SQLAlchemyError
 
 from tuner.errors import SpecError, StudyNotFoundError
 from tuner.journal import Journal
@@ -297,7 +297,10 @@ def delete_study(url: str, name: str) -> None:
 
 def _database(url: str) -> RDBStorage:
     try:
-        return RDBStorage(url)
+        try:
+            return RDBStorage(url)
+        except (IntegrityError, OperationalError):
+            return RDBStorage(url)  # another process may have made its tables at the same moment
     except (SQLAlchemyError, ImportError, ValueError) as error:
         first = str(error).splitlines()[0]
         raise SpecError(

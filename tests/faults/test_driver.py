@@ -108,6 +108,8 @@ def test_kills_of_a_driver_with_its_own_ray_and_a_database_lose_nothing(tmp_path
     process = Command("run", str(tmp_path / "killed.yaml"), "--output", str(tmp_path / "runs"), "--storage", url)
     process.until(lambda: bool(list_runs(tmp_path / "runs")))
     (folder,) = list_runs(tmp_path / "runs")
+    # Its database is there.
+    process.until(lambda: "new best" in process.output())
     kept: dict[int, tuple[object, bytes]] = {}
     for _ in range(2):
         wanted = len(kept) + 5
