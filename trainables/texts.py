@@ -122,7 +122,7 @@ def find_dataset(name: str) -> str:
 def find_file(name: str) -> None:
     """ValueError where a file is named that is not there."""
     if name and not Path(name).expanduser().is_file():
-        raise ValueError(f"there is no file {name}")
+        raise ValueError(f"there is no file {name}; give the path of one, or leave it out")
 
 
 def _banking77() -> Path:
@@ -141,21 +141,23 @@ DATASETS: dict[str, Callable[[], Path]] = {"banking77": _banking77}
 def _read(source: Source, test: bool) -> Rows:
     """The rows of one part; where the data set comes in one piece a fifth of it is the test set."""
     path = Path(find_dataset(source.dataset))
-    if test and source.test_dataset:
-        return _read_csv(Path(source.test_dataset).expanduser(), source)
-    part = "test" if test else "train"
-    if path.is_dir() and (path / "train.csv").is_file():
-        return _read_csv(path / f"{part}.csv", source)
-    below = path / "train" if (path / "train").is_dir() else path
-    if test and below != path and (path / "test").is_dir():
-        return _read_tree(path / "test")
-    rows = _read_csv(path, source) if path.is_file() else _read_tree(below)
-    if source.test_dataset or (below != path and (path / "test").is_dir()):
+    train = next((path / name for name in ("train.csv", "train") if (path / name).exists()), path)
+    own = path / train.name.replace("train", "test")
+    held_out = Path(source.test_dataset).expanduser() if source.test_dataset else own
+    has_test = bool(source.test_dataset) or (train != path and own.exists())
+    if test and has_test:
+        return _read_place(held_out, source)
+    rows = _read_place(train, source)
+    if has_test:
         return rows
     _class_names(_cleaned(rows)[0])  # before a class is too small on one side of the cut
     order = stratified_order(_indices(rows, sorted({label for _, label in rows}))).tolist()
     cut = round(len(rows) * TEST_SHARE)
     return [rows[i] for i in (order[:cut] if test else order[cut:])]
+
+
+def _read_place(path: Path, source: Source) -> Rows:
+    return _read_tree(path) if path.is_dir() else _read_csv(path, source)
 
 
 def _read_csv(path: Path, source: Source) -> Rows:

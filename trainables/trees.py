@@ -36,11 +36,13 @@ def read_part(root: Path, test: bool | None, suffixes: Collection[str]) -> TreeP
         test: None for all that is there, in a tree that has neither.
         suffixes: of files that count, with their dots, in small letters.
     """
-    below = root / "train" if test is not None and (root / "train").is_dir() else root
-    if test and below != root and (root / "test").is_dir():
+    has_parts = test is not None and (root / "train").is_dir()
+    has_test = has_parts and (root / "test").is_dir()
+    below = root / "train" if has_parts else root
+    if test and has_test:
         return _list(root / "test", _class_names(below), suffixes)
     whole = _list(below, _class_names(below), suffixes)
-    if test is None or (below != root and (root / "test").is_dir()):
+    if test is None or has_test:
         return whole
     if few := [name for name, count in zip(whole.class_names, whole.labels.bincount(), strict=True) if count < FEWEST]:
         raise ValueError(f"{below} has fewer than {FEWEST} files of {', '.join(few)}: too few to set some apart")

@@ -73,7 +73,7 @@ def gather_history(spec: SweepSpec) -> str:
         if (theirs.name, theirs.goal) != (ours.name, ours.goal):
             problems.append(
                 f"start_from[{index}]: {place} was to {theirs.goal.value} {theirs.name}, "
-                f"and this sweep is to {ours.goal.value} {ours.name}."
+                f"and this sweep is to {ours.goal.value} {ours.name}: leave it out, or name runs of the same metric."
             )
             continue
         fitting, of_all = _fitting(results.trials, spec.parameters), len(results.trials)

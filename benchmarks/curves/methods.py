@@ -15,8 +15,9 @@ from ray.tune.search.optuna import OptunaSearch
 from tuner.methods.suggest import distributions
 from tuner.simulation.rows import RowSampler
 from tuner.simulation.simulator import Method
-from tuner.simulation.sweep import SchedulerTrial, SimulatedSweep
+from tuner.simulation.sweep import SimulatedSweep
 from tuner.simulation.task import Task
+from tuner.stopping.standin import SchedulerTrial
 from tuner.stopping.table import STEP
 from tuner.trial import Goal
 

@@ -71,7 +71,9 @@ def test_gradients_of_a_cached_module_are_dropped(tmp_path: object) -> None:
 def test_hooks_and_gradients_of_modules_inside_of_cached_values_do_not_stay(tmp_path: Path) -> None:
     trial = Trial({}, number=0, seed=0, dir=tmp_path, metrics=(Metric("m"),), deliver=print)
     inner = torch.nn.Linear(2, 2)
-    trial.cached("teachers", lambda: ({"name": "a"}, [torch.nn.Sequential(inner)]))
+    held: list[object] = [torch.nn.Sequential(inner)]
+    held.append(held)
+    trial.cached("teachers", lambda: ({"name": "a"}, held))
     calls: list[str] = []
     inner.register_forward_hook(lambda *_: calls.append("own"))
     hygiene = Hygiene()

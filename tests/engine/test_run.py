@@ -18,7 +18,6 @@ from tests.conftest import folder_of
 from tests.sweeps import LOSS, LR, Told, check_whole, sweep
 from tuner import Results, Sweep, resume
 from tuner.checkpoint import load_checkpoint
-from tuner.engine import stalls
 from tuner.engine.folder import MARKER
 from tuner.errors import ResourceError, SpecError
 from tuner.trial import FailureReason, TrialState
@@ -243,18 +242,6 @@ def test_a_scheduler_that_pauses_trials_gets_them_back(tmp_path: Path) -> None:
     assert any(max(trial.curve) == 9 for trial in results.trials)
     for trial in results.trials:
         assert list(trial.curve) == list(range(1, max(trial.curve) + 1))
-
-
-def test_a_process_that_is_never_ready_for_its_next_trial_is_replaced(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    # Longer than a process takes to start.
-    monkeypatch.setattr(stalls, "PREPARE_LIMIT_S", 12.0)
-    results = sweep(loops.haunts, tmp_path, parameters={"lr": LR}, run_cap=3, parallel=1)
-    assert results.counts() == {"completed": 3}
-    first, *others = [results.curve(number)[0].metrics["pid"] for number in range(3)]
-    assert len({first, *others}) == 2
-    assert first not in others
 
 
 def test_several_metrics_end_in_a_pareto_front(tmp_path: Path) -> None:

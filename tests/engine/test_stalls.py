@@ -1,10 +1,14 @@
-"""When a trial counts as stalled, by its own pace or by a timeout."""
+"""When a trial counts as stalled, by its pace or a timeout, and what becomes of a process that is never ready."""
 
 import time
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests import loops
+from tests.sweeps import LR, sweep
+from tuner.engine import stalls
 from tuner.engine.stalls import STALL_MIN_S, stall
 from tuner.running import Running
 
@@ -32,3 +36,17 @@ def test_a_trial_is_stalled_after_ten_of_its_median_steps_or_the_timeout(
     running.reported_at = time.monotonic() - 2000.0
     if limit_s is not None:
         assert stall(running, timeout_s) == f"no report for 2000 s after step 0 (stall_timeout {limit_s:.0f} s)"
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("two_cpus")
+def test_a_process_that_is_never_ready_for_its_next_trial_is_replaced(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Longer than a process takes to start.
+    monkeypatch.setattr(stalls, "PREPARE_LIMIT_S", 12.0)
+    results = sweep(loops.haunts, tmp_path, parameters={"lr": LR}, run_cap=3, parallel=1)
+    assert results.counts() == {"completed": 3}
+    first, *others = [results.curve(number)[0].metrics["pid"] for number in range(3)]
+    assert len({first, *others}) == 2
+    assert first not in others

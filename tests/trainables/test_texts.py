@@ -137,6 +137,12 @@ def test_a_tree_without_test_has_a_part_of_train_set_apart(tmp_path: Path) -> No
     assert not set(test.texts) & {*development.train.texts, *development.validation.texts}
 
 
+def test_a_folder_with_train_csv_alone_has_a_part_of_it_set_apart(tmp_path: Path) -> None:
+    source = Source(str(write_csv(tmp_path / "train.csv", rows_of(10)).parent))
+    development, (test, _) = load_development(source), load_test(source)
+    assert (len(development.train) + len(development.validation), len(test)) == (24, 6)
+
+
 def test_a_test_file_may_be_named_beside_a_folder_with_parts(tmp_path: Path) -> None:
     for name, count in (("train", 10), ("test", 2), ("other", 3)):
         write_csv(tmp_path / f"{name}.csv", rows_of(count, name))
@@ -166,7 +172,7 @@ def test_what_can_not_be_used_is_told(tmp_path: Path, monkeypatch: pytest.Monkey
     (tmp_path / "more.csv").write_text("text,label\n" + "one, and more,card\n" * 9)
     with pytest.raises(ValueError, match="more fields than its header: put texts with separators into quotes"):
         load_development(Source(str(tmp_path / "more.csv")))
-    with pytest.raises(ValueError, match=r"there is no file .*typo\.csv"):
+    with pytest.raises(ValueError, match=r"there is no file .*typo\.csv; give the path of one, or leave it out"):
         find_file(str(tmp_path / "typo.csv"))
     (tmp_path / "bytes.csv").write_bytes(b"text,label\n\xff\xfe,card\n")
     with pytest.raises(ValueError, match="can't be read as a CSV file"):

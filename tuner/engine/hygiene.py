@@ -6,7 +6,7 @@ Knows nothing of ray.
 import gc
 import sysconfig
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sized
 from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,9 @@ MEMORY_SLACK_BYTES = 256 << 20
 # How often in a row the memory has to be above, so that a cache that was filled once is forgiven.
 MEMORY_STRIKES = 2
 
+# A collection in the cache that holds more is not looked into.
+_MOST_ENTRIES = 1000
+
 # Where code is that is not the user's.
 _LIBRARIES = {*(sysconfig.get_path(name) for name in ("stdlib", "platlib", "purelib")), str(Path(__file__).parents[1])}
 
@@ -37,11 +40,17 @@ _GLOBAL_HOOKS = [
 def cached_modules() -> set[torch.nn.Module]:
     """All modules that `Trial.cached` holds, those in tuples, lists, mappings and data classes as well."""
     found: set[torch.nn.Module] = set()
+    seen: set[int] = set()
     waiting = cached_values()
     while waiting:
         value = waiting.pop()
+        if id(value) in seen:  # what holds itself would be gone through for ever
+            continue
+        seen.add(id(value))
         if isinstance(value, torch.nn.Module):
             found.update(value.modules())
+        elif isinstance(value, Sized) and len(value) > _MOST_ENTRIES:
+            continue
         elif isinstance(value, Mapping):
             waiting += value.values()
         elif isinstance(value, list | tuple):

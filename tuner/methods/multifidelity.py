@@ -136,7 +136,9 @@ class MultiFidelitySampler(BaseSampler):
         known = np.vstack([own, np.unique(x[~is_own], axis=0)])
         expected = model.mean(Points.at_the_end(known))
         parents = known[np.argsort(-expected)[:_NUM_PARENTS]]
-        if self._rng.integers(_AFAR):
+        # In the place of random trials a sweep begins with what earlier ones have found good.
+        is_beginning = len(tried) < self._n_startup
+        if is_beginning or self._rng.integers(_AFAR):
             half = _NUM_CANDIDATES // 2
             near = cube.mutate(parents[self._rng.integers(len(parents), size=half)], self._rng)
             candidates = np.vstack([cube.sample(half, self._rng), near])
@@ -146,7 +148,7 @@ class MultiFidelitySampler(BaseSampler):
         mean, deviation = model.predict(Points.at_the_end(candidates))
         # What only earlier sweeps have tried may be tried again.
         best = expected[: len(own)].max() if len(own) else mean.max()
-        gain = log_expected_improvement((mean - best) / deviation) + np.log(deviation)
+        gain = mean if is_beginning else log_expected_improvement((mean - best) / deviation) + np.log(deviation)
         is_new = cdist(candidates, own).min(axis=1, initial=math.inf) >= _NEAR
         if is_new.any():  # a space of few configurations may have been tried whole
             gain[~is_new] = -math.inf

@@ -23,21 +23,27 @@ from tuner.methods.multifidelity import MultiFidelitySampler
 from tuner.seeds import derive_seed
 
 
-def _tpe(seed: int) -> BaseSampler:
+def _tpe(seed: int, _: int) -> BaseSampler:
     return TPESampler(seed=seed, multivariate=True, group=True, constant_liar=True, n_startup_trials=10)
 
 
-# A grid's sampled rest, if it has one, is sampled at random.
-METHODS: dict[str, Callable[[int], BaseSampler]] = {
-    "grid": lambda seed: RandomSampler(seed=seed),
-    "random": lambda seed: RandomSampler(seed=seed),
+def _qmc(seed: int, sweep_seed: int) -> BaseSampler:
+    # The sequence is one for all trials, with one scramble; what does not fit into it is drawn for each anew.
+    rest = RandomSampler(seed=seed)
+    return QMCSampler(seed=sweep_seed, scramble=True, independent_sampler=rest, warn_independent_sampling=False)
+
+
+# Makers, of the trial's seed and the sweep's. A grid's sampled rest, if it has one, is sampled at random.
+METHODS: dict[str, Callable[[int, int], BaseSampler]] = {
+    "grid": lambda seed, _: RandomSampler(seed=seed),
+    "random": lambda seed, _: RandomSampler(seed=seed),
     "bayes": _tpe,
     "tpe": _tpe,
-    "gp": lambda seed: GPSampler(seed=seed, n_startup_trials=10),
-    "multifidelity": lambda seed: MultiFidelitySampler(seed=seed),
-    "cmaes": lambda seed: CmaEsSampler(seed=seed, n_startup_trials=10, warn_independent_sampling=False),
-    "qmc": lambda seed: QMCSampler(seed=seed, scramble=True, warn_independent_sampling=False),
-    "nsgaii": lambda seed: NSGAIISampler(seed=seed),
+    "gp": lambda seed, _: GPSampler(seed=seed, n_startup_trials=10),
+    "multifidelity": lambda seed, _: MultiFidelitySampler(seed=seed),
+    "cmaes": lambda seed, _: CmaEsSampler(seed=seed, n_startup_trials=10, warn_independent_sampling=False),
+    "qmc": _qmc,
+    "nsgaii": lambda seed, _: NSGAIISampler(seed=seed),
 }
 
 
@@ -53,11 +59,7 @@ def make_sampler(method: str, seed: int, number: int, earlier: Sequence[Sequence
         raise ValueError(f"method: {method!r} is not one of {', '.join(METHODS)}")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ExperimentalWarning)
-        sampler = METHODS[method](derive_seed(seed, number))
-        if isinstance(sampler, QMCSampler):
-            # The sequence is one for all trials, with one scramble; what does not fit into it is drawn for each anew.
-            rest = RandomSampler(seed=derive_seed(seed, number))
-            sampler = QMCSampler(seed=seed, scramble=True, independent_sampler=rest, warn_independent_sampling=False)
+        sampler = METHODS[method](derive_seed(seed, number), seed)
     if isinstance(sampler, MultiFidelitySampler):
         sampler.learn_from(earlier)
     return sampler

@@ -4,7 +4,6 @@ import math
 import tempfile
 from collections.abc import Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,20 +13,10 @@ from ray.tune.schedulers import TrialScheduler
 from tuner.methods.table import make_sampler
 from tuner.simulation.rows import RowSampler
 from tuner.simulation.task import Task
+from tuner.stopping.standin import SchedulerTrial
 from tuner.stopping.table import STEP, make_stopping
 from tuner.study import Study
 from tuner.trial import FailureReason, Report, TrialState
-
-
-@dataclass
-class SchedulerTrial:
-    """As much of a Ray Tune trial as its schedulers look at."""
-
-    trial_id: str
-    status: str = "RUNNING"
-
-    def is_finished(self) -> bool:
-        return self.status == "TERMINATED"
 
 
 class SimulatedSweep:

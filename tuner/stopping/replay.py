@@ -8,19 +8,9 @@ from ray.tune.schedulers import AsyncHyperBandScheduler, MedianStoppingRule, Tri
 from tuner.metric import Metric
 from tuner.stopping.asking import Asking
 from tuner.stopping.halving import RecentHalving
+from tuner.stopping.standin import SchedulerTrial
 from tuner.stopping.table import STEP
 from tuner.trial import Report, TrialRecord
-
-
-class _Recorded:
-    """As much of a Ray Tune trial as a scheduler looks at."""
-
-    def __init__(self, number: int) -> None:
-        self.trial_id = f"{number:04d}"
-        self.status = "TERMINATED"
-
-    def is_finished(self) -> bool:
-        return True
 
 
 def _curve(
@@ -55,7 +45,7 @@ def replay(
         # A trial that is to go on is asked about again; what is known of it already would give it a free pass.
         if not record.curve or not record.state.is_final:
             continue
-        trial = _Recorded(record.number)
+        trial = SchedulerTrial(f"{record.number:04d}", "TERMINATED")
         result: dict[str, Any] = {}
         scheduler.on_trial_add(None, trial)
         for step, values in _curve(record, metrics, reports):
