@@ -10,6 +10,7 @@ from tuner.devices import (
     Memory,
     best_device,
     device_of,
+    has_room,
     is_out_of_memory,
     rng_states,
     set_rng_states,
@@ -54,6 +55,14 @@ def test_nothing_is_counted_where_nothing_was_used() -> None:
     cuda = Cuda(torch.device("cuda", 0))
     cuda.clear()
     assert isinstance(Cpu().memory(), Memory)
+
+
+def test_a_data_set_lies_on_a_gpu_where_a_quarter_of_what_is_free_holds_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (8 * GB, 80 * GB))
+    gpu, cpu = torch.device("cuda", 0), torch.device("cpu")
+    assert has_room(2 * GB, gpu)
+    assert not has_room(2 * GB + 1, gpu)
+    assert has_room(2 * GB + 1, cpu)
 
 
 def test_the_fake_counts_as_pytorch_does() -> None:

@@ -99,7 +99,7 @@ def train(trial: Trial) -> None:
     about = {"classes": list(rows.class_names), "sound": asdict(settings.sound)}
 
     def loss_of(batch: torch.Tensor, noise: torch.Generator) -> torch.Tensor:
-        spectrograms = _changed(rows.inputs[batch], data.mean, settings, noise)
+        spectrograms = _changed(rows.batch(batch), data.mean, settings, noise)
         logits = training.network(spectrograms)
         return cross_entropy(logits, rows.labels[batch], weights, label_smoothing=settings.label_smoothing)
 

@@ -31,7 +31,7 @@ def run_epochs(
     """
     while training.goes_on:
         metrics = training.run_epoch(loss_of, row_weights)
-        logits = training.outputs(len(held_out), lambda rows: _logits(training.model, held_out.inputs[rows]))
+        logits = training.outputs(len(held_out), lambda rows: _logits(training.model, held_out, rows))
         metrics |= _scores("val", held_out, logits)
         training.finish_epoch(metrics)
         trial.report(training.epoch, metrics, state={**training.state(), **about})
@@ -43,17 +43,17 @@ def judge(model: nn.Module, test: Labelled, notes: Sequence[str]) -> dict[str, A
     Args:
         notes: sentences on the rows, for the report.
     """
-    logits = _logits(model, test.inputs)
+    logits = _logits(model, test, torch.arange(len(test)))
     probabilities = logits.softmax(dim=1).cpu().numpy()
     report = classification_report(test.labels.cpu().numpy(), probabilities, test.class_names, notes)
     return {**_scores("test", test, logits), "report": report}
 
 
 @torch.no_grad()
-def _logits(model: nn.Module, inputs: torch.Tensor) -> torch.Tensor:
-    """What the model gives in evaluation mode, `[n, classes]`."""
+def _logits(model: nn.Module, held_out: Labelled, rows: torch.Tensor) -> torch.Tensor:
+    """What the model gives in evaluation mode for rows, from their numbers `[n]`: `[n, classes]`."""
     model.eval()
-    return torch.cat([model(batch) for batch in torch.split(inputs, EVALUATION_BATCH)])
+    return torch.cat([model(held_out.batch(part)) for part in torch.split(rows, EVALUATION_BATCH)])
 
 
 def _scores(prefix: str, rows: Labelled, logits: torch.Tensor) -> dict[str, float]:

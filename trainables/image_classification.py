@@ -26,10 +26,11 @@ from trainables.images import (
 )
 from trainables.labelled import Development
 from trainables.predictions import predictions
-from trainables.settings import SHARE, Allowed, Range, read_settings, without_files
+from trainables.settings import SHARE, YES_OR_NO, Allowed, Range, read_settings, without_files
 from trainables.training import RECIPE, Recipe, Training
 from trainables.trees import DATA_ENV
 from tuner.context import Trial
+from tuner.devices import has_room
 from tuner.portable import Model, Portable
 
 
@@ -41,9 +42,11 @@ class Settings(Distillation, Recipe):
         dataset: digits, fashion-mnist, cifar10, or the path of a tree of image folders.
         image_size: side that images of such a tree get; the other data sets have their own.
         train_size: rows to train on, 0 for all.
-        model, weights, channels, depth, dropout: as in `make_image_classifier`.
+        model, weights, channels, depth, dropout, channels_last: as in `make_image_classifier`.
         augment, mixup, cutmix: as in `Augmentation`.
         class_weight: balanced counts each class alike in the training.
+        data_on: where the images lie: on the device that trains, in the host's memory, or by `auto` on the device if
+            they fit there. They are changed on the device, a batch at a time, in either case.
     """
 
     dataset: str = "digits"
@@ -58,6 +61,8 @@ class Settings(Distillation, Recipe):
     mixup: float = 0.0
     cutmix: float = 0.0
     class_weight: str = "none"
+    channels_last: bool = True
+    data_on: str = "auto"
 
     @classmethod
     def from_params(cls, params: Mapping[str, Any]) -> "Settings":
@@ -80,6 +85,8 @@ _ALLOWED: dict[str, Allowed] = {
     "mixup": Range(0),
     "cutmix": Range(0),
     "class_weight": ("none", "balanced"),
+    "channels_last": YES_OR_NO,
+    "data_on": ("auto", "device", "host"),
 }
 
 
@@ -99,7 +106,7 @@ def train(trial: Trial) -> None:
     weights = balanced_weights(rows.labels, len(rows.class_names)) if is_balanced else None
 
     def loss_of(batch: torch.Tensor, noise: torch.Generator) -> torch.Tensor:
-        images, targets = augment(rows.inputs[batch], rows.labels[batch], noise)
+        images, targets = augment(rows.batch(batch), rows.labels[batch], noise)
         logits = training.network(images)
         loss = cross_entropy(logits, targets, weights, label_smoothing=settings.label_smoothing)
         return settings.distil(loss, logits, teacher(images)) if teacher else loss
@@ -149,13 +156,18 @@ def predict(config: Mapping[str, Any], model: Model, inputs: Sequence[str]) -> I
 
 
 def _development(trial: Trial, settings: Settings) -> Development:
-    """The data on the trial's device, read and prepared once on the node."""
+    """The data, read and prepared once on the node, where they are to lie."""
     folder = Path(settings.dataset).expanduser()
     place = folder.resolve() if folder.is_dir() else settings.dataset
     sizes = f"{settings.image_size} {settings.train_size}"
     key = f"images {place} {os.environ.get(FASHION_MNIST_ENV)} {os.environ.get(DATA_ENV)} {sizes}"
     data = trial.shared(key, lambda: load_development(settings.dataset, settings.image_size, settings.train_size))
-    return trial.cached(f"{key} {trial.device}", lambda: data.to(trial.device))
+
+    def placed() -> Development:
+        fits = settings.data_on == "device" or (settings.data_on == "auto" and has_room(data.num_bytes, trial.device))
+        return data.to(trial.device, with_inputs=fits)
+
+    return trial.cached(f"{key} {settings.data_on} {trial.device}", placed)
 
 
 def _make_model(settings: Settings, channels: int, size: int, num_classes: int) -> ImageClassifier:
@@ -168,6 +180,7 @@ def _make_model(settings: Settings, channels: int, size: int, num_classes: int) 
         depth=settings.depth,
         dropout=settings.dropout,
         weights=settings.weights,
+        channels_last=settings.channels_last,
     )
 
 

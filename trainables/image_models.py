@@ -35,13 +35,14 @@ class ImageClassifier(nn.Module):
     mean: torch.Tensor
     std: torch.Tensor
 
-    def __init__(self, network: nn.Module, in_channels: int, network_channels: int) -> None:
+    def __init__(self, network: nn.Module, in_channels: int, network_channels: int, channels_last: bool) -> None:
         super().__init__()
+        self._layout = torch.channels_last if channels_last else torch.contiguous_format
         self.network = network
         self._copies = network_channels // in_channels
         self.register_buffer("mean", torch.zeros(1, in_channels, 1, 1))
         self.register_buffer("std", torch.ones(1, in_channels, 1, 1))
-        self.to(memory_format=torch.channels_last)  # a third faster than the default on a CPU
+        self.to(memory_format=self._layout)
 
     def set_normalisation(self, mean: torch.Tensor, std: torch.Tensor) -> None:
         """Take mean and standard deviation of each image channel, `[in_channels]`, in pixel values."""
@@ -53,7 +54,7 @@ class ImageClassifier(nn.Module):
         normal = (images.to(self.mean.dtype) - self.mean) / self.std
         if self._copies > 1:
             normal = normal.expand(-1, self._copies, -1, -1)
-        logits: torch.Tensor = self.network(normal.contiguous(memory_format=torch.channels_last))
+        logits: torch.Tensor = self.network(normal.contiguous(memory_format=self._layout))
         return logits
 
 
@@ -67,6 +68,7 @@ def make_image_classifier(
     depth: int,
     dropout: float,
     weights: str = "",
+    channels_last: bool = True,
 ) -> ImageClassifier:
     """The network called `name`, one of `MODELS`; raises ValueError where it can't be made.
 
@@ -74,17 +76,19 @@ def make_image_classifier(
         channels, depth: of the networks of our own; torchvision's have theirs.
         dropout: before the layer that gives the logits.
         weights: the file of a state dict of torchvision's network; all but its last layer is taken over.
+        channels_last: how images lie in memory; a third faster on a CPU.
     """
     if name in _HEADS:
         if in_channels not in (1, _COLOURS):
             raise ValueError(f"model {name} takes images of 1 or {_COLOURS} channels; these have {in_channels}")
-        return ImageClassifier(_torchvision(name, image_size, num_classes, dropout, weights), in_channels, _COLOURS)
+        network = _torchvision(name, image_size, num_classes, dropout, weights)
+        return ImageClassifier(network, in_channels, _COLOURS, channels_last)
     if weights:
         raise ValueError(f"weights are for torchvision's models ({', '.join(_HEADS)}); model is {name}")
     small = CNN if name == "cnn" else ClassicCNN
     more = {"depth": depth} if name == "cnn" else {}
     network = small(in_channels, image_size, num_classes, channels=channels, dropout=dropout, **more)
-    return ImageClassifier(network, in_channels, in_channels)
+    return ImageClassifier(network, in_channels, in_channels, channels_last)
 
 
 def find_weights(path: str) -> None:

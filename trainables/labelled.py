@@ -7,7 +7,10 @@ import torch
 
 @dataclass(frozen=True)
 class Labelled:
-    """Inputs `[n, ...]` and their classes: `labels`, int64 `[n]`, are indices of `class_names`."""
+    """Inputs `[n, ...]` and their classes: `labels`, int64 `[n]`, are indices of `class_names`.
+
+    The labels are on the device of the training, the inputs there or in the host's memory.
+    """
 
     inputs: torch.Tensor
     labels: torch.Tensor
@@ -19,8 +22,13 @@ class Labelled:
     def take(self, rows: torch.Tensor | slice) -> "Labelled":
         return Labelled(self.inputs[rows], self.labels[rows], self.class_names)
 
-    def to(self, device: torch.device | str) -> "Labelled":
-        return Labelled(self.inputs.to(device), self.labels.to(device), self.class_names)
+    def batch(self, rows: torch.Tensor) -> torch.Tensor:
+        """The inputs of rows, from their numbers `[n]`, on the device of the labels."""
+        return self.inputs[rows.to(self.inputs.device)].to(self.labels.device)
+
+    def to(self, device: torch.device | str, *, with_inputs: bool = True) -> "Labelled":
+        inputs = self.inputs.to(device) if with_inputs else self.inputs
+        return Labelled(inputs, self.labels.to(device), self.class_names)
 
 
 @dataclass(frozen=True)
@@ -36,5 +44,11 @@ class Development:
     mean: torch.Tensor
     std: torch.Tensor
 
-    def to(self, device: torch.device | str) -> "Development":
-        return Development(self.train.to(device), self.validation.to(device), self.mean.to(device), self.std.to(device))
+    @property
+    def num_bytes(self) -> int:
+        """Of the inputs."""
+        return self.train.inputs.nbytes + self.validation.inputs.nbytes
+
+    def to(self, device: torch.device | str, *, with_inputs: bool = True) -> "Development":
+        train, validation = (rows.to(device, with_inputs=with_inputs) for rows in (self.train, self.validation))
+        return Development(train, validation, self.mean.to(device), self.std.to(device))

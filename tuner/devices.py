@@ -19,6 +19,9 @@ SHARE_MARGIN = 1.2
 # More processes on one GPU wait for each other rather than fill it, and each has a context of its own.
 MAX_SHARES = 8
 
+# A data set may take so much of a GPU's free memory; the rest is for training on it.
+_DATA_SHARE = 0.25
+
 # What CUDA's libraries say where it is not PyTorch's allocator that finds no room.
 _OUT_OF_MEMORY = ("CUDA error: out of memory", "CUBLAS_STATUS_ALLOC_FAILED", "CUDNN_STATUS_ALLOC_FAILED")
 
@@ -143,6 +146,14 @@ def share_for(memory: Memory) -> float:
 def best_device() -> torch.device:
     """Where a process that shares with nobody computes: its first GPU, or the processor where it has none."""
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def has_room(num_bytes: int, device: torch.device) -> bool:
+    """Whether a data set of that size may lie on the device, beside a training and what else is there."""
+    if device.type != "cuda":
+        return True
+    free, _ = torch.cuda.mem_get_info(device)
+    return num_bytes <= _DATA_SHARE * free
 
 
 def rng_states() -> list[torch.Tensor]:

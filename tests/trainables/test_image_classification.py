@@ -187,6 +187,8 @@ def test_data_are_read_once_for_trials_that_ask_for_the_same(tmp_path: Path, mon
     assert len(reads) == 1
     run(tmp_path / "c", {"epochs": 1, "train_size": 60})
     assert len(reads) == 2
+    run(tmp_path / "d", {"epochs": 1, "train_size": 60, "data_on": "host", "channels_last": False})
+    assert len(reads) == 2
 
 
 def test_a_tree_of_images_is_trained_on_and_evaluated(tmp_path: Path) -> None:

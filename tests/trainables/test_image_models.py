@@ -42,6 +42,15 @@ def test_a_grey_image_is_three_times_the_same_for_a_network_of_colours() -> None
     assert torch.allclose(net(images), coloured(images.repeat(1, 3, 1, 1)), atol=1e-5)
 
 
+def test_the_order_in_memory_changes_nothing_but_the_time() -> None:
+    net, plain = classifier("cnn"), classifier("cnn", channels_last=False)
+    plain.load_state_dict(net.state_dict())
+    images = torch.randint(0, 256, (2, 1, 32, 32), dtype=torch.uint8)
+    assert torch.allclose(net(images), plain(images), atol=1e-5)
+    last, first = (one.network.features[0][0].weight.stride(1) for one in (net, plain))
+    assert last < first
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["resnet18", "vit_b_16"])
 def test_weights_are_taken_over_but_for_the_last_layer(tmp_path: Path, name: str) -> None:

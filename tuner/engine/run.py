@@ -38,7 +38,7 @@ from tuner.stopping.table import Stopping
 from tuner.trial import TrialRecord, TrialState
 
 _VIEW_EVERY_S = 0.25
-_STALL_CHECK_EVERY_S = 1.0
+_CHECK_EVERY_S = 1.0
 _LISTEN_EVERY_S = 1.0
 _IDLE_S = 0.2
 _PLAN_EVERY_S = 5.0
@@ -175,8 +175,8 @@ class _Loop:
                     raise self._search.error
                 self._rest_if_idle()
                 self._end_if_due()
-                self._tell_best()
                 self._every(time.monotonic())
+        self._tell_best()
         self._console.update(self._view())
         return self._verdict or Verdict(self._search.ended_by, _SENTENCES.get(self._search.ended_by, ""))
 
@@ -232,11 +232,12 @@ class _Loop:
         if now - self._listened_at >= _LISTEN_EVERY_S:
             self._listened_at = now
             self._listen()
-        if now - self._checked_at >= _STALL_CHECK_EVERY_S:
+        if now - self._checked_at >= _CHECK_EVERY_S:
             self._checked_at = now
             self._controller.kill_stalled()
             self._driver_node.poll()
             self._tell_waiting(now)
+            self._tell_best()
         if now - self._planned_at >= _PLAN_EVERY_S:
             self._planned_at = now
             self._plan()
