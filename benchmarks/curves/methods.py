@@ -107,6 +107,12 @@ def _ours(task: Task, seed: int, method: str, rule: str) -> SimulatedSweep:
     return SimulatedSweep(task, seed, method, {"type": rule, "min_iter": 1, "max_iter": task.max_step, "eta": ETA})
 
 
+def _syne_tune(task: Task, seed: int, searcher: str) -> Method:
+    from benchmarks.curves.synetune import SyneTunePeer  # of the extra `bench`, which tests do without
+
+    return SyneTunePeer(task, seed, searcher, ETA)
+
+
 def _asha(task: Task) -> ASHAScheduler:
     return ASHAScheduler(time_attr=STEP, grace_period=1, max_t=task.max_step, reduction_factor=ETA)
 
@@ -117,6 +123,8 @@ def _hyperband(task: Task) -> HyperbandPruner:
 
 METHODS: dict[str, Callable[[Task, int], Method]] = {
     "random + Ray ASHA": lambda task, seed: RayPeer(task, seed, RandomSampler(seed), _asha(task)),
+    "Syne Tune ASHA": lambda task, seed: _syne_tune(task, seed, "random_search"),
+    "Syne Tune ASHA + independent kernel density": lambda task, seed: _syne_tune(task, seed, "kde"),
     "Ray OptunaSearch + Ray ASHA": lambda task, seed: RayPeer(task, seed, TPESampler(seed=seed), _asha(task)),
     "Optuna TPE + SuccessiveHalvingPruner": lambda task, seed: OptunaPeer(
         task, seed, TPESampler(seed=seed), SuccessiveHalvingPruner(min_resource=1, reduction_factor=ETA)

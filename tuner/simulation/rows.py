@@ -45,6 +45,10 @@ class RowSampler(BaseSampler):
         for name, distribution in search_space.items():
             if name not in params:
                 params[name] = self.inner.sample_independent(study, trial, name, distribution)
+        return self.take(params)
+
+    def take(self, params: Mapping[str, Any]) -> dict[str, Any]:
+        """The row nearest to a configuration that Optuna stores as `params`, among those that are left."""
         distances = ((self._points - self._cube.point(self._applicable(params))) ** 2).sum(axis=1)
         nearest = int(np.where(self._is_left, distances, np.inf).argmin())
         self._is_left[nearest] = False
