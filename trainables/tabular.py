@@ -324,6 +324,7 @@ _ALLOWED: dict[str, Allowed] = {
     "width": Range(1, 8192),
     "depth": Range(1, 64),
     "dropout": SHARE,
+    "label_smoothing": SHARE,
     **DESCENT,
     "batch_size": Range(2),
 }

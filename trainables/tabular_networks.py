@@ -25,11 +25,13 @@ class NetworkSettings(Descent):
 
     Attributes:
         width, depth: of its layers, and the number of these, or of the ResNet's blocks.
+        label_smoothing: of classes.
     """
 
     width: int = 128
     depth: int = 2
     dropout: float = 0.1
+    label_smoothing: float = 0.0
     epochs: int = 50
     lr: float = 1e-3
     clip_norm: float = 1.0
@@ -103,9 +105,9 @@ def train_network(
 
     def loss_of(rows: torch.Tensor) -> torch.Tensor:
         out = model(inputs[rows])
-        return (
-            cross_entropy(out, targets[rows], weights) if is_classification else mse_loss(out.squeeze(1), targets[rows])
-        )
+        if is_classification:
+            return cross_entropy(out, targets[rows], weights, label_smoothing=settings.label_smoothing)
+        return mse_loss(out.squeeze(1), targets[rows])
 
     set_training(optimizer, True)
     for epoch in range(1, settings.epochs + 1):

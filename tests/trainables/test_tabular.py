@@ -160,6 +160,18 @@ def test_class_weights_raise_the_recall_of_a_seldom_class(tmp_path: Path) -> Non
         assert recall[0] + 0.1 < recall[1]
 
 
+def test_smoothed_labels_make_a_network_less_sure() -> None:
+    development = load_development(Source("wine"))
+    surest = []
+    for smoothing in (0.0, 0.3):
+        settings = Settings.from_params(
+            {"dataset": "wine", "model": "mlp", **QUICK, "epochs": 40, "label_smoothing": smoothing}
+        )
+        predictor = fit(settings, development.schema, development.table, 0, "cpu")
+        surest.append(predictor(development.table).max(axis=1).mean())
+    assert surest[0] > surest[1] + 0.05
+
+
 def test_a_diverged_network_ends_as_not_finite(tmp_path: Path) -> None:
     params = {"dataset": "diabetes", "model": "mlp", "optimizer": "sgd", "lr": 1e30, "clip_norm": 0, **QUICK}
     with pytest.raises(NotFinite, match=r"val_rmse is (nan|inf) at step 1"):
