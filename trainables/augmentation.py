@@ -3,7 +3,7 @@
 import torch
 from torch.nn.functional import one_hot, pad
 
-AUGMENTATIONS = ("none", "crop", "crop+flip", "crop+flip+randaugment")
+AUGMENTATIONS = ("none", "flip", "crop", "crop+flip", "crop+flip+randaugment")
 # So many parts of a batch get operations of their own, since torchvision gives all images of a call the same.
 RANDAUGMENT_PARTS = 16
 
@@ -19,7 +19,7 @@ class Augmentation:
     """
 
     def __init__(self, name: str, num_classes: int, *, mixup: float = 0.0, cutmix: float = 0.0) -> None:
-        self._crops, self._flips = name != "none", "flip" in name
+        self._crops, self._flips = "crop" in name, "flip" in name
         self._num_classes = num_classes
         self._operations, self._mixes = None, []
         if "randaugment" in name or mixup or cutmix:
@@ -40,8 +40,9 @@ class Augmentation:
             images: uint8 `[n, channels, side, side]`.
             generator: for crops and flips, and for which mix it is.
         """
-        if self._crops:
-            images = random_crop(images, self._flips, generator)
+        if self._crops or self._flips:
+            margin = max(1, images.shape[-1] // 8) if self._crops else 0
+            images = random_crop(images, margin, self._flips, generator)
         if self._operations is not None:
             images = torch.cat([self._operations(part) for part in images.chunk(RANDAUGMENT_PARTS)])
         if not self._mixes:
@@ -53,10 +54,9 @@ class Augmentation:
         return mixed
 
 
-def random_crop(images: torch.Tensor, flip: bool, generator: torch.Generator) -> torch.Tensor:
-    """Each image shifted by up to an eighth of its side, and mirrored half of the time if `flip`."""
+def random_crop(images: torch.Tensor, margin: int, flip: bool, generator: torch.Generator) -> torch.Tensor:
+    """Each image shifted by up to `margin` pixels, and mirrored half of the time if `flip`."""
     count, _, side, _ = images.shape
-    margin = max(1, side // 8)
     padded = pad(images, (margin,) * 4)
     top, left = torch.randint(0, 2 * margin + 1, (2, count, 1), generator=generator)
     span = torch.arange(side)

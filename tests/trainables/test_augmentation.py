@@ -4,11 +4,11 @@ import torch
 from trainables.augmentation import AUGMENTATIONS, Augmentation, random_crop
 
 
-def test_a_crop_shifts_by_at_most_an_eighth() -> None:
+def test_a_crop_shifts_by_at_most_its_margin() -> None:
     images = torch.zeros(500, 2, 16, 16, dtype=torch.uint8)
     images[:, 0, 7, 8] = 255
     images[:, 1, 7, 8] = 100
-    shifted = random_crop(images, flip=False, generator=torch.Generator())
+    shifted = random_crop(images, 2, flip=False, generator=torch.Generator())
     assert shifted.shape == images.shape
     assert shifted.dtype == torch.uint8
     assert torch.equal(shifted.amax(dim=(2, 3)), images.amax(dim=(2, 3)))
@@ -20,8 +20,9 @@ def test_a_crop_shifts_by_at_most_an_eighth() -> None:
 def test_a_flip_mirrors_about_half_of_the_images() -> None:
     images = torch.zeros(1000, 1, 16, 16, dtype=torch.uint8)
     images[:, :, :, 2] = 1
-    flipped = random_crop(images, flip=True, generator=torch.Generator())
-    count = int((flipped[:, 0, 8].float().argmax(dim=1) > 8).sum())
+    flipped = random_crop(images, 0, flip=True, generator=torch.Generator())
+    count = int((flipped[:, 0, 8].float().argmax(dim=1) == 13).sum())
+    assert count + int((flipped == images).all(dim=(1, 2, 3)).sum()) == 1000
     assert 430 < count < 570  # missed once in 100,000 runs; the generator's seed is fixed besides
 
 
@@ -48,7 +49,7 @@ def test_the_parts_of_a_batch_get_operations_of_their_own() -> None:
     images = torch.arange(0, 256, 4, dtype=torch.uint8).reshape(1, 1, 8, 8).repeat(64, 3, 1, 1)
     changed, _ = Augmentation("crop+flip+randaugment", 5)(images, torch.zeros(64), torch.Generator())
     torch.manual_seed(0)
-    plain = torch.cat([random_crop(images, True, torch.Generator())])
+    plain = torch.cat([random_crop(images, 1, True, torch.Generator())])
     assert len({tuple((changed[i].int() - plain[i].int()).flatten().tolist()) for i in range(0, 64, 4)}) > 4
 
 
