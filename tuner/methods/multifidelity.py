@@ -42,8 +42,10 @@ _NUM_PARENTS = 3
 # better is to be expected for long, though the best may lie in another region.
 _AFAR = 4
 _NUM_AFAR = 1000
-# What is further below the best than so many times the lower quartile counts as so far.
+# What is further below the best than so many times the lower quartile counts as so far; what is nearer than so much of
+# it hardly differs from the best.
 _DEEPEST = 3.0
+_NEAREST = 0.05
 # A configuration nearer than this to one that was tried, in the unit cube, would show nothing new.
 _NEAR = 0.01
 # Of a curve the last value is used, and those at the powers of this.
@@ -251,11 +253,12 @@ def log_expected_improvement(z: np.ndarray) -> np.ndarray:
 
 
 def scores(values: np.ndarray) -> np.ndarray:
-    """`[n]`, centred and of unit variance, linear in the values but for those far below the best.
+    """`[n]`, centred and of unit variance, falling with the square root of the distance below the best.
 
-    By their order alone near-copies of a good configuration, however little they differ, would be as far from each
-    other as from anything else. A Gaussian process that has to follow such a crowd gets so short length scales that it
-    knows nothing of other regions, and the search stays where it is. Nor must one diverged loss flatten all others.
+    So what is good is told apart better than what is bad. Not by its order, though: by that near-copies of a good
+    configuration, however little they differ, would be as far from each other as from anything else. A Gaussian process
+    that has to follow such a crowd gets so short length scales that it knows nothing of other regions, and the search
+    stays where it is. Nor must one diverged loss flatten all others.
     """
     is_finite = np.isfinite(values)
     if not is_finite.any():
@@ -264,4 +267,5 @@ def scores(values: np.ndarray) -> np.ndarray:
     unit = best - np.quantile(values[is_finite], 0.25)
     below = np.full(len(values), _DEEPEST)
     below[is_finite] = np.minimum((best - values[is_finite]) / (unit or 1.0), _DEEPEST)
-    return np.asarray((below.mean() - below) / (below.std() or 1.0))
+    depth = np.sqrt(below + _NEAREST)
+    return np.asarray((depth.mean() - depth) / (depth.std() or 1.0))
