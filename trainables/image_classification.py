@@ -30,7 +30,6 @@ from trainables.settings import SHARE, YES_OR_NO, Allowed, Range, read_settings,
 from trainables.training import RECIPE, Recipe, Training
 from trainables.trees import DATA_ENV
 from tuner.context import Trial
-from tuner.devices import has_room
 from tuner.portable import Model, Portable
 
 
@@ -164,7 +163,7 @@ def _development(trial: Trial, settings: Settings) -> Development:
     data = trial.shared(key, lambda: load_development(settings.dataset, settings.image_size, settings.train_size))
 
     def placed() -> Development:
-        fits = settings.data_on == "device" or (settings.data_on == "auto" and has_room(data.num_bytes, trial.device))
+        fits = settings.data_on == "device" or (settings.data_on == "auto" and trial.has_room(data.num_bytes))
         return data.to(trial.device, with_inputs=fits)
 
     return trial.cached(f"{key} {settings.data_on} {trial.device}", placed)

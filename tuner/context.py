@@ -16,7 +16,7 @@ from torch.utils.data import DataLoader
 from torch.utils.data.distributed import DistributedSampler
 
 from tuner.checkpoint import State, load_checkpoint, save_checkpoint, set_rng_state
-from tuner.devices import best_device
+from tuner.devices import best_device, has_room
 from tuner.errors import MetricError, MissingMetricError, StepError, StopTrial
 from tuner.fields import did_you_mean
 from tuner.metric import Metric
@@ -200,6 +200,10 @@ class Trial:
         """
         # Outside of a sweep there is nobody to share with.
         return self._shared.get(key, load) if self._shared else self.cached(f"shared {key}", load)
+
+    def has_room(self, num_bytes: int) -> bool:
+        """Whether a data set of that size may lie on the trial's device: in a quarter of what is free of a GPU."""
+        return has_room(num_bytes, self.device)
 
     def _elapsed_s(self) -> float:
         return self._time_s + time.monotonic() - self._resumed_at

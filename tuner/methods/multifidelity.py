@@ -192,7 +192,7 @@ def gather(
         if not rows:
             continue
         x = cube.points([trial.params for trial, _, _ in rows])
-        t = np.log([step for _, step, _ in rows]) / math.log(max(last, 2))
+        t = np.array([math.log(step) for _, step, _ in rows]) / math.log(max(last, 2))
         y = scores(np.array([value for _, _, value in rows]))
         parts.append((Points(x, t, np.full(len(rows), index)), y))
     pending = [trial for trial in trials if trial.state is TrialState.RUNNING and not trial.intermediate_values]
