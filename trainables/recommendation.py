@@ -163,7 +163,7 @@ def train(trial: Trial) -> None:
         metrics = training.run_epoch(loss_of, num_wanted if isinstance(model, SequenceModel) else None)
         found = training.outputs(len(data.users), lambda batch: _judge(training.model, known, batch))
         metrics |= ranking_metrics("val", found[:, 0]) | {"val_loss": float(found[:, 1].mean())}
-        training.finish_epoch(metrics, score=f"val_ndcg{AT}")
+        training.finish_epoch(metrics)
         trial.report(training.epoch, metrics, state=training.state() | about)
 
 

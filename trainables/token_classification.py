@@ -136,7 +136,7 @@ def train(trial: Trial) -> None:
         tags = tags_of(found[:, :-1].long().cpu(), held_out.word_of.cpu(), data.validation, data.tags)
         metrics |= entity_scores("val", data.validation.tags, tags)
         metrics["val_loss"] = float(found[:, -1].sum() / (held_out_labels != IGNORED).sum())
-        training.finish_epoch(metrics, score="val_f1")
+        training.finish_epoch(metrics)
         trial.report(training.epoch, metrics, state=training.state() | about)
 
 

@@ -32,7 +32,7 @@ class Recipe(Descent):
     """The parameters of a trial that say how its network is trained.
 
     Attributes:
-        patience: epochs without a better validation score after which the training ends, 0 for never.
+        patience: epochs after which the training ends if the sweep's metric has not become better in them, 0 for never.
         ema_decay: with it what is evaluated and saved is a moving average of the weights, of which each step leaves so
             much, less at first; 0 for the weights themselves.
         precision: of the network's arithmetic; its weights are float32 with either.
@@ -92,7 +92,8 @@ class Training:
             self.model = copy.deepcopy(model)
         groups = groups or param_groups(model, recipe.weight_decay)
         self._optimizer = make_optimizer(recipe.optimizer, groups, recipe.lr, recipe.momentum)
-        self.epoch, self._best, self._best_epoch = 0, -math.inf, 0
+        self._metric = trial.metrics[0] if trial.metrics else None
+        self.epoch, self._best, self._best_epoch = 0, self._metric.goal.worst if self._metric else math.nan, 0
         self._restore()
         batches = count_batches(num_rows, recipe.batch_size)
         self._scheduler = make_scheduler(
@@ -108,7 +109,7 @@ class Training:
 
     @property
     def goes_on(self) -> bool:
-        patience = self._recipe.patience
+        patience = self._recipe.patience if self._metric else 0
         is_patient = not patience or self.epoch - self._best_epoch < patience
         return is_patient and self.epoch < self._recipe.epochs
 
@@ -168,14 +169,15 @@ class Training:
         torch.distributed.all_reduce(outputs)
         return outputs
 
-    def finish_epoch(self, metrics: Mapping[str, float], score: str = "val_accuracy") -> None:
-        """Raises `NotFinite` where the training has diverged. `score` is what the patience goes by."""
+    def finish_epoch(self, metrics: Mapping[str, float]) -> None:
+        """Raises `NotFinite` where the training has diverged."""
         self.epoch += 1
         for name in ("train_loss", "val_loss"):
             if not math.isfinite(metrics[name]):
                 raise NotFinite(f"the training has diverged: {name} is {metrics[name]} in epoch {self.epoch}")
-        if metrics[score] > self._best:
-            self._best, self._best_epoch = metrics[score], self.epoch
+        metric = self._metric
+        if metric and metric.goal.better(value := metrics.get(metric.name, math.nan), self._best):
+            self._best, self._best_epoch = value, self.epoch
 
     def _restore(self) -> None:
         """The parameters of the trial may differ from those that the checkpoint was made with."""

@@ -54,6 +54,7 @@ class Trial:
         seed: of this trial; `random`, `numpy` and `torch` are seeded with it before the loop starts.
         dir: folder of this trial, for files of your own; it exists.
         device: where `prepare` puts things.
+        metrics: of the sweep; the first is the one that the best is judged by.
         rank, world_size: this process among the workers of the trial; 0 and 1 where it has one.
     """
 
@@ -81,7 +82,7 @@ class Trial:
         self._group = group
         self._shared = shared
         self._samplers: list[DistributedSampler[Any]] = []
-        self._metrics = metrics
+        self.metrics = metrics
         self._deliver = deliver
         self._restore_from = restore_from
         # What `report` has raised to end the loop: it counts even if the loop swallows it.
@@ -119,7 +120,7 @@ class Trial:
                 f"got {step!r}. Steps are 1-based; after trial.restore() go on at state.step + 1."
             )
         step = int(step)
-        values = _as_floats(metrics, self._metrics)
+        values = _as_floats(metrics, self.metrics)
         self._follow(step, values)
         if state is not None and self.rank == 0:
             progress = {"time_s": self._elapsed_s(), "best": self._best, "best_step": self._best_step}
@@ -210,9 +211,9 @@ class Trial:
 
     def _follow(self, step: int, values: Mapping[str, float]) -> None:
         """Keep the best value, improvements too small for the patience left out."""
-        if not self._metrics:
+        if not self.metrics:
             return
-        first = self._metrics[0]
+        first = self.metrics[0]
         margin = first.patience.min_delta if first.patience else 0.0
         bar = self._best + margin if first.goal is Goal.MAXIMIZE else self._best - margin
         if first.goal.better(values[first.name], bar):
@@ -220,14 +221,14 @@ class Trial:
 
     def _judge(self, step: int, values: Mapping[str, float]) -> StopTrial | None:
         """What ends the trial here where no other trial needs to be asked: a value that is no number, a plateau."""
-        for metric in self._metrics:
+        for metric in self.metrics:
             value = values[metric.name]
             if not math.isfinite(value):
                 return NotFinite(f"{metric.name} is {value} at step {step}")
-        patience = self._metrics[0].patience if self._metrics else None
+        patience = self.metrics[0].patience if self.metrics else None
         if patience is not None and step - self._best_step >= patience.steps:
             return Plateau(
-                f"{self._metrics[0].name} has not improved for {step - self._best_step} steps; "
+                f"{self.metrics[0].name} has not improved for {step - self._best_step} steps; "
                 f"best {self._best:g} at step {self._best_step}"
             )
         return None

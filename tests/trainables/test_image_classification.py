@@ -19,6 +19,8 @@ from tuner.checkpoint import load_checkpoint
 from tuner.checkpoint_folder import checkpoint_path
 from tuner.context import NotFinite
 from tuner.export import predict, write_model
+from tuner.metric import Metric
+from tuner.trial import Goal
 
 CPU = torch.device("cpu")
 SCORES = ("accuracy", "balanced_accuracy", "precision", "recall", "f1", "auc", "calibration_error", "loss")
@@ -160,6 +162,15 @@ def test_patience_ends_the_training_and_outlives_an_interruption(tmp_path: Path)
     run(tmp_path / "cut", params, stop_after=cut)
     rest = run(tmp_path / "cut", params, restore_from=checkpoint_path(tmp_path / "cut", cut))
     assert [report.step for report in rest] == steps[cut:]
+
+
+def test_patience_goes_by_the_metric_of_the_sweep(tmp_path: Path) -> None:
+    params = {"epochs": 4, "train_size": 200, "patience": 1}
+    # That of the learning rate never becomes better.
+    for metric, steps in ((Metric("lr", Goal.MAXIMIZE), 2), (Metric("val_loss", Goal.MINIMIZE), 4)):
+        reports = run(tmp_path / metric.name, {**params, "schedule": "constant"}, metric=metric)
+        assert len(reports) == steps
+        assert reports[-1].metrics["val_accuracy"] > reports[0].metrics["val_accuracy"]
 
 
 def test_a_finished_run_has_nothing_to_go_on_with(tmp_path: Path) -> None:
