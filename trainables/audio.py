@@ -76,7 +76,7 @@ def load_test(path: str, sound: Sound) -> tuple[Labelled, tuple[str, ...]]:
     test, development = (
         _read(part, sound) for part in (_part(Path(path).expanduser(), test=is_test) for is_test in (True, False))
     )
-    return test, told_of_leaks("recordings", test.inputs, development.inputs)
+    return test, (*test.notes, *told_of_leaks("recordings", test.inputs, development.inputs))
 
 
 def read_spectrograms(files: Sequence[Path], sound: Sound) -> torch.Tensor:
@@ -150,7 +150,7 @@ def _listed(root: Path, part: TreePart, name: str) -> tuple[torch.Tensor, torch.
 
 
 def _read(part: TreePart, sound: Sound) -> Labelled:
-    return Labelled(read_spectrograms(part.files, sound), part.labels, part.class_names)
+    return Labelled(read_spectrograms(part.files, sound), part.labels, part.class_names, part.notes)
 
 
 def _read_wave(path: Path, sample_rate: int) -> np.ndarray:

@@ -22,6 +22,7 @@ from trainables.audio_models import SpectrogramClassifier, SpectrogramCNN, Spect
 from trainables.batches import balanced_weights
 from trainables.classifiers import EVALUATION_BATCH, judge, run_epochs
 from trainables.labelled import Development
+from trainables.notes import keep_notes
 from trainables.predictions import predictions
 from trainables.settings import SHARE, Allowed, Range, read_settings, without_files
 from trainables.training import RECIPE, Recipe, Training
@@ -90,6 +91,7 @@ def train(trial: Trial) -> None:
     """Train a classifier and report each epoch; the parameters are those of `Settings`."""
     settings = Settings.from_params(trial.params)
     data = _development(trial, settings)
+    keep_notes(trial, data.notes)
     rows, held_out = data.train, data.validation
     num_classes = len(rows.class_names)
     weights = balanced_weights(rows.labels, num_classes) if settings.class_weight == "balanced" else None

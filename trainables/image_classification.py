@@ -25,6 +25,7 @@ from trainables.images import (
     read_images,
 )
 from trainables.labelled import Development
+from trainables.notes import keep_notes
 from trainables.predictions import predictions
 from trainables.settings import SHARE, YES_OR_NO, Allowed, Range, read_settings, without_files
 from trainables.training import RECIPE, Recipe, Training
@@ -93,6 +94,7 @@ def train(trial: Trial) -> None:
     """Train a classifier and report each epoch; the parameters are those of `Settings`."""
     settings = Settings.from_params(trial.params)
     data = _development(trial, settings)
+    keep_notes(trial, data.notes)
     rows, held_out = data.train, data.validation
     _, channels, _, size = rows.inputs.shape
     model = _make_model(settings, channels, size, len(rows.class_names))

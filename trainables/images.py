@@ -97,7 +97,8 @@ def load_development(name: str, image_size: int, train_size: int = 0) -> Develop
 def load_test(name: str, image_size: int) -> tuple[Labelled, tuple[str, ...]]:
     """The test set, that no search may see, and what there is to tell of it."""
     test = find_dataset(name).test(image_size)
-    return test, told_of_leaks("images", test.inputs, find_dataset(name).development(image_size).inputs)
+    leaks = told_of_leaks("images", test.inputs, find_dataset(name).development(image_size).inputs)
+    return test, (*test.notes, *leaks)
 
 
 def split_off(rows: Labelled, share: float) -> tuple[Labelled, Labelled]:
@@ -181,7 +182,7 @@ def _read_idx(path: Path, num_dimensions: int) -> torch.Tensor:
 
 
 def _read_files(part: TreePart, size: int) -> Labelled:
-    return Labelled(read_images(part.files, size), part.labels, part.class_names)
+    return Labelled(read_images(part.files, size), part.labels, part.class_names, part.notes)
 
 
 def read_images(files: Sequence[Path], size: int, channels: int = 3) -> torch.Tensor:

@@ -9,18 +9,20 @@ import torch
 class Labelled:
     """Inputs `[n, ...]` and their classes: `labels`, int64 `[n]`, are indices of `class_names`.
 
-    The labels are on the device of the training, the inputs there or in the host's memory.
+    The labels are on the device of the training, the inputs there or in the host's memory. `notes` tell what was left
+    out.
     """
 
     inputs: torch.Tensor
     labels: torch.Tensor
     class_names: tuple[str, ...]
+    notes: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.labels)
 
     def take(self, rows: torch.Tensor | slice) -> "Labelled":
-        return Labelled(self.inputs[rows], self.labels[rows], self.class_names)
+        return Labelled(self.inputs[rows], self.labels[rows], self.class_names, self.notes)
 
     def batch(self, rows: torch.Tensor) -> torch.Tensor:
         """The inputs of rows, from their numbers `[n]`, on the device of the labels."""
@@ -28,7 +30,7 @@ class Labelled:
 
     def to(self, device: torch.device | str, *, with_inputs: bool = True) -> "Labelled":
         inputs = self.inputs.to(device) if with_inputs else self.inputs
-        return Labelled(inputs, self.labels.to(device), self.class_names)
+        return Labelled(inputs, self.labels.to(device), self.class_names, self.notes)
 
 
 @dataclass(frozen=True)
@@ -43,6 +45,11 @@ class Development:
     validation: Labelled
     mean: torch.Tensor
     std: torch.Tensor
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Each once: both may be of the same files."""
+        return tuple(dict.fromkeys((*self.train.notes, *self.validation.notes)))
 
     @property
     def num_bytes(self) -> int:

@@ -4,7 +4,6 @@
 imports ray.
 """
 
-import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
@@ -18,6 +17,7 @@ from torch.nn.utils.rnn import pad_sequence
 
 from trainables.interactions import Interactions, Source, find_dataset, load_interactions
 from trainables.metrics import as_lines
+from trainables.notes import keep_notes
 from trainables.ranking import AT, ranking_metrics, ranks
 from trainables.recommenders import PADDING, ItemTower, MatrixFactorisation, TwoTower
 from trainables.recommenders import Sequence as SequenceModel
@@ -126,7 +126,7 @@ def train(trial: Trial) -> None:
     settings = Settings.from_params(trial.params)
     place = f"{Path(settings.dataset).expanduser().resolve()} {os.environ.get(DATA_ENV)} {settings.min_rating}"
     data = trial.shared(f"interactions {place}", lambda: load_interactions(settings.source))
-    (trial.dir / "data.json").write_text(json.dumps({"notes": data.notes}, indent=2) + "\n")
+    keep_notes(trial, data.notes)
     key = f"known {place} {settings.max_length} {trial.device}"
     known = trial.cached(key, lambda: Known.before(data, 2, settings.max_length, trial.device))
     model = _make_model(settings, data)

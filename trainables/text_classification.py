@@ -3,7 +3,6 @@
 `train` sees the training and the validation set; `evaluate` alone reads the test set. Never imports ray.
 """
 
-import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
@@ -19,6 +18,7 @@ from trainables.batches import balanced_weights
 from trainables.distillation import DISTILLATION, Distillation, check_teacher, load_teacher
 from trainables.finetuning import FINE_TUNING, FineTuning
 from trainables.metrics import classification_metrics, classification_report
+from trainables.notes import keep_notes
 from trainables.predictions import predictions
 from trainables.pretrained import FeatureClassifier, PretrainedClassifier, features, load_tokenizer, tokenize, trimmed
 from trainables.settings import Allowed, Range, read_settings, without_files
@@ -119,7 +119,7 @@ def train(trial: Trial) -> None:
     """Train a classifier and report each epoch; the parameters are those of `Settings`."""
     settings = Settings.from_params(trial.params)
     data = _development(trial, settings)
-    (trial.dir / "data.json").write_text(json.dumps({"notes": data.notes}, indent=2) + "\n")
+    keep_notes(trial, data.notes)
     words = _vocabulary(trial, settings, data)
     rows = _inputs(trial, settings, "train", data.train, words)
     held_out = _inputs(trial, settings, "validation", data.validation, words)

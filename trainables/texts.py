@@ -179,6 +179,9 @@ def _read_tree(root: Path) -> Rows:
         files = sorted(folder.rglob("*.txt"))
         if not files:
             raise ValueError(f"{folder} has no .txt files; each class needs some")
+        others = [path for path in folder.rglob("*") if path.is_file() and path.suffix != ".txt"]
+        if strays := sorted(str(path) for path in others if not path.name.startswith(".")):
+            raise ValueError(f"files other than .txt, turn them into such or move them away: {_named(strays)}")
         try:
             rows += [(path.read_text(encoding="utf-8"), folder.name) for path in files]
         except UnicodeDecodeError as error:

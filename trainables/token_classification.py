@@ -3,7 +3,6 @@
 `train` sees the training and the validation set; `evaluate` alone reads the test set. Never imports ray.
 """
 
-import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
@@ -17,6 +16,7 @@ from trainables.conll import Development, Sentences, Source, find_dataset, load_
 from trainables.entities import entities_of, entity_report, entity_scores
 from trainables.finetuning import FINE_TUNING, FineTuning
 from trainables.metrics import as_lines
+from trainables.notes import keep_notes
 from trainables.pretrained import PretrainedEncoder, load_tokenizer, trimmed
 from trainables.settings import Allowed, Range, read_settings, without_files
 from trainables.texts import find_file
@@ -103,7 +103,7 @@ def train(trial: Trial) -> None:
     """Train a tagger and report each epoch; the parameters are those of `Settings`."""
     settings = Settings.from_params(trial.params)
     data = _development(trial, settings)
-    (trial.dir / "data.json").write_text(json.dumps({"notes": data.notes}, indent=2) + "\n")
+    keep_notes(trial, data.notes)
     rows = _pieces(trial, settings, "train", data.train)
     held_out = _pieces(trial, settings, "validation", data.validation)
     labels, held_out_labels = (

@@ -19,14 +19,16 @@ VALIDATION_FOLDERS = ("val", "valid", "validation")
 
 @dataclass(frozen=True)
 class TreePart:
-    """Files and their classes: `labels`, int64 `[n]`, are indices of `class_names`."""
+    """Files and their classes: `labels`, int64 `[n]`, are indices of `class_names`; `notes` tell what was left out."""
 
     files: list[Path]
     labels: torch.Tensor
     class_names: tuple[str, ...]
+    notes: tuple[str, ...]
 
     def take(self, rows: torch.Tensor) -> "TreePart":
-        return TreePart([self.files[row] for row in rows.tolist()], self.labels[rows], self.class_names)
+        files = [self.files[row] for row in rows.tolist()]
+        return TreePart(files, self.labels[rows], self.class_names, self.notes)
 
 
 def read_part(root: Path, test: bool | None, suffixes: Collection[str]) -> TreePart:
@@ -79,13 +81,17 @@ def _subfolders(folder: Path) -> list[str]:
 def _list(folder: Path, names: list[str], suffixes: Collection[str]) -> TreePart:
     if unknown := set(_subfolders(folder)) - set(names):
         raise ValueError(f"{folder} has classes that the training files have not: {', '.join(sorted(unknown))}")
-    files, labels, empty = [], [], []
+    files, labels, empty, others = [], [], [], 0
     for label, name in enumerate(names):
-        found = sorted(path for path in (folder / name).rglob("*") if path.suffix.lower() in suffixes)
+        there = [path for path in (folder / name).rglob("*") if path.is_file() and not path.name.startswith(".")]
+        found = sorted(path for path in there if path.suffix.lower() in suffixes)
+        others += len(there) - len(found)
         files += found
         labels += [label] * len(found)
         if not found:
             empty.append(name)
     if empty:
         raise ValueError(f"{folder} has no files of {', '.join(empty)} ({', '.join(sorted(suffixes))})")
-    return TreePart(files, torch.tensor(labels), tuple(names))
+    kinds = ", ".join(sorted(suffixes))
+    notes = (f"{others} files below {folder} are of other kinds than {kinds} and were left out",) if others else ()
+    return TreePart(files, torch.tensor(labels), tuple(names), notes)

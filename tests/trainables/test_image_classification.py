@@ -1,4 +1,5 @@
 import functools
+import json
 import math
 from pathlib import Path
 from typing import Any
@@ -203,8 +204,11 @@ def test_data_are_read_once_for_trials_that_ask_for_the_same(tmp_path: Path, mon
 
 
 def test_a_tree_of_images_is_trained_on_and_evaluated(tmp_path: Path) -> None:
+    tree = write_tree(tmp_path / "images", 20)
+    for name in ("sizes.csv", "film.mov", ".hidden"):
+        (next(path for path in tree.iterdir() if path.is_dir()) / name).write_text("no image")
     params = {
-        "dataset": str(write_tree(tmp_path / "images", 20)),
+        "dataset": str(tree),
         "image_size": 8,
         "epochs": 5,
         "batch_size": 8,
@@ -212,7 +216,11 @@ def test_a_tree_of_images_is_trained_on_and_evaluated(tmp_path: Path) -> None:
     reports = run(tmp_path / "trial", params)
     assert reports[-1].metrics["val_accuracy"] == 1.0
     state, _ = load_checkpoint(checkpoint_path(tmp_path / "trial", 5))
-    assert evaluate(params, state, "cpu")["test_accuracy"] == 1.0
+    found = evaluate(params, state, "cpu")
+    assert found["test_accuracy"] == 1.0
+    (note,) = json.loads((tmp_path / "trial" / "data.json").read_text())["notes"]
+    assert note.startswith(f"2 files below {tree} are of other kinds than .bmp")
+    assert note in found["report"]["notes"]
 
 
 def test_an_unreadable_image_is_named(tmp_path: Path) -> None:

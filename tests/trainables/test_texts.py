@@ -164,6 +164,10 @@ def test_what_can_not_be_used_is_told(tmp_path: Path, monkeypatch: pytest.Monkey
     (tmp_path / "tree" / "empty").mkdir(parents=True)
     with pytest.raises(ValueError, match=r"empty has no .txt files"):
         load_development(Source(str(tmp_path / "tree")))
+    write_tree(tmp_path / "mixed", rows_of(10))
+    (next((tmp_path / "mixed").iterdir()) / "note.doc").touch()
+    with pytest.raises(ValueError, match=r"files other than .txt, turn them into such or move them away: .*note\.doc"):
+        load_development(Source(str(tmp_path / "mixed")))
     with pytest.raises(ValueError, match="neither one of banking77 nor a path"):
         find_dataset("nowhere")
     monkeypatch.delenv(DATA_ENV, raising=False)
