@@ -127,8 +127,12 @@ def _read_recbole(folder: Path) -> tuple[pd.DataFrame, dict[str, str]]:
 
 def _read_original(folder: Path) -> tuple[pd.DataFrame, dict[str, str]]:
     rows = pd.read_csv(folder / "u.data", sep="\t", names=["user", "item", "rating", "timestamp"], dtype=str)
-    films = pd.read_csv(folder / "u.item", sep="|", encoding="latin-1", header=None, usecols=[0, 1], dtype=str)
-    return rows, dict(zip(films[0], films[1].fillna(""), strict=True))
+    films = pd.read_csv(folder / "u.item", sep="|", encoding="latin-1", header=None, dtype=str).fillna("")
+    # Title, two dates and an address, then a column of 0 or 1 for each genre.
+    genres = pd.read_csv(folder / "u.genre", sep="|", names=["genre", "number"], dtype=str)["genre"]
+    flags = films.iloc[:, -len(genres) :].to_numpy() == "1"
+    texts = [" ".join([title, *genres[is_of]]) for title, is_of in zip(films[1], flags, strict=True)]
+    return rows, dict(zip(films[0], texts, strict=True))
 
 
 DATASETS = {"movielens-100k": _movielens_100k}

@@ -103,9 +103,10 @@ def train(trial: Trial) -> None:
     """Train a tagger and report each epoch; the parameters are those of `Settings`."""
     settings = Settings.from_params(trial.params)
     data = _development(trial, settings)
-    keep_notes(trial, data.notes)
     rows = _pieces(trial, settings, "train", data.train)
     held_out = _pieces(trial, settings, "validation", data.validation)
+    beyond = [*told_of_cut("training", data.train, rows), *told_of_cut("validation", data.validation, held_out)]
+    keep_notes(trial, [*data.notes, *beyond])
     labels, held_out_labels = (
         labels_of(pieces.word_of.cpu(), sentences, data.tags).to(trial.device)
         for pieces, sentences in ((rows, data.train), (held_out, data.validation))
@@ -160,6 +161,7 @@ def evaluate(params: Mapping[str, Any], state: Mapping[str, Any], device: torch.
         found = _tag(model, pieces, torch.arange(len(test), device=device))
     tags = tags_of(found[:, :-1].long().cpu(), pieces.word_of.cpu(), test, names)
     report = entity_report(test.tags, tags)
+    notes = (*notes, *told_of_cut("test", test, pieces))
     report["notes"] = list(notes)
     report["text"] += as_lines(notes)
     return {**entity_scores("test", test.tags, tags), "report": report}
@@ -208,6 +210,13 @@ def cut(pretrained: str, sentences: Sequence[Sequence[str]], max_length: int) ->
             before = word
     mask = torch.tensor(encoded["attention_mask"], dtype=torch.int32)
     return Pieces(torch.tensor(encoded["input_ids"], dtype=torch.int32), mask.sum(dim=1, dtype=torch.int32), word_of)
+
+
+def told_of_cut(part: str, sentences: Sentences, pieces: Pieces) -> list[str]:
+    """A sentence on words that are beyond the longest length, or have no piece; none if there are none."""
+    words = sum(map(len, sentences.words))
+    lost = words - int((pieces.word_of != IGNORED).sum())
+    return [f"{lost} of {words} {part} words are beyond max_length and taken to be outside of entities"] if lost else []
 
 
 def labels_of(word_of: torch.Tensor, sentences: Sentences, tags: Sequence[str]) -> torch.Tensor:

@@ -83,9 +83,15 @@ def test_movielens_is_read_as_grouplens_has_it_or_told_where_to_be_found(
     folder = tmp_path / "ml-100k"
     folder.mkdir()
     (folder / "u.data").write_text("".join(f"7\t{item}\t3\t{100 - item}\n" for item in (1, 2, 3)))
-    (folder / "u.item").write_text("1|Un été (1990)|x\n2|Toy (1995)|x\n3|Two|x\n", encoding="latin-1")
+    films = "1|Un été (1990)|x||x|0|0|1\n2|Toy (1995)|x||x|0|1|1\n3||x||x|0|0|0\n"
+    (folder / "u.item").write_text(films, encoding="latin-1")
+    (folder / "u.genre").write_text("unknown|0\nComedy|1\nDrama|2\n\n")
     data = load_interactions(Source("movielens-100k"))
-    assert (data.users, data.items, data.texts) == (("7",), ("1", "2", "3"), ("Un été (1990)", "Toy (1995)", "Two"))
+    assert (data.users, data.items, data.texts) == (
+        ("7",),
+        ("1", "2", "3"),
+        ("Un été (1990) Drama", "Toy (1995) Comedy Drama", ""),
+    )
     assert data.history.tolist() == [2, 1, 0]
     shutil.rmtree(folder)
     folder.mkdir()

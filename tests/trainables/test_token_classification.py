@@ -11,7 +11,18 @@ from tests.trainables.test_pretrained import write_bert
 from tests.trainables.trials import metrics_of, run_trial
 from trainables.conll import Sentences, Source, load_test
 from trainables.texts import DATA_ENV
-from trainables.token_classification import IGNORED, Settings, cut, evaluate, export, labels_of, predict, tags_of, train
+from trainables.token_classification import (
+    IGNORED,
+    Settings,
+    cut,
+    evaluate,
+    export,
+    labels_of,
+    predict,
+    tags_of,
+    told_of_cut,
+    train,
+)
 from tuner.checkpoint import load_checkpoint
 from tuner.checkpoint_folder import checkpoint_path
 from tuner.metric import Metric
@@ -51,6 +62,9 @@ def test_a_words_tag_stands_at_its_first_piece_alone(params: dict[str, Any]) -> 
     assert tags_of(nonsense, pieces.word_of, sentences, tags) == [list(each) for each in sentences.tags]
     short = cut(params["pretrained"], sentences.words, 4)
     assert tags_of(torch.full((2, 4), 2), short.word_of, sentences, tags)[0] == ["B-per", "B-per", "O"]
+    (note,) = told_of_cut("test", sentences, short)
+    assert note.startswith("1 of 4 test words are beyond max_length")
+    assert told_of_cut("test", sentences, pieces) == []
 
 
 @pytest.mark.parametrize("finetune", ["full", "lora"])
