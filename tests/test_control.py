@@ -1,5 +1,6 @@
 """What is asked of a running sweep, and what its driver sees of it."""
 
+import errno
 from pathlib import Path
 
 import pytest
@@ -20,6 +21,24 @@ def test_a_driver_sees_what_was_asked_last(tmp_path: Path) -> None:
         # Of a driver that ends itself nobody asks otherwise; the next one starts afresh.
         assert control.look() is Verb.CANCEL
         assert Control(tmp_path).look() is Verb.RESUME
+
+
+def test_a_file_that_cannot_be_read_for_a_moment_is_read_the_next_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    control = Control(tmp_path)
+    with RunLock(tmp_path):
+        ask(tmp_path, Verb.PAUSE)
+        assert control.look() is Verb.PAUSE
+        ask(tmp_path, Verb.STOP)
+        with monkeypatch.context() as patch:
+            patch.setattr(Path, "read_text", _stale)
+            assert control.look() is Verb.PAUSE
+        assert control.look() is Verb.STOP
+
+
+def _stale(*_: object, **__: object) -> str:
+    raise OSError(errno.ESTALE, "Stale file handle")
 
 
 @pytest.mark.parametrize("verb", Verb)

@@ -1,5 +1,7 @@
+import errno
 import json
 import math
+import os
 from pathlib import Path
 
 import pytest
@@ -35,6 +37,48 @@ def test_a_half_written_line_is_left_out(tmp_path: Path) -> None:
     path = tmp_path / "metrics.jsonl"
     path.write_bytes(path.read_bytes()[:-5])
     assert [r.step for r in read_reports(tmp_path)] == [1]
+
+
+def test_a_disk_that_is_full_amid_a_batch_takes_none_of_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    files = TrialFiles(tmp_path)
+    files.append([report(1)])
+    whole = (tmp_path / "metrics.jsonl").read_bytes()
+    room, write = 10, os.write
+
+    def scarce(descriptor: int, data: bytes) -> int:
+        nonlocal room
+        if not room:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        written = write(descriptor, data[:room])
+        room -= written
+        return written
+
+    monkeypatch.setattr(os, "write", scarce)
+    with pytest.raises(OSError, match="No space left"):
+        files.append([report(2), report(3)])
+    assert (tmp_path / "metrics.jsonl").read_bytes() == whole
+    # A write may be cut short without an error as well.
+    room = 10**6
+    monkeypatch.setattr(os, "write", lambda descriptor, data: write(descriptor, data[:7]))
+    files.append([report(2), report(3)])
+    assert [r.step for r in read_reports(tmp_path)] == [1, 2, 3]
+
+
+def test_a_checkpoint_that_cannot_be_read_for_now_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    files = TrialFiles(tmp_path)
+    for step in (1, 2):
+        files.append([report(step)])
+        save_checkpoint(tmp_path, step, {"step": step}, {})
+
+    def stale(*_: object, **__: object) -> str:
+        raise OSError(errno.ESTALE, "Stale file handle")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "read_text", stale)
+        with pytest.raises(OSError, match="Stale"):
+            files.rewind(2)
+    assert checkpoint_steps(tmp_path) == [1, 2]
+    assert files.rewind(2).step == 2
 
 
 @pytest.mark.parametrize(("last_recorded", "goes_back_to"), [(5, 4), (4, 4), (3, 2), (1, 0), (9, 6)])

@@ -24,7 +24,10 @@ def checkpoint_steps(trial_dir: Path) -> list[int]:
 
 
 def damage(path: Path) -> str:
-    """What is wrong with a checkpoint's files, empty where nothing is; reads all of them."""
+    """What is wrong with a checkpoint's files, empty where nothing is; reads all of them.
+
+    Raises OSError where they can't be read for now: what the storage may give another time is not damaged.
+    """
     try:
         wanted: dict[str, list[int]] = json.loads((path / CHECKSUMS_FILE).read_text(encoding="utf-8"))
         for name, (size, checksum) in wanted.items():
@@ -33,7 +36,7 @@ def damage(path: Path) -> str:
                 return f"{name} has {found} bytes in place of {size}"
             if _checksum(path / name) != checksum:
                 return f"{name} is not what was written"
-    except (OSError, ValueError, AttributeError, TypeError) as error:
+    except (FileNotFoundError, ValueError, AttributeError, TypeError) as error:
         return f"it can't be read ({error})"
     return "" if STATE_FILE in wanted and RNG_FILE in wanted else f"{CHECKSUMS_FILE} does not name its files"
 

@@ -63,9 +63,18 @@ def request(place: Place, verb: Verb, *, before: Verb, is_running: bool) -> str:
 def asked(folder: Path) -> Verb:
     """What was asked last of the driver that runs now; `RESUME` where it is to run as usual."""
     try:
-        return Verb(json.loads((folder / CONTROL_FILE).read_text(encoding="utf-8"))["verb"])
-    except (OSError, ValueError, KeyError, TypeError):
-        # Not there, or written by hand with a mistake in it: neither must end a sweep.
+        return _read(folder)
+    except OSError:
+        return Verb.RESUME
+
+
+def _read(folder: Path) -> Verb:
+    """Raises OSError where it can't be read."""
+    text = (folder / CONTROL_FILE).read_text(encoding="utf-8")
+    try:
+        return Verb(json.loads(text)["verb"])
+    except (ValueError, KeyError, TypeError):
+        # Written by hand with a mistake in it, which must not end a sweep.
         return Verb.RESUME
 
 
@@ -86,9 +95,8 @@ class Control:
         try:
             stat = (self._folder / CONTROL_FILE).stat()
             stamp = (stat.st_ino, stat.st_mtime_ns, stat.st_size)
+            if stamp != self._stamp:
+                self._verb, self._stamp = _read(self._folder), stamp
         except OSError:
-            # Storage that is gone for a moment asks for nothing new.
-            return self._verb
-        if stamp != self._stamp:
-            self._stamp, self._verb = stamp, asked(self._folder)
+            pass  # storage that is gone for a moment asks for nothing new
         return self._verb

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from tuner.checkpoint_folder import checkpoint_path, checkpoint_steps, damage
+from tuner.storage import append_whole
 from tuner.trial import Report
 
 # Of a run folder: its sweep, whole.
@@ -79,7 +80,7 @@ class TrialFiles:
         """Append to `metrics.jsonl`; in the operating system's hands when this returns."""
         if self._metrics is None:
             self._metrics = (self.folder / METRICS_FILE).open("ab", buffering=0)
-        self._metrics.write(b"".join(_line(report) for report in reports))
+        append_whole(self._metrics.fileno(), b"".join(_line(report) for report in reports))
 
     def rewind(self, last_recorded: int) -> Rewound:
         """Go back to the newest whole checkpoint no newer than step `last_recorded`, nor than the last report here.

@@ -16,6 +16,8 @@ from typing import Any, Self
 
 from optuna.storages.journal import BaseJournalBackend
 
+from tuner.storage import append_whole
+
 
 class Journal(BaseJournalBackend):
     """An append-only file of JSON lines.
@@ -96,14 +98,9 @@ class Journal(BaseJournalBackend):
             return
         if self._file is None:
             raise PermissionError(f"{self._path} is open for reading only")
-        rest = memoryview(b"".join(lines))
-        before = os.fstat(self._file).st_size
         try:
-            while rest:
-                rest = rest[os.write(self._file, rest) :]
+            append_whole(self._file, b"".join(lines))
         except BaseException:
-            # A full disk: half a line must not stand in front of what is written once there is room again.
-            os.ftruncate(self._file, before)
             self._unread.clear()
             raise
 

@@ -179,7 +179,7 @@ class Lease:
                 self._renew()
                 if self.lost_to is None:
                     self._on_beat()
-            except ObjectStoreError:
+            except (ObjectStoreError, OSError, ValueError):
                 continue  # the mirror tells it
         if self.lost_to is not None:
             self._on_loss()

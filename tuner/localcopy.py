@@ -63,7 +63,8 @@ def opened(place: Place, tell: Callable[[str], None], *, must_exist: bool = Fals
     def listen() -> None:
         nonlocal heard
         now = store.read(CONTROL_FILE)
-        if now is not None and now != heard and folder.exists():
+        # What was copied before the driver has begun is forgotten by it.
+        if now is not None and folder.exists() and (now != heard or not (folder / CONTROL_FILE).exists()):
             heard = now
             write_atomic(folder / CONTROL_FILE, now.decode())
 
@@ -73,9 +74,9 @@ def opened(place: Place, tell: Callable[[str], None], *, must_exist: bool = Fals
 
     lease = Lease(store, tell, listen, give_way)
     try:
-        there = _reconcile(folder, store, lease, tell)
-        # What an earlier driver was asked for.
+        # What an earlier driver was asked for; from here on this one is asked.
         store.delete(CONTROL_FILE)
+        there = _reconcile(folder, store, lease, tell)
         mirror = Mirror(folder, store, lease, there, told)
     except BaseException:
         with contextlib.suppress(ObjectStoreError):

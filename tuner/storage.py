@@ -37,6 +37,17 @@ def outage(folder: Path) -> OSError | None:
     return None
 
 
+def append_whole(descriptor: int, data: bytes) -> None:
+    """All of it or nothing: half a line must not stand in front of what is written once a disk has room again."""
+    before, rest = os.fstat(descriptor).st_size, memoryview(data)
+    try:
+        while rest:
+            rest = rest[os.write(descriptor, rest) :]
+    except BaseException:
+        os.ftruncate(descriptor, before)
+        raise
+
+
 @contextmanager
 def storing(*others: type[Exception]) -> Iterator[None]:
     """What the file system raises inside, and others that mean the same, as `StorageError`. Also a decorator."""

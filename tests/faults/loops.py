@@ -52,6 +52,15 @@ def before_step(trial: Trial, step: int) -> None:
     os._exit(9)
 
 
+def swells(trial: Trial) -> None:
+    """Takes more memory at each step."""
+    held = []
+    for step in range(1, 31):
+        held.append(bytearray(b"x") * trial.params["step_bytes"])
+        time.sleep(0.1)
+        trial.report(step, {"loss": 1.0 / step})
+
+
 def damage(checkpoint: Path, how: str) -> None:
     """Do to a checkpoint what a power failure or a disk may do to it."""
     path = checkpoint / "state.pt"

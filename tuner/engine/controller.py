@@ -13,6 +13,7 @@ from ray.tune.execution.tune_controller import TuneController
 from ray.tune.result import DONE
 
 from tuner.devices import Memory, share_for
+from tuner.engine.actors import ActorManager
 from tuner.engine.losses import ending_of
 from tuner.engine.ray_trial import RayTrial
 from tuner.engine.reports import Batch, Ending
@@ -27,12 +28,10 @@ from tuner.trial import FailureReason, Report, TrialState
 
 # How long a process that was ended may take to be gone.
 EXIT_GRACE_S = 0.5
-
 # So many processes a trial may lose before its first report without that being called its failure.
 MAX_LOSSES = 3
 # And so many nodes without a newer checkpoint between: one that takes its node down must not go on to take down all.
 MAX_LOST_NODES = 10
-
 # How long the process of a trial that has ended may take to tell its memory.
 MEASURE_TIMEOUT_S = 10.0
 
@@ -65,6 +64,7 @@ class Controller(TuneController):  # type: ignore[misc]  # Ray's classes are unt
         self._handled: Exception | None = None
         self.on_share: Callable[[int, Memory, float], None] = lambda number, memory, share: None
         super().__init__(search_alg=search, scheduler=stopping.scheduler, reuse_actors=True, **kwargs)
+        self._actor_manager = ActorManager.of_placement_groups()
         self._print_trial_errors = False
         self._max_pending_trials = slots.count
 
@@ -283,6 +283,10 @@ class Controller(TuneController):  # type: ignore[misc]  # Ray's classes are unt
             message = f"it ran out of GPU memory on {running.gpus:g} of a GPU and gets a whole one: {ending.message}"
             self._retry(trial, replace(ending, message=message), gpus=1)
             return
+        # Who ends the driver, as a batch system does, ends the trials' processes too: those go on with the sweep.
+        if self._is_winding_down and ending.reason is FailureReason.LOST:
+            self._leave(trial)
+            return
         if self._may_retry(running, ending):
             self._retry(trial, ending)
             return
@@ -372,8 +376,7 @@ class Controller(TuneController):  # type: ignore[misc]  # Ray's classes are unt
         is_starting = own in self._actor_manager._live_actors_to_ray_actors_resources
         if is_starting and trial not in self._resetting_trials:
             return False
-        reused: bool = super()._maybe_reuse_cached_actor(trial)
-        return reused
+        return bool(super()._maybe_reuse_cached_actor(trial))
 
     def _on_trial_reset(self, trial: RayTrial, success: bool) -> None:
         if success:

@@ -31,7 +31,13 @@ class DriverNode:
             here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
             self._actor = (
                 ray.remote(FileKeeper)
-                .options(name=_name(self.token), num_cpus=0, max_concurrency=MAX_TRANSFERS, scheduling_strategy=here)
+                .options(
+                    name=_name(self.token),
+                    num_cpus=0,
+                    max_concurrency=MAX_TRANSFERS,
+                    max_restarts=-1,
+                    scheduling_strategy=here,
+                )
                 .remote(str(self._folder), self.token)
             )
 

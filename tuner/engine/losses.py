@@ -15,7 +15,7 @@ def ending_of(trial: RayTrial, exception: Exception) -> Ending:
     text = str(exception)
     if trial.killed_for:
         return Ending(TrialState.FAILED, FailureReason.TIMEOUT, trial.killed_for, text)
-    if isinstance(exception, RayOutOfMemoryError):
+    if isinstance(exception, RayOutOfMemoryError) or isinstance(exception.__cause__, RayOutOfMemoryError):
         return Ending(TrialState.FAILED, FailureReason.OOM, "killed by Ray since memory ran out", text)
     if isinstance(exception, RayActorError):
         if exception.preempted or not is_alive(node_of(exception.actor_id)):

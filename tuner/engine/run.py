@@ -35,6 +35,7 @@ from tuner.recorder import Recorder
 from tuner.running import Running
 from tuner.stopping.replay import replay
 from tuner.stopping.table import Stopping
+from tuner.storage import storing
 from tuner.trial import TrialRecord, TrialState
 
 _VIEW_EVERY_S = 0.25
@@ -74,7 +75,8 @@ def run(
     if not ray.is_initialized():
         console.event(f"connecting to {address}" if address else "starting a cluster on this machine")
     with connected(address, verbose=verbose):
-        driver_node = DriverNode(recorder.folder.resolve())
+        with storing():
+            driver_node = DriverNode(recorder.folder.resolve())
         job = Job(
             train=pickled(train),
             sys_path=tuple(sys.path),
@@ -98,13 +100,14 @@ def run(
         )
         search = StudySearch(recorder, _trial_maker(recorder, slots), slots, run_cap, stopping.max_iter)
         controller = Controller(recorder, stopping, search, slots, storage=NoStorage())
-        replay(
-            stopping.scheduler,
-            recorder.study.records(),
-            spec.metrics,
-            stopping.asking,
-            lambda number: read_reports(trial_dir(recorder.folder, number)),
-        )
+        with storing():
+            replay(
+                stopping.scheduler,
+                recorder.study.records(),
+                spec.metrics,
+                stopping.asking,
+                lambda number: read_reports(trial_dir(recorder.folder, number)),
+            )
         try:
             verdict = _Loop(controller, search, recorder, console, slots, run_cap, driver_node).run()
         finally:
@@ -167,7 +170,9 @@ class _Loop:
 
     def run(self) -> Verdict:
         with self._handling_interrupts():
-            # What is reached already, such as the target of a sweep that is resumed, starts no trial.
+            # What is reached already, such as the target of a sweep that is resumed, starts no trial, nor does a sweep
+            # that was paused before its storage was gone.
+            self._listen()
             self._end_if_due()
             while not self._controller.is_finished():
                 self._step()

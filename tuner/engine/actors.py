@@ -1,0 +1,27 @@
+"""Ray's manager of actors, with every error of a call handed on as the end of its actor.
+
+Ray hands on that an actor has died and that its code has raised. Of anything else, such as that its memory monitor has
+killed the process or that a result was lost with its node, it makes a RuntimeError that ends the whole sweep.
+"""
+
+from typing import Any, Self
+
+from ray.air.execution import PlacementGroupResourceManager
+from ray.air.execution._internal import RayActorManager
+from ray.exceptions import RayActorError, RayError, RayTaskError
+
+
+class ActorManager(RayActorManager):  # type: ignore[misc]  # Ray's classes are untyped
+    @classmethod
+    def of_placement_groups(cls) -> Self:
+        """As Ray Tune has it."""
+        return cls(resource_manager=PlacementGroupResourceManager())
+
+    def _actor_task_failed(self, tracked_actor_task: Any, exception: Exception) -> None:
+        if isinstance(exception, RayError) and not isinstance(exception, RayActorError | RayTaskError):
+            tracked = tracked_actor_task._tracked_actor
+            actor, _ = self._live_actors_to_ray_actors_resources[tracked]
+            died = RayActorError(actor._actor_id.hex(), str(exception))
+            died.__cause__ = exception
+            exception = died
+        super()._actor_task_failed(tracked_actor_task, exception)
