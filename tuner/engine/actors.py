@@ -20,8 +20,8 @@ class ActorManager(RayActorManager):  # type: ignore[misc]  # Ray's classes are 
     def _actor_task_failed(self, tracked_actor_task: Any, exception: Exception) -> None:
         if isinstance(exception, RayError) and not isinstance(exception, RayActorError | RayTaskError):
             tracked = tracked_actor_task._tracked_actor
-            actor, _ = self._live_actors_to_ray_actors_resources[tracked]
-            died = RayActorError(actor._actor_id.hex(), str(exception))
+            actor, _ = self._live_actors_to_ray_actors_resources.get(tracked, (None, None))
+            died = RayActorError(actor._actor_id.hex() if actor else None, str(exception))
             died.__cause__ = exception
             exception = died
         super()._actor_task_failed(tracked_actor_task, exception)
