@@ -38,6 +38,8 @@ def ends(trial: Trial) -> None:
     how = trial.params["how"]
     if how == "silent":
         return
+    if how == "nameless":
+        trial.report(1, {"lost": 1.0})
     for step in (1, 2):
         trial.report(step, {"loss": 1.0 / step}, state={"step": step})
     if how == "nan":
@@ -116,8 +118,7 @@ def dirty(trial: Trial) -> None:
 
 
 def wrong_metric(trial: Trial) -> None:
-    """Reports the metric that its parameter `name` names."""
-    trial.report(1, {trial.params.get("name", "lost"): 1.0, "size": 2})
+    trial.report(1, {"lost": 1.0, "size": 2})
 
 
 def two_metrics(trial: Trial) -> None:

@@ -9,7 +9,7 @@ import pytest
 from tests.test_lease import until
 from tests.test_mirror import here, put, put_checkpoint, there
 from tuner import lease
-from tuner.control import Verb, asked
+from tuner.control import Verb, asked, clear
 from tuner.errors import ControlError, ObjectStoreError, SpecError, StorageError, StudyNotFoundError
 from tuner.localcopy import Snapshot, opened
 from tuner.objectstore import ObjectStore
@@ -155,6 +155,18 @@ def test_a_driver_hears_what_is_asked_at_the_uri_and_gives_way_to_another(uri: U
         store.write("driver.lock", (store.read("driver.lock") or b"").replace(b'"session": "', b'"session": "0'))
         until(lambda: asked(folder) is Verb.CANCEL)
     assert "has been taken over" in told[0]
+
+
+def test_what_was_asked_is_forgotten_at_the_end(uri: Uri) -> None:
+    with opened(uri, [].append) as folder:
+        put(folder, "sweep.yaml", "name: it\n")
+        Snapshot(uri).ask(Verb.STOP)
+        until(lambda: asked(folder) is Verb.STOP)
+        # As the driver does, at its end; the next beat finds it at the URI still.
+        clear(folder)
+        until(lambda: asked(folder) is Verb.STOP)
+    assert "control.json" not in here(folder)
+    assert ObjectStore(uri).read("control.json") is None
 
 
 def test_only_a_sweep_that_runs_can_be_asked(uri: Uri) -> None:

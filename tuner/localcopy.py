@@ -14,7 +14,7 @@ from contextlib import closing, contextmanager
 from fnmatch import fnmatchcase
 from pathlib import Path
 
-from tuner.control import CONTROL_FILE, Verb, asked, request
+from tuner.control import CONTROL_FILE, Verb, asked, clear, request
 from tuner.errors import ClusterError, ObjectStoreError, ResourceError, SpecError, StorageError, StudyNotFoundError
 from tuner.files import SPEC_FILE, write_atomic
 from tuner.lease import Lease, is_held
@@ -98,6 +98,8 @@ def opened(place: Place, tell: Callable[[str], None], *, must_exist: bool = Fals
             lease.release()
             if is_refused:
                 store.delete_folder()
+        # The last beat may have brought it once more, after the sweep had cleared it.
+        clear(folder)
         if reason:
             raise StorageError(_left_here(place, folder, lease, reason))
 

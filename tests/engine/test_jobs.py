@@ -12,6 +12,7 @@ import pytest
 from tests.clusters import Head, free_port, running_head
 from tests.commands import Command, tuner
 from tuner.results import Results
+from tuner.trial import TrialRecord
 
 pytestmark = pytest.mark.slow
 
@@ -55,7 +56,11 @@ def told(*args: str) -> str:
     return output
 
 
-def test_a_sweep_is_sent_asked_and_fetched(head: Head, there: str) -> None:
+def finished(folder: Path) -> dict[int, TrialRecord]:
+    return {trial.number: trial for trial in Results(folder).trials if trial.state.is_final}
+
+
+def test_a_sweep_is_sent_asked_killed_sent_again_and_fetched(head: Head, there: str) -> None:
     address = ("--address", head.dashboard)
     submit = ("submit", "mine.yaml", *address, "--id", "sent", "--output", there)
     assert f"sent runs as job sent on {head.dashboard}, in {there}/sent" in told(*submit)
@@ -69,41 +74,31 @@ def test_a_sweep_is_sent_asked_and_fetched(head: Head, there: str) -> None:
     # Also while it runs.
     told("fetch", "sent", *address)
     assert Results(Path("runs/sent")).counts()["completed"] >= 2
+    (driver,) = [p for p in psutil.process_iter(["cmdline"]) if _is_driver(p.info["cmdline"] or [], "sent")]
+    os.kill(driver.pid, signal.SIGKILL)
+    assert tuner("wait", "sent", *address)[0] == 130
+    following.finish()
+    kept = finished(Path(there) / "sent")
+    Path("mine.yaml").write_text(SWEEP.replace("500", "12"))
+    code, output = tuner(*submit)
+    assert (code, "it was sent with another sweep file" in output) == (2, True), output
+    Path("mine.yaml").write_text(SWEEP)
+    assert "sent goes on as job sent~2" in told(*submit)
+    following = Command("logs", "-f", "sent", *address)
+    following.until(lambda: len(finished(Path(there) / "sent")) > len(kept))
     assert told("stop", "sent", *address).startswith("stopping")
     assert told("wait", "sent", *address) == "sent: finished\n"
     code, log = following.finish()
     assert (code, "ended: stopped by the user" in log) == (0, True), log
-    assert "sent has finished, as job sent" in told(*submit)
+    assert "sent has finished, as job sent~2" in told(*submit)
     told("fetch", "sent", *address)
     results = Results(Path("runs/sent"))
     assert set(results.counts()) == {"completed"}
+    assert {number: finished(results.folder)[number] for number in kept} == kept
     assert results.best is not None
     assert (Path("runs/sent") / "best" / "state.pt").exists()
-
-
-def test_one_whose_driver_was_killed_goes_on_when_it_is_sent_again(head: Head, there: str) -> None:
-    address = ("--address", head.dashboard)
-    Path("mine.yaml").write_text(SWEEP.replace("500", "12"))
-    submit = ("submit", "mine.yaml", *address, "--id", "killed", "--output", there)
-    told(*submit)
-    following = Command("logs", "-f", "killed", *address)
-    following.until(lambda: "trial 0001 completed" in following.output())
-    (driver,) = [p for p in psutil.process_iter(["cmdline"]) if _is_driver(p.info["cmdline"] or [], "killed")]
-    os.kill(driver.pid, signal.SIGKILL)
-    assert tuner("wait", "killed", *address)[0] == 130
-    following.finish()
-    kept = Results(Path(there) / "killed").trials[0]
-    Path("mine.yaml").write_text(SWEEP)
-    code, output = tuner(*submit)
-    assert (code, "it was sent with another sweep file" in output) == (2, True), output
-    Path("mine.yaml").write_text(SWEEP.replace("500", "12"))
-    assert "killed goes on as job killed~2" in told(*submit)
-    code, output = tuner("wait", "killed", *address)
-    assert (code, output) == (0, "killed: finished\n"), told("logs", "killed", *address)
-    told("fetch", "killed", *address, "--best")
-    results = Results(Path("runs/killed"))
-    assert results.counts() == {"completed": 12}
-    assert results.trials[0] == kept
+    told("fetch", "sent", *address, "--best", "--output", "best")
+    assert (Path("best/sent") / "best" / "state.pt").exists()
 
 
 def _is_driver(command: list[str], id: str) -> bool:

@@ -73,6 +73,7 @@ def test_every_way_a_trial_can_end(tmp_path: Path) -> None:
         "text",
         "unpicklable",
         "exits",
+        "nameless",
     ]
     told = Told()
     results = sweep(
@@ -97,11 +98,14 @@ def test_every_way_a_trial_can_end(tmp_path: Path) -> None:
         "text": FailureReason.ERROR,
         "unpicklable": FailureReason.ERROR,
         "exits": FailureReason.ERROR,
+        "nameless": FailureReason.ERROR,
     }
     assert ended["well"].state is TrialState.COMPLETED
     assert ended["nan"].message == "loss is nan at step 3"
     assert math.isnan(ended["nan"].curve[3])
     assert "no report for" in ended["hangs"].message
+    # Others have reported the metric: this is no mistake of the sweep.
+    assert "did you mean lost" in ended["nameless"].message
     assert "KeyError: 'no such thing'" in results.error(ended["error"].number)
     assert "in ends" in results.error(ended["error"].number)
     assert any("trial" in event and "failed (timeout)" in event for event in told.events)
@@ -147,9 +151,9 @@ def test_processes_share_what_one_has_loaded_and_nothing_is_left_of_it(tmp_path:
 
 
 def test_an_actor_with_a_thread_left_in_it_is_replaced(tmp_path: Path) -> None:
-    results = sweep(loops.dirty, tmp_path, parameters={"leave_thread": {"value": True}, "x": LR}, run_cap=3, parallel=1)
-    assert results.counts() == {"completed": 3}
-    assert len({results.curve(number)[0].metrics["pid"] for number in range(3)}) == 3
+    results = sweep(loops.dirty, tmp_path, parameters={"leave_thread": {"value": True}, "x": LR}, run_cap=2, parallel=1)
+    assert results.counts() == {"completed": 2}
+    assert len({results.curve(number)[0].metrics["pid"] for number in range(2)}) == 2
 
 
 def test_an_actor_whose_memory_stays_high_is_replaced(tmp_path: Path) -> None:
@@ -328,13 +332,6 @@ def test_a_metric_that_no_trial_reports_is_refused_and_nothing_is_left(tmp_path:
     with pytest.raises(ResourceError):
         Sweep(loops.descent, **keys, resources={"gpu": 1}, storage=f"sqlite:///{database}").run(console=Told())
     assert optuna.get_all_study_names(f"sqlite:///{database}") == []
-
-
-def test_a_trial_without_the_metric_is_an_ordinary_failure_once_another_had_it(tmp_path: Path) -> None:
-    parameters = {"name": {"grid": ["loss", "lost"]}, "x": LR}
-    results = sweep(loops.wrong_metric, tmp_path, parameters=parameters, run_cap=4, parallel=1)
-    assert results.counts() == {"completed": 2, "failed": 2}
-    assert all("did you mean lost" in trial.message for trial in results.trials if trial.reason)
 
 
 def test_a_resumed_sweep_that_is_refused_loses_nothing(tmp_path: Path) -> None:

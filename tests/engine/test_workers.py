@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import ray
 import torch
 
+import ray
 from tests import loops, ray_loops
 from tests.commands import Command, tuner
 from tests.sweeps import LR, Told, check_whole, sweep
@@ -83,6 +83,7 @@ def test_a_worker_that_fails_ends_its_trial_and_not_the_sweep(tmp_path: Path) ->
         parameters={"lr": 0.1, "how": {"values": hows}},
         method="grid",
         resources=TWO,
+        parallel=1,
     )
     ended = {trial.params["how"]: trial for trial in results.trials}
     assert {how: (trial.state, trial.reason) for how, trial in ended.items()} == {

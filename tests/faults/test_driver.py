@@ -102,7 +102,7 @@ def test_ten_kills_in_one_sweep_lose_nothing(tmp_path: Path, cluster_address: st
     ]
 
 
-def test_kills_of_a_driver_with_its_own_ray_and_a_database_lose_nothing(tmp_path: Path) -> None:
+def test_a_driver_with_a_cluster_of_its_own_and_a_database_is_killed_and_interrupted(tmp_path: Path) -> None:
     (tmp_path / "killed.yaml").write_text(SWEEP.replace("run_cap: 120", "run_cap: 60"))
     url = f"sqlite:///{tmp_path / 'study.db'}"
     process = Command("run", str(tmp_path / "killed.yaml"), "--output", str(tmp_path / "runs"), "--storage", url)
@@ -110,43 +110,26 @@ def test_kills_of_a_driver_with_its_own_ray_and_a_database_lose_nothing(tmp_path
     (folder,) = list_runs(tmp_path / "runs")
     # Its database is there.
     process.until(lambda: "new best" in process.output())
-    kept: dict[int, tuple[object, bytes]] = {}
-    for _ in range(2):
-        wanted = len(kept) + 5
-        process.until(lambda wanted=wanted: len(finished(folder)) >= wanted)
-        process.kill()
-        now = finished(folder)
-        assert {number: now.get(number) for number in kept} == kept
-        kept = now
-        process = Command("resume", str(folder))
-    code, output = process.finish(200)
-    assert code == 0, output
-    results = Results(folder)
-    assert len(results.trials) == 60
-    assert {number: finished(folder)[number] for number in kept} == kept
-    check(results)
-
-
-def test_an_interrupted_sweep_tells_how_to_go_on_and_does(tmp_path: Path) -> None:
-    (tmp_path / "killed.yaml").write_text(SWEEP.replace("run_cap: 120", "run_cap: 50"))
-    process = Command("run", str(tmp_path / "killed.yaml"), "--output", str(tmp_path / "runs"))
-    while not list_runs(tmp_path / "runs"):
-        time.sleep(0.02)
-    (folder,) = list_runs(tmp_path / "runs")
-    wait_for_trials(folder, process)
-    time.sleep(3.0)
+    process.until(lambda: len(finished(folder)) >= 5)
+    process.kill()
+    kept = finished(folder)
+    process = Command("resume", str(folder))
+    process.until(lambda: len(finished(folder)) >= len(kept) + 5)
     process.signal(signal.SIGINT)
     code, output = process.finish(60)
     assert code == 130, output
     assert f"tuner resume {folder}" in output
+    now = finished(folder)
+    assert {number: now.get(number) for number in kept} == kept
     states = Results(folder).counts()
     assert "running" not in states
     assert states.get("pending", 0) <= 2
-    assert sum(states.values()) < 50
+    assert sum(states.values()) < 60
     code, output = tuner("resume", str(folder))
     assert code == 0, output
     results = Results(folder)
-    assert len(results.trials) == 50
+    assert len(results.trials) == 60
+    assert {number: finished(folder)[number] for number in now} == now
     check(results)
     assert "Traceback" not in output
     assert "ray" not in output.lower().replace("array", ""), output

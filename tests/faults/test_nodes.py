@@ -5,9 +5,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import ray
 from ray.cluster_utils import Cluster
 
+import ray
 from tests.clusters import start_cluster
 from tests.commands import Command, tuner
 from tests.faults import loops
@@ -39,8 +39,15 @@ def cluster() -> Iterator[Cluster]:
     cluster.shutdown()
 
 
+def pids(marks: Path) -> set[int]:
+    """Of the processes that run the trials, or ran them last, by the marks of `loops.walk`."""
+    return {int(text) for mark in marks.glob("[0-9]*-[0-9]*") if (text := mark.read_text())}
+
+
 @pytest.mark.parametrize("workers", [1, 2])
-def test_trials_of_a_node_that_is_lost_go_on_elsewhere(tmp_path: Path, cluster: Cluster, workers: int) -> None:
+def test_a_node_that_is_lost_is_done_without_and_one_that_joins_is_used(
+    tmp_path: Path, cluster: Cluster, workers: int
+) -> None:
     nodes = [Node(cluster.address, 1) for _ in range(1 + workers)]
     told = Told()
 
@@ -51,6 +58,9 @@ def test_trials_of_a_node_that_is_lost_go_on_elsewhere(tmp_path: Path, cluster: 
         lost = next(node for node in nodes if pid in node.pids())
         lost.kill()
         nodes.remove(lost)
+        if workers == 1:
+            nodes.append(Node(cluster.address, 1))
+            wait_for(lambda: bool(pids(tmp_path) & {*nodes[-1].pids()}), "a trial on the new node")
 
     try:
         with meanwhile(act):
@@ -59,42 +69,17 @@ def test_trials_of_a_node_that_is_lost_go_on_elsewhere(tmp_path: Path, cluster: 
                 tmp_path,
                 told,
                 parameters={"epochs": 8, "step_s": 0.3, "marks": str(tmp_path), "x": X},
-                run_cap=4,
+                run_cap=16 if workers == 1 else 4,
                 resources={"workers": workers, "cpu": 1},
             )
     finally:
         for node in nodes:
             node.stop()
         wait_for(lambda: num_nodes() == 1, "the nodes to leave")
+    assert results.summary["slots"] == (2 if workers == 1 else 1)
     # A node that is lost is no failure of a configuration: no retries were asked for.
     check(results, tmp_path, told.events)
     assert any("is tried again" in event for event in told.events)
-
-
-def test_a_node_that_joins_late_is_used(tmp_path: Path, cluster: Cluster) -> None:
-    nodes = [Node(cluster.address, 1)]
-    told = Told()
-
-    def act() -> None:
-        wait_for_reports(tmp_path, 4)
-        nodes.append(Node(cluster.address, 1))
-
-    try:
-        with meanwhile(act):
-            results = sweep(
-                loops.walk,
-                tmp_path,
-                told,
-                parameters={"epochs": 8, "step_s": 0.3, "marks": str(tmp_path), "x": X},
-                run_cap=10,
-            )
-    finally:
-        for node in nodes:
-            node.stop()
-        wait_for(lambda: num_nodes() == 1, "the nodes to leave")
-    check(results, tmp_path, told.events)
-    assert results.summary["slots"] == 2
-    assert any("2 trials at a time" in event for event in told.events)
 
 
 def test_a_head_that_dies_ends_the_driver_and_the_sweep_goes_on_on_another(tmp_path: Path) -> None:
