@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import psutil
 import pytest
 
 from tuner import lease
@@ -65,8 +66,17 @@ def test_a_process_of_this_machine_that_is_gone_holds_nothing(store: ObjectStore
     assert not is_held(store)
     Lease(store, lambda text: pytest.fail(text), nothing, nothing).release()
     # Nor does another process that has been given its number.
-    put_holder(store, started_at_s=1.0)
+    put_holder(store, started_s=1.0)
     Lease(store, lambda text: pytest.fail(text), nothing, nothing).release()
+
+
+def test_a_clock_that_is_set_makes_nobody_dead(store: ObjectStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    held = Lease(store, nothing, nothing, nothing)
+    booted = psutil.boot_time()
+    # What Linux tells the moment of its start by is the clock of today, less the time since.
+    monkeypatch.setattr("psutil._pslinux.boot_time", lambda: booted + 86400.0)
+    assert is_held(store)
+    held.release()
 
 
 def test_one_of_another_machine_is_waited_for_and_taken_for_dead(

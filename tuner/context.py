@@ -261,16 +261,12 @@ def _as_floats(metrics: Mapping[str, Any], wanted: tuple[Metric, ...]) -> dict[s
     for name, value in metrics.items():
         if not isinstance(name, str) or not name.isprintable():
             raise MetricError(f"trial.report: the name of a metric must be a text; got {name!r}.")
-        try:
-            if isinstance(value, str | bytes):
-                raise TypeError
-            values[name] = float(value.item() if hasattr(value, "item") else value)
-        except (TypeError, ValueError, RuntimeError):
+        number = as_float(value)
+        if number is None:
             shape = getattr(value, "shape", None)
             given = f"{type(value).__name__} of shape {tuple(shape)}" if shape is not None else repr(value)[:80]
-            raise MetricError(
-                f"trial.report: metric {name!r} must be a number or a one-element tensor; got {given}."
-            ) from None
+            raise MetricError(f"trial.report: metric {name!r} must be a number or a one-element tensor; got {given}.")
+        values[name] = number
     missing = [metric.name for metric in wanted if metric.name not in values]
     if missing:
         near = did_you_mean(missing[0], values)
@@ -280,6 +276,16 @@ def _as_floats(metrics: Mapping[str, Any], wanted: tuple[Metric, ...]) -> dict[s
             f"Report it at each step, or change `metric` in the sweep file. What was reported: {told}."
         )
     return values
+
+
+def as_float(value: Any) -> float | None:
+    """A number, or the one element of a tensor or array; None for anything else."""
+    if isinstance(value, str | bytes):
+        return None
+    try:
+        return float(value.item() if hasattr(value, "item") else value)
+    except (TypeError, ValueError, RuntimeError):
+        return None
 
 
 def _to_device(thing: Any, device: torch.device) -> Any:

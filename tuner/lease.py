@@ -5,6 +5,7 @@ who may not be allowed to write there, goes by its own. Knows nothing of what is
 """
 
 import json
+import os
 import secrets
 import socket
 import threading
@@ -29,11 +30,11 @@ _POLL_S = 1.0
 
 @dataclass(frozen=True)
 class Holder:
-    """Who drives the sweep. `session` is another one at each start of a driver."""
+    """Who drives the sweep. `session` is another one at each start of a driver, `started_s` seconds after the boot."""
 
     session: str
     pid: int
-    started_at_s: float
+    started_s: float
     host: str
     machine: str
     beat: int = 0
@@ -50,7 +51,7 @@ class Holder:
     def is_alive(self) -> bool:
         """Of one on this very machine."""
         try:
-            return abs(psutil.Process(self.pid).create_time() - self.started_at_s) < 1.0
+            return abs(_started_s(self.pid) - self.started_s) < 1.0
         except psutil.NoSuchProcess:
             return False
 
@@ -101,8 +102,8 @@ class Lease:
         self._store = store
         self._on_beat = on_beat
         self._on_loss = on_loss
-        me = psutil.Process()
-        self._mine = Holder(secrets.token_hex(8), me.pid, me.create_time(), socket.gethostname(), _machine())
+        pid = os.getpid()
+        self._mine = Holder(secrets.token_hex(8), pid, _started_s(pid), socket.gethostname(), _machine())
         found = read_holder(store)
         self.before = found.session if found else None
         self.lost_to: Holder | None = None
@@ -201,6 +202,12 @@ def _machine() -> str:
     """Where a process id means the same: this host, since it was started, and this container."""
     boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
     return f"{socket.gethostname()}:{boot}:{Path('/proc/self/ns/pid').readlink()}"
+
+
+def _started_s(pid: int) -> float:
+    """By no clock that can be set."""
+    booted = psutil.boot_time()
+    return psutil.Process(pid).create_time() - booted
 
 
 def _now() -> float:

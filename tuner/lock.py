@@ -8,17 +8,28 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Self
 
-from tuner.errors import StudyLockedError
+from tuner.errors import StorageError, StudyLockedError
 
 LOCK_FILE = "driver.lock"
 
 
 class RunLock:
-    """Holds a run folder for this process until it is released or the process dies, however it dies."""
+    """Holds a run folder for this process until it is released or the process dies, however it dies.
+
+    Raises `StudyLockedError` where another process holds it, `StorageError` where the file system has no locks.
+    """
 
     def __init__(self, folder: Path) -> None:
         self._file = (folder / LOCK_FILE).open("a+")
-        if not self._acquire():
+        try:
+            is_mine = self._acquire()
+        except OSError as error:
+            self._file.close()
+            raise StorageError(
+                f"{folder} can't be locked ({error}), and two drivers could write to it at once: give an --output on a "
+                "file system with locks (NFS has them with its lock daemon, or mounted with local_lock=flock)."
+            ) from error
+        if not is_mine:
             self._file.seek(0)
             holder = self._file.read().strip() or "another process"
             self._file.close()
@@ -49,11 +60,11 @@ class RunLock:
 
 
 def is_locked(folder: Path) -> bool:
-    """Whether a driver is running the sweep in this folder."""
+    """Whether a driver is running the sweep in this folder; none is where there are no locks."""
     try:
         with (folder / LOCK_FILE).open() as file:
             return not _try_lock(file, fcntl.LOCK_SH)
-    except FileNotFoundError:
+    except OSError:
         return False
 
 

@@ -31,6 +31,15 @@ def cluster() -> Iterator[None]:
 
 
 @pytest.fixture(autouse=True)
+def _the_gpu_is_free_again() -> Iterator[None]:
+    yield
+    ended = time.monotonic()
+    while ray.available_resources().get("GPU") != 1.0:
+        assert time.monotonic() - ended < 5.0, ray.available_resources()
+        time.sleep(0.1)
+
+
+@pytest.fixture(autouse=True)
 def fake_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(run, "Job", functools.partial(Job, device=fake_device_of))
 

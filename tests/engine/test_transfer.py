@@ -43,6 +43,8 @@ def test_a_folder_arrives_as_it_was_and_only_with_its_last_message(
     assert len(messages) > 3
     for message, is_first, is_last in messages:
         assert contents(tmp_path / "there") == old
+        # Twice, as where nobody knows whether it has arrived.
+        write(upload, message, is_first=is_first, is_last=is_last)
         write(upload, message, is_first=is_first, is_last=is_last)
     assert contents(tmp_path / "there") == (sent if is_whole else {**old, **sent})
     assert not upload.scratch.exists()

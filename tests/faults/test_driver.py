@@ -9,6 +9,8 @@ import pytest
 import torch
 
 from tests.commands import Command, tuner
+from tests.faults import scenes
+from tests.faults.scenes import kill, num_reports, pid_of
 from tuner.errors import StudyNotFoundError
 from tuner.files import trial_dir
 from tuner.results import Results, list_runs
@@ -133,6 +135,33 @@ def test_a_driver_with_a_cluster_of_its_own_and_a_database_is_killed_and_interru
     check(results)
     assert "Traceback" not in output
     assert "ray" not in output.lower().replace("array", ""), output
+
+
+def test_what_a_batch_system_ends_with_its_driver_is_gone_on_with(tmp_path: Path, cluster_address: str) -> None:
+    (tmp_path / "ended.yaml").write_text(
+        f"""
+name: ended
+trainable: tests.faults.loops:walk
+metric: {{name: loss}}
+parameters: {{epochs: 4, step_s: 1.5, marks: "{tmp_path}", x: {{min: 0.0, max: 1.0}}}}
+run_cap: 2
+seed: 3
+"""
+    )
+    output, address = tmp_path / "runs", ("--address", cluster_address)
+    process = Command("run", str(tmp_path / "ended.yaml"), "--output", str(output), *address)
+    process.until(lambda: num_reports(output) >= 2)
+    process.signal(signal.SIGINT)
+    time.sleep(0.3)
+    for number in range(2):
+        kill(pid_of(tmp_path / f"{number:04d}-0"))
+    code, text = process.finish(60)
+    assert code == 130, text
+    (folder,) = list_runs(output)
+    assert Results(folder).counts() == {"pending": 2}, text
+    code, text = tuner("resume", str(folder), *address)
+    assert code == 0, text
+    scenes.check(Results(folder), tmp_path)
 
 
 def test_a_second_driver_is_refused_by_name_and_pid(tmp_path: Path, cluster_address: str) -> None:

@@ -35,17 +35,14 @@ def walk(tmp_path: Path, **params: object) -> dict[str, object]:
     return {"epochs": 6, "step_s": 0.2, "marks": str(tmp_path), **params}
 
 
-@pytest.mark.parametrize("workers", [1, 2])
-def test_processes_killed_at_random_moments(tmp_path: Path, workers: int) -> None:
-    rng, killed, told = random.Random(workers), [], Told()
+def test_processes_killed_at_random_moments(tmp_path: Path) -> None:
+    rng, told = random.Random(1), Told()
 
     def act() -> None:
-        for _ in range(4 if workers == 1 else 2):
+        for _ in range(4):
             wait_for_reports(tmp_path, rng.randrange(2, 6))
             time.sleep(rng.uniform(0.0, 0.2))
-            newest = max(tmp_path.glob("000*-*"), key=lambda mark: mark.stat().st_mtime_ns)
-            killed.append(pid_of(newest.with_name(f"{newest.name[:4]}-{rng.randrange(workers)}")))
-            kill(killed[-1])
+            kill(pid_of(newest_mark(tmp_path)))
 
     with meanwhile(act):
         results = sweep(
@@ -54,22 +51,23 @@ def test_processes_killed_at_random_moments(tmp_path: Path, workers: int) -> Non
             told,
             parameters=walk(tmp_path, x={"min": 0.0, "max": 1.0}),
             run_cap=6,
-            resources={"workers": workers, "cpu": 1.0 / workers},
-            parallel=2 // workers,
             failures={"retries": 10},
         )
     check(results, tmp_path, told.events)
     assert any("is tried again" in event for event in told.events)
 
 
-@pytest.mark.parametrize("workers", [1, 2])
-def test_a_process_that_hangs_is_named_and_replaced(tmp_path: Path, workers: int) -> None:
+def newest_mark(tmp_path: Path) -> Path:
+    """That the process which began a trial last has left."""
+    return max(tmp_path.glob("000*-*"), key=lambda mark: mark.stat().st_mtime_ns)
+
+
+def test_a_process_that_hangs_is_named_and_replaced(tmp_path: Path) -> None:
     stopped, told = [], Told()
 
     def act() -> None:
         wait_for_reports(tmp_path, 2)
-        stopped.append(pid_of(tmp_path / f"0000-{workers - 1}"))
-        os.kill(stopped[0], signal.SIGSTOP)
+        stopped.append(hang(tmp_path / "0000-0"))
 
     with meanwhile(act):
         results = sweep(
@@ -78,15 +76,56 @@ def test_a_process_that_hangs_is_named_and_replaced(tmp_path: Path, workers: int
             told,
             parameters=walk(tmp_path, x={"min": 0.0, "max": 1.0}),
             run_cap=3,
-            resources={"workers": workers, "cpu": 1.0 / workers},
-            parallel=2 // workers,
             failures={"retries": 1},
-            stall_timeout=15.0 if workers > 1 else 8.0,
+            stall_timeout=8.0,
         )
     check(results, tmp_path, told.events)
     assert any(event.startswith("trial 0000 is tried again") and "no report for" in event for event in told.events)
+    check_gone(stopped[0])
+
+
+def test_a_worker_of_two_that_is_killed_and_one_that_hangs_are_named_and_replaced(tmp_path: Path) -> None:
+    rng, stopped, told = random.Random(2), [], Told()
+
+    def act() -> None:
+        wait_for_reports(tmp_path, rng.randrange(2, 6))
+        time.sleep(rng.uniform(0.0, 0.2))
+        kill(pid_of(tmp_path / f"0000-{rng.randrange(2)}"))
+        wait_for_reports(tmp_path, 8)
+        stopped.append(hang(tmp_path / "0001-1"))
+
+    with meanwhile(act):
+        results = sweep(
+            loops.walk,
+            tmp_path,
+            told,
+            parameters=walk(tmp_path, x={"min": 0.0, "max": 1.0}),
+            run_cap=3,
+            resources={"workers": 2, "cpu": 0.5},
+            parallel=1,
+            failures={"retries": 1},
+            stall_timeout=15.0,
+        )
+    check(results, tmp_path, told.events)
+    again = [event for event in told.events if "is tried again" in event]
+    assert len(again) == 2, told.events
+    assert "trial 0000" in again[0]
+    assert "died" in again[0]
+    assert "trial 0001" in again[1]
+    assert "no report for" in again[1]
+    check_gone(stopped[0])
+
+
+def hang(mark: Path) -> int:
+    """Have the process that left this mark hang; its id."""
+    pid = pid_of(mark)
+    os.kill(pid, signal.SIGSTOP)
+    return pid
+
+
+def check_gone(pid: int) -> None:
     deadline = time.monotonic() + FREE_WITHIN_S
-    while psutil.pid_exists(stopped[0]) and psutil.Process(stopped[0]).status() != psutil.STATUS_ZOMBIE:
+    while psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE:
         assert time.monotonic() < deadline, "the process that hangs is still there"
         time.sleep(0.1)
 

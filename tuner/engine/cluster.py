@@ -4,6 +4,7 @@ import logging
 import os
 import re
 import socket
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,6 +22,7 @@ from tuner.errors import ClusterError
 
 CONNECT_TIMEOUT_S = 10.0
 NODE_TIMEOUT_S = 5.0
+SETTLE_S = 0.4
 # A resource that the head alone has.
 _HEAD = "node:__internal_head__"
 
@@ -101,10 +103,20 @@ def node_of(actor_id: str | None) -> str:
 
 
 def is_alive(node_id: str) -> bool:
-    """Whether a node answers, or none is known by this id.
+    """Whether a node answers, or none is known by this id; blocks for `SETTLE_S` where it does.
 
-    Ray itself notices only after some ten seconds that one has died.
+    Ray itself notices only after some ten seconds that one has died. The processes of a machine that goes down end
+    one after another: Ray's own may answer still when the first of a trial's has ended.
     """
+    deadline = time.monotonic() + SETTLE_S
+    while _answers(node_id):
+        if time.monotonic() > deadline:
+            return True
+        time.sleep(SETTLE_S / 4)
+    return False
+
+
+def _answers(node_id: str) -> bool:
     node = next((node for node in ray.nodes() if node["NodeID"] == node_id), None)
     if node is None:
         return True

@@ -35,7 +35,9 @@ class DriverNode:
                     name=_name(self.token),
                     num_cpus=0,
                     max_concurrency=MAX_TRANSFERS,
+                    # What was under way when it died is done again.
                     max_restarts=-1,
+                    max_task_retries=-1,
                     scheduling_strategy=here,
                 )
                 .remote(str(self._folder), self.token)

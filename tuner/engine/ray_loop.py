@@ -5,6 +5,7 @@ lead to the trial that runs at the time, in a warm process or in a warm group of
 """
 
 import inspect
+import math
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -15,7 +16,7 @@ from ray.train import Checkpoint, CheckpointUploadMode
 from ray.train.v2._internal.execution import train_fn_utils
 from ray.train.v2._internal.execution.train_fn_utils import DistributedTrainFnUtils, LocalTrainFnUtils
 
-from tuner.context import Trial
+from tuner.context import Trial, as_float
 from tuner.errors import MetricError
 
 
@@ -38,7 +39,7 @@ def from_ray_train(loop: Callable[..., Any], *, warm: bool = True) -> Callable[[
     """A trainable that runs a Ray Train loop unchanged: `train = tuner.from_ray_train(loop)` at a module's top.
 
     Each `ray.train.report` is a step; with `checkpoint=` the files of rank 0's checkpoint are kept with it, and
-    `ray.train.get_checkpoint` gives those of the trial's last one.
+    `ray.train.get_checkpoint` gives those of the trial's last one. Metrics that are no numbers are left out.
 
     Args:
         loop: `def loop(config)`, or without arguments, as `TorchTrainer` takes it; `config` is the configuration.
@@ -85,6 +86,11 @@ class _Reporting:
         if is_needless is None:
             is_needless = checkpoint_upload_mode.default_delete_local_checkpoint_after_upload()
         self._step += 1
+        # Ray takes anything for a metric, and of the workers beside the first one anything or nothing.
+        wanted = {metric.name for metric in self._trial.metrics}
+        metrics = {name: value for name, value in metrics.items() if name in wanted or as_float(value) is not None}
+        if self._trial.rank:
+            metrics = dict.fromkeys(wanted, math.nan) | metrics
         if checkpoint is None:
             self._trial.report(self._step, metrics)
         elif self._trial.rank:

@@ -75,9 +75,11 @@ def read(folder: Path, parts: Sequence[Part]) -> Message:
 
 
 def write(upload: Upload, message: Message, *, is_first: bool, is_last: bool) -> None:
-    """Write a message; the last one puts the files in their place."""
+    """Write a message; the last one puts the files in their place. Each may come once more, when nobody knew."""
     if is_first:
-        upload.scratch.mkdir(parents=True)
+        upload.scratch.mkdir(parents=True, exist_ok=True)
+    elif is_last and not upload.scratch.exists() and all((upload.target / part.name).exists() for part, _ in message):
+        return
     for part, data in message:
         path = upload.scratch / part.name
         if part.offset == 0:
