@@ -45,7 +45,8 @@ def fit_line(config: dict[str, Any]) -> None:
                 torch.save({"model": network.state_dict(), "epoch": epoch}, Path(folder) / "model.pt")
                 ray.train.report(metrics, checkpoint=ray.train.Checkpoint.from_directory(folder))
             else:
-                ray.train.report({})
+                # As Lightning's callback does.
+                ray.train.report({}, checkpoint=ray.train.Checkpoint.from_directory(folder))
 
 
 train = tuner.from_ray_train(fit_line)

@@ -93,16 +93,20 @@ class _Reporting:
             metrics = dict.fromkeys(wanted, math.nan) | metrics
         if checkpoint is None:
             self._trial.report(self._step, metrics)
-        elif self._trial.rank:
-            raise MetricError(
-                f"ray.train.report: worker {self._trial.rank} has given a checkpoint; tuner.from_ray_train keeps that "
-                "of rank 0: let rank 0 alone give one."
-            )
-        else:
-            with checkpoint.as_directory() as folder:
+            return
+        with checkpoint.as_directory() as folder:
+            if self._trial.rank == 0:
                 self._trial.report(self._step, metrics, state={}, files=Path(folder))
-            if is_needless:
-                shutil.rmtree(checkpoint.path, ignore_errors=True)
+            elif any(Path(folder).iterdir()):
+                raise MetricError(
+                    f"ray.train.report: worker {self._trial.rank} has given a checkpoint with files in it; "
+                    "tuner.from_ray_train keeps those of rank 0: let rank 0 alone save."
+                )
+            else:
+                # As Lightning's callback does, which saves on rank 0 and reports alike on all.
+                self._trial.report(self._step, metrics)
+        if is_needless:
+            shutil.rmtree(checkpoint.path, ignore_errors=True)
 
     def get_checkpoint(self) -> Any:
         files = self._state.files if self._state else None
