@@ -23,7 +23,7 @@ from typing import Any
 import ray
 
 import tuner
-from benchmarks.common import RESULTS, Silent, save
+from benchmarks.common import RESULTS, Silent, machine, save
 
 LAST_STEP = 4
 
@@ -112,7 +112,8 @@ def main() -> None:
     known = json.loads(path.read_text())["rows"] if path.exists() else []
     rows = {row["slots"]: row for row in known}
     for slots in given.slots:
-        rows[slots] = {**measure(slots, given.trials, given.step_s), "trials": given.trials, "step_s": given.step_s}
+        row = measure(slots, given.trials, given.step_s)
+        rows[slots] = {**row, "trials": given.trials, "step_s": given.step_s, "commit": machine()["commit"]}
         ordered = [rows[key] for key in sorted(rows)]
         save("scaling", {"rows": ordered})
     columns = ("slots", "start_s", "wall_s", "ideal_s", "of_ideal")
