@@ -1,5 +1,6 @@
 """One driver at a time for a run folder."""
 
+import errno
 import fcntl
 import os
 import socket
@@ -11,6 +12,8 @@ from typing import IO, Self
 from tuner.errors import StorageError, StudyLockedError
 
 LOCK_FILE = "driver.lock"
+# What a file system says that has no locks.
+_WITHOUT_LOCKS = (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS)
 
 
 class RunLock:
@@ -25,6 +28,8 @@ class RunLock:
             is_mine = self._acquire()
         except OSError as error:
             self._file.close()
+            if error.errno not in _WITHOUT_LOCKS:
+                raise
             raise StorageError(
                 f"{folder} can't be locked ({error}), and two drivers could write to it at once: give an --output on a "
                 "file system with locks (NFS has them with its lock daemon, or mounted with local_lock=flock)."
@@ -64,8 +69,10 @@ def is_locked(folder: Path) -> bool:
     try:
         with (folder / LOCK_FILE).open() as file:
             return not _try_lock(file, fcntl.LOCK_SH)
-    except OSError:
-        return False
+    except OSError as error:
+        if isinstance(error, FileNotFoundError) or error.errno in _WITHOUT_LOCKS:
+            return False
+        raise
 
 
 def _try_lock(file: IO[str], kind: int) -> bool:
