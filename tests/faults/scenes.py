@@ -43,9 +43,13 @@ def meanwhile(action: Callable[[], None]) -> Iterator[None]:
     thread = threading.Thread(target=act)
     thread.start()
     try:
-        yield
-    finally:
-        thread.join()
+        try:
+            yield
+        finally:
+            thread.join()
+    except KeyboardInterrupt:
+        if not errors:
+            raise
     if errors:
         raise errors[0]
 
@@ -57,9 +61,26 @@ def wait_for(is_so: Callable[[], bool], what: str) -> None:
         time.sleep(0.02)
 
 
-def num_reports(output: Path) -> int:
-    """How many reports the runs below a folder have recorded."""
-    return sum(path.read_bytes().count(b"\n") for path in output.glob("*/trials/*/metrics.jsonl"))
+def num_reports(output: Path, trial: int | None = None) -> int:
+    """How many reports the runs below a folder have recorded, of all trials or of one."""
+    number = "*" if trial is None else f"{trial:04d}"
+    return sum(path.read_bytes().count(b"\n") for path in output.glob(f"*/trials/{number}/metrics.jsonl"))
+
+
+def write_walk(folder: Path, *, epochs: int, step_s: float, run_cap: int) -> Path:
+    """The file of a sweep over `loops.walk`, which leaves its marks beside it."""
+    path = folder / "walk.yaml"
+    path.write_text(
+        f"""
+name: walk
+trainable: tests.faults.loops:walk
+metric: {{name: loss}}
+parameters: {{epochs: {epochs}, step_s: {step_s}, marks: "{folder}", x: {{min: 0.0, max: 1.0}}}}
+run_cap: {run_cap}
+seed: 3
+"""
+    )
+    return path
 
 
 def wait_for_reports(output: Path, more: int) -> None:
@@ -87,10 +108,10 @@ class Node:
     def __init__(self, address: str, num_cpus: int) -> None:
         ray = str(Path(sys.executable).with_name("ray"))
         command = [ray, "start", "--block", f"--address={address}", f"--num-cpus={num_cpus}"]
-        number = num_nodes() + 1
+        before = alive_nodes()
         self._process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         # Two that start at once on one machine get into each other's way.
-        wait_for(lambda: num_nodes() == number, "a node to join")
+        wait_for(lambda: bool(alive_nodes() - before), "a node to join")
 
     def pids(self) -> list[int]:
         """Of all its processes."""
@@ -108,8 +129,9 @@ class Node:
         self._process.wait(60)
 
 
-def num_nodes() -> int:
-    return sum(node["Alive"] for node in ray.nodes())
+def alive_nodes() -> set[str]:
+    """Their ids; Ray takes some ten seconds to notice that one is dead."""
+    return {node["NodeID"] for node in ray.nodes() if node["Alive"]}
 
 
 def undisturbed(results: Results, number: int, tmp_path: Path) -> list[float]:

@@ -10,7 +10,7 @@ import torch
 
 from tests.commands import Command, tuner
 from tests.faults import scenes
-from tests.faults.scenes import kill, num_reports, pid_of
+from tests.faults.scenes import kill, num_reports, pid_of, write_walk
 from tuner.errors import StudyNotFoundError
 from tuner.files import trial_dir
 from tuner.results import Results, list_runs
@@ -138,18 +138,9 @@ def test_a_driver_with_a_cluster_of_its_own_and_a_database_is_killed_and_interru
 
 
 def test_what_a_batch_system_ends_with_its_driver_is_gone_on_with(tmp_path: Path, cluster_address: str) -> None:
-    (tmp_path / "ended.yaml").write_text(
-        f"""
-name: ended
-trainable: tests.faults.loops:walk
-metric: {{name: loss}}
-parameters: {{epochs: 4, step_s: 1.5, marks: "{tmp_path}", x: {{min: 0.0, max: 1.0}}}}
-run_cap: 2
-seed: 3
-"""
-    )
+    spec = write_walk(tmp_path, epochs=4, step_s=1.5, run_cap=2)
     output, address = tmp_path / "runs", ("--address", cluster_address)
-    process = Command("run", str(tmp_path / "ended.yaml"), "--output", str(output), *address)
+    process = Command("run", str(spec), "--output", str(output), *address)
     process.until(lambda: num_reports(output) >= 2)
     process.signal(signal.SIGINT)
     time.sleep(0.3)

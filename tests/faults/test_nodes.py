@@ -5,21 +5,22 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import ray
 from ray.cluster_utils import Cluster
 
-import ray
 from tests.clusters import start_cluster
 from tests.commands import Command, tuner
 from tests.faults import loops
 from tests.faults.scenes import (
     Node,
+    alive_nodes,
     check,
     meanwhile,
-    num_nodes,
     num_reports,
     pid_of,
     wait_for,
     wait_for_reports,
+    write_walk,
 )
 from tests.sweeps import Told, sweep
 from tuner import Results
@@ -75,7 +76,7 @@ def test_a_node_that_is_lost_is_done_without_and_one_that_joins_is_used(
     finally:
         for node in nodes:
             node.stop()
-        wait_for(lambda: num_nodes() == 1, "the nodes to leave")
+        wait_for(lambda: len(alive_nodes()) == 1, "the nodes to leave")
     assert results.summary["slots"] == (2 if workers == 1 else 1)
     # A node that is lost is no failure of a configuration: no retries were asked for.
     check(results, tmp_path, told.events)
@@ -83,22 +84,13 @@ def test_a_node_that_is_lost_is_done_without_and_one_that_joins_is_used(
 
 
 def test_a_head_that_dies_ends_the_driver_and_the_sweep_goes_on_on_another(tmp_path: Path) -> None:
-    (tmp_path / "sweep.yaml").write_text(
-        f"""
-name: headless
-trainable: tests.faults.loops:walk
-metric: {{name: loss}}
-parameters: {{epochs: 8, step_s: 0.2, marks: "{tmp_path}", x: {{min: 0.0, max: 1.0}}}}
-run_cap: 8
-seed: 3
-"""
-    )
+    spec = write_walk(tmp_path, epochs=8, step_s=0.2, run_cap=8)
     output = tmp_path / "runs"
     first = start_cluster(2)
     try:
         process = Command(
             "run",
-            *(str(tmp_path / "sweep.yaml"), "--output", str(output), "--address", first.address),
+            *(str(spec), "--output", str(output), "--address", first.address),
             # How long Ray's own processes wait for a head to come back.
             RAY_gcs_rpc_server_reconnect_timeout_s="5",
         )

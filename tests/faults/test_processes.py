@@ -5,7 +5,7 @@ import os
 import random
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import psutil
@@ -13,7 +13,7 @@ import pytest
 import ray
 
 from tests.faults import loops
-from tests.faults.scenes import check, kill, meanwhile, pid_of, wait_for, wait_for_reports
+from tests.faults.scenes import check, kill, meanwhile, num_reports, pid_of, wait_for, wait_for_reports
 from tests.sweeps import Told, check_whole, sweep
 from tuner.trial import FailureReason, TrialState
 
@@ -35,80 +35,52 @@ def walk(tmp_path: Path, **params: object) -> dict[str, object]:
     return {"epochs": 6, "step_s": 0.2, "marks": str(tmp_path), **params}
 
 
+def walks(act: Callable[[], None], tmp_path: Path, **keys: object) -> list[str]:
+    """A sweep that `act` happens to, and that ends as if it had not; what was told of trials that were tried again."""
+    told = Told()
+    with meanwhile(act):
+        results = sweep(loops.walk, tmp_path, told, parameters=walk(tmp_path, x={"min": 0.0, "max": 1.0}), **keys)
+    check(results, tmp_path, told.events)
+    return [event for event in told.events if "is tried again" in event]
+
+
 def test_processes_killed_at_random_moments(tmp_path: Path) -> None:
-    rng, told = random.Random(1), Told()
+    rng = random.Random(1)
 
     def act() -> None:
         for _ in range(4):
             wait_for_reports(tmp_path, rng.randrange(2, 6))
             time.sleep(rng.uniform(0.0, 0.2))
-            kill(pid_of(newest_mark(tmp_path)))
+            kill(pid_of(max(tmp_path.glob("000*-*"), key=lambda mark: mark.stat().st_mtime_ns)))
 
-    with meanwhile(act):
-        results = sweep(
-            loops.walk,
-            tmp_path,
-            told,
-            parameters=walk(tmp_path, x={"min": 0.0, "max": 1.0}),
-            run_cap=6,
-            failures={"retries": 10},
-        )
-    check(results, tmp_path, told.events)
-    assert any("is tried again" in event for event in told.events)
-
-
-def newest_mark(tmp_path: Path) -> Path:
-    """That the process which began a trial last has left."""
-    return max(tmp_path.glob("000*-*"), key=lambda mark: mark.stat().st_mtime_ns)
+    assert walks(act, tmp_path, run_cap=6, failures={"retries": 10})
 
 
 def test_a_process_that_hangs_is_named_and_replaced(tmp_path: Path) -> None:
-    stopped, told = [], Told()
+    stopped = []
 
     def act() -> None:
         wait_for_reports(tmp_path, 2)
         stopped.append(hang(tmp_path / "0000-0"))
 
-    with meanwhile(act):
-        results = sweep(
-            loops.walk,
-            tmp_path,
-            told,
-            parameters=walk(tmp_path, x={"min": 0.0, "max": 1.0}),
-            run_cap=3,
-            failures={"retries": 1},
-            stall_timeout=8.0,
-        )
-    check(results, tmp_path, told.events)
-    assert any(event.startswith("trial 0000 is tried again") and "no report for" in event for event in told.events)
+    again = walks(act, tmp_path, run_cap=3, failures={"retries": 1}, stall_timeout=8.0)
+    assert any(event.startswith("trial 0000 is tried again") and "no report for" in event for event in again)
     check_gone(stopped[0])
 
 
 def test_a_worker_of_two_that_is_killed_and_one_that_hangs_are_named_and_replaced(tmp_path: Path) -> None:
-    rng, stopped, told = random.Random(2), [], Told()
+    rng, stopped = random.Random(2), []
 
     def act() -> None:
         wait_for_reports(tmp_path, rng.randrange(2, 6))
         time.sleep(rng.uniform(0.0, 0.2))
         kill(pid_of(tmp_path / f"0000-{rng.randrange(2)}"))
-        wait_for_reports(tmp_path, 8)
+        wait_for(lambda: num_reports(tmp_path, 1) > 0, "the next trial")
         stopped.append(hang(tmp_path / "0001-1"))
 
-    with meanwhile(act):
-        results = sweep(
-            loops.walk,
-            tmp_path,
-            told,
-            parameters=walk(tmp_path, x={"min": 0.0, "max": 1.0}),
-            run_cap=3,
-            resources={"workers": 2, "cpu": 0.5},
-            parallel=1,
-            failures={"retries": 1},
-            stall_timeout=15.0,
-        )
-    check(results, tmp_path, told.events)
-    again = [event for event in told.events if "is tried again" in event]
-    assert len(again) == 2, told.events
+    two = {"resources": {"workers": 2, "cpu": 0.5}, "parallel": 1}
+    again = walks(act, tmp_path, run_cap=3, failures={"retries": 1}, stall_timeout=15.0, **two)
+    assert len(again) == 2, again
     assert "trial 0000" in again[0]
     assert "died" in again[0]
     assert "trial 0001" in again[1]
