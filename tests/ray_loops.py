@@ -9,6 +9,7 @@ from typing import Any
 import ray.train
 import ray.train.torch
 import torch
+import torch.distributed.checkpoint as dcp
 from torch.utils.data import DataLoader, TensorDataset
 
 import tuner
@@ -25,9 +26,7 @@ def fit_line(config: dict[str, Any]) -> None:
     checkpoint = ray.train.get_checkpoint()
     if checkpoint is not None:
         with checkpoint.as_directory() as folder:
-            saved = torch.load(Path(folder) / "model.pt")
-        network.load_state_dict(saved["model"])
-        first = saved["epoch"] + 1
+            first = load(network, Path(folder)) + 1
     for epoch in range(first, 6):
         for batch, wanted in loader:
             optimizer.zero_grad()
@@ -41,12 +40,19 @@ def fit_line(config: dict[str, Any]) -> None:
         metrics = {"loss": loss.item(), "epoch": epoch, "world": context.get_world_size(), "pid": os.getpid()}
         metrics |= {"host": platform.node(), "classes": ["a", "b"]}
         with tempfile.TemporaryDirectory() as folder:
-            if context.get_world_rank() == 0:
-                torch.save({"model": network.state_dict(), "epoch": epoch}, Path(folder) / "model.pt")
-                ray.train.report(metrics, checkpoint=ray.train.Checkpoint.from_directory(folder))
-            else:
-                # As Lightning's callback does.
-                ray.train.report({}, checkpoint=ray.train.Checkpoint.from_directory(folder))
+            if epoch > 1:
+                dcp.save({"model": network.state_dict(), "epoch": epoch}, checkpoint_id=folder)
+            # Each worker holds a part of it, in the first epoch an empty one, as Lightning's callback has them.
+            checkpoint = ray.train.Checkpoint.from_directory(folder)
+            ray.train.report({} if context.get_world_rank() else metrics, checkpoint=checkpoint)
+
+
+def load(network: torch.nn.Module, folder: Path, *, alone: bool = False) -> int:
+    """Put a checkpoint's weights into the network; its epoch."""
+    saved: dict[str, Any] = {"model": network.state_dict(), "epoch": 0}
+    dcp.load(saved, checkpoint_id=folder, no_dist=alone)
+    network.load_state_dict(saved["model"])
+    return int(saved["epoch"])
 
 
 train = tuner.from_ray_train(fit_line)

@@ -221,12 +221,20 @@ def test_several_metrics_must_all_be_reported(tmp_path: Path) -> None:
         trial.report(1, {"accuracy": 1.0})
 
 
-def test_a_checkpoint_keeps_a_folder_of_files_and_counts_even_if_its_state_is_empty(tmp_path: Path) -> None:
+def test_a_checkpoint_keeps_folders_of_files_and_counts_even_if_its_state_is_empty(tmp_path: Path) -> None:
     given = folder_of(tmp_path / "given" / "tokens")
     (given / "vocabulary.txt").write_text("a b c")
+    other = folder_of(tmp_path / "other")
+    (other / "merges.txt").write_text("a b")
     trial, _ = make_trial(tmp_path)
     trial.report(1, {"accuracy": 0.5}, state={}, files=given.parent)
-    state = make_trial(tmp_path, restore_from=checkpoint_path(tmp_path, 1))[0].restore()
-    assert state
-    assert state.files is not None
-    assert (state.files / "tokens" / "vocabulary.txt").read_text() == "a b c"
+    with trial.gathered(other) as folders:
+        trial.report(2, {"accuracy": 0.5}, state={}, files=[given, *folders])
+    with trial.gathered(None) as folders:
+        trial.report(3, {"accuracy": 0.5}, state={}, files=folders)
+    wanted = {1: {"tokens/vocabulary.txt": "a b c"}, 2: {"vocabulary.txt": "a b c", "merges.txt": "a b"}, 3: {}}
+    for step, texts in wanted.items():
+        state = make_trial(tmp_path, restore_from=checkpoint_path(tmp_path, step))[0].restore()
+        assert state
+        kept = [path for path in state.files.rglob("*") if path.is_file()] if state.files else []
+        assert {str(path.relative_to(state.files or "")): path.read_text() for path in kept} == texts

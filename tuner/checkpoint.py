@@ -8,7 +8,7 @@ import json
 import random
 import secrets
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -36,12 +36,17 @@ class State(dict[str, Any]):
 
 
 def save_checkpoint(
-    trial_dir: Path, step: int, state: Mapping[str, Any], progress: Mapping[str, float], files: Path | None = None
+    trial_dir: Path,
+    step: int,
+    state: Mapping[str, Any],
+    progress: Mapping[str, float],
+    files: Sequence[Path] = (),
 ) -> Path:
     """Write a checkpoint under a temporary name and move it into place; blocks until it is there.
 
     Raises `StorageError` where nothing can be written there now, `CheckpointError` for a state that can't be saved.
-    `progress` is what a `Trial` needs to go on: `time_s`, `best` and `best_step`.
+    `progress` is what a `Trial` needs to go on: `time_s`, `best` and `best_step`. The contents of the folders `files`
+    are put together; of a name that is in several, the last one's is kept.
     """
     return _write(checkpoint_path(trial_dir, step), step, state, progress, files, may_repeat=True)
 
@@ -51,7 +56,7 @@ def _write(
     step: int,
     state: Mapping[str, Any],
     progress: Mapping[str, float],
-    files: Path | None,
+    files: Sequence[Path],
     *,
     may_repeat: bool,
 ) -> Path:
@@ -65,8 +70,8 @@ def _write(
         torch.save(dict(state), scratch / STATE_FILE)
         # What a reader can't load is refused while the run that made it is still there to be mended.
         torch.load(scratch / STATE_FILE, weights_only=True, mmap=True, map_location="cpu")
-        if files is not None:
-            shutil.copytree(files, scratch / FILES)
+        for folder in files:
+            shutil.copytree(folder, scratch / FILES, dirs_exist_ok=True)
         torch.save({"step": step, **progress, **_rng_state()}, scratch / RNG_FILE)
         (scratch / CHECKSUMS_FILE).write_text(json.dumps(checksums(scratch), indent=2) + "\n", encoding="utf-8")
         if target.exists():

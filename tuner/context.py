@@ -7,7 +7,8 @@ in the `deliver` callable that takes the reports, and in the group.
 import math
 import numbers
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any, Protocol, TypeVar, cast
 
@@ -43,6 +44,9 @@ class Group(Protocol):
 
     def mean(self, values: Mapping[str, float]) -> dict[str, float]:
         """The mean of each value over all workers; blocks until all have called it."""
+
+    def gathered(self, files: Path | None) -> AbstractContextManager[list[Path]]:
+        """The folders of all workers, for rank 0 and until the end of the `with`; blocks until all have called it."""
 
 
 class Trial:
@@ -98,7 +102,7 @@ class Trial:
         step: int,
         metrics: Mapping[str, Any],
         state: Mapping[str, Any] | None = None,
-        files: Path | None = None,
+        files: Path | Sequence[Path] | None = None,
     ) -> None:
         """Report the metrics of a step, and save `state` as the step's checkpoint if it is given.
 
@@ -112,7 +116,8 @@ class Trial:
             step: 1-based, increasing.
             metrics: numbers, or one-element tensors or arrays, by name; the sweep's metric among them.
             state: tensors, numbers, strings and lists, tuples and dicts of them.
-            files: a folder that is copied into the checkpoint, for what other libraries save; needs a `state`.
+            files: a folder that is copied into the checkpoint, for what other libraries save; needs a `state`. Of
+                several folders, all is put together; see `gathered`.
         """
         if not _is_step(step) or step <= self._last_step:
             raise StepError(
@@ -124,7 +129,7 @@ class Trial:
         self._follow(step, values)
         if state is not None and self.rank == 0:
             progress = {"time_s": self._elapsed_s(), "best": self._best, "best_step": self._best_step}
-            save_checkpoint(self.dir, step, state, progress, files)
+            save_checkpoint(self.dir, step, state, progress, [files] if isinstance(files, Path) else files or [])
         self._last_step = step
         for sampler in self._samplers:
             sampler.set_epoch(step)
@@ -180,6 +185,23 @@ class Trial:
         """
         mine = _as_floats(values, ())
         return self._group.mean(mine) if self._group else mine
+
+    @contextmanager
+    def gathered(self, files: Path | None) -> Iterator[list[Path]]:
+        """The folders of files that the trial's workers give, for a checkpoint that each of them holds a part of.
+
+        All workers must enter it, and report within it: `with trial.gathered(folder) as folders: trial.report(step,
+        metrics, state={}, files=folders)`. Blocks until all have; rank 0 gets the folders, the others none. Of a name
+        that several workers give, the lowest rank's file is kept.
+
+        Args:
+            files: the folder of this worker; None, or an empty one, where it has nothing to add.
+        """
+        if self._group is None:
+            yield [files] if files else []
+            return
+        with self._group.gathered(files) as folders:
+            yield folders
 
     def cached(self, key: str, load: Callable[[], T]) -> T:
         """`load()` once in this process; its later trials share what it returned. Do not change it in place.

@@ -118,8 +118,9 @@ class TrialFiles:
 
     def tidy(self) -> None:
         """Remove what a process that was killed while it saved has left half written."""
-        for scratch in (*self.folder.glob("checkpoints/.step-*.tmp"), *self.folder.glob(".files-*.tmp")):
-            shutil.rmtree(scratch, ignore_errors=True)
+        for pattern in ("checkpoints/.step-*.tmp", ".files-*.tmp", ".shard-*.tmp"):
+            for scratch in self.folder.glob(pattern):
+                shutil.rmtree(scratch, ignore_errors=True)
 
     def drop_checkpoint(self, step: int) -> None:
         shutil.rmtree(checkpoint_path(self.folder, step), ignore_errors=True)

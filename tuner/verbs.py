@@ -35,9 +35,9 @@ _json = click.option("--json", "as_json", is_flag=True, help="Print JSON; docs/j
 
 _TOLD = {
     Verb.PAUSE: "paused: running trials go on, no new ones start; go on with: tuner resume {}",
-    Verb.RESUME: "resumed: {}",
+    Verb.RESUME: "resumed; how it stands: tuner status {}",
     Verb.STOP: "stopping: running trials finish, then the sweep ends; tuner wait {} waits for that",
-    Verb.CANCEL: "cancelled: running trials are ended now: {}",
+    Verb.CANCEL: "cancelled: running trials are ended now; tuner wait {} waits for that",
 }
 
 
@@ -210,7 +210,7 @@ def resume_there(sweep: str, address: str) -> None:
             f"{sweep} is not running on {address} (its job: {job.status.value}); send it again to go on with it: "
             f"tuner submit SPEC --id {sweep} --address {address}"
         )
-    _pass_on(*cluster.call(job, "resume", "--paused"))
+    _ask_there(cluster, job, Verb.RESUME, "--paused")
 
 
 def resume_paused(place: Place, *, required: bool) -> bool:
@@ -258,7 +258,16 @@ def _ask(sweep: str, address: str | None, verb: Verb) -> None:
         return
     if job.node is None:
         raise ControlError(f"{sweep} has not begun yet on {address}; ask again when it has.")
-    _pass_on(*cluster.call(job, verb.value))
+    _ask_there(cluster, job, verb)
+
+
+def _ask_there(cluster: "Cluster", job: "SweepJob", verb: Verb, *options: str) -> None:
+    code, told = cluster.call(job, verb.value, *options)
+    if code:
+        click.echo(told, nl=False, err=True)
+        sys.exit(code)
+    # What is said there names the folder there.
+    click.echo(_TOLD[verb].format(f"{job.id} --address {cluster.address}"))
 
 
 def _status_there(sweep: str, address: str, as_json: bool) -> None:
@@ -277,13 +286,6 @@ def _status_there(sweep: str, address: str, as_json: bool) -> None:
         click.echo(f"it ended before its sweep began; see: tuner logs {sweep} --address {address}")
     else:
         click.echo("its sweep has not begun yet")
-
-
-def _pass_on(code: int, text: str) -> None:
-    """What a command has told on the cluster, and its exit code, as this one's."""
-    click.echo(text, nl=False, err=code != 0)
-    if code:
-        sys.exit(code)
 
 
 def _cluster(address: str) -> "Cluster":

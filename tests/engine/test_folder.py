@@ -127,6 +127,27 @@ def test_files_of_the_trials_own_are_there_at_its_end_however_it_ends_and_for_it
     assert leftovers(tmp_path) == []
 
 
+def test_what_another_worker_of_the_trial_holds_is_there_until_it_is_taken(
+    folder: RunFolder, driver: Path, tmp_path: Path
+) -> None:
+    TrialFiles(trial_dir(driver, 3))
+    shards = {".shard-1-1.tmp": b"one" * 1000, ".shard-1-2.tmp": b"two"}
+    for name, content in shards.items():
+        given = tmp_path / name.strip(".")
+        (given / "deep").mkdir(parents=True)
+        (given / "deep" / ".hidden").write_bytes(content)
+        folder.put_shard(3, name, given)
+        folder.put_shard(3, name, given)  # of an attempt that has ended before it was taken
+    with pytest.raises(StopTrial), folder.shards(3, list(shards)) as folders:
+        assert [(path / "deep" / ".hidden").read_bytes() for path in folders] == list(shards.values())
+        raise StopTrial
+    assert list(trial_dir(driver, 3).iterdir()) == []
+    assert leftovers(tmp_path) == []
+    folder.put_shard(3, ".shard-2-1.tmp", tmp_path / "shard-1-1.tmp")
+    TrialFiles(trial_dir(driver, 3)).tidy()
+    assert list(trial_dir(driver, 3).iterdir()) == []
+
+
 def test_only_what_has_changed_travels_and_never_the_drivers_own_files(driver: Path, tmp_path: Path) -> None:
     keeper = FileKeeper(str(driver), put_marker(driver))
     written: list[str] = []

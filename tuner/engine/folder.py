@@ -8,7 +8,7 @@ import secrets
 import shutil
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -45,6 +45,12 @@ class RunFolder(Protocol):
 
     def newest_checkpoint(self, number: int) -> tuple[int, Path] | None:
         """The step and the path on the driver's machine."""
+
+    def put_shard(self, number: int, name: str, files: Path) -> None:
+        """Have a worker's files with the driver until another worker of the trial has taken them."""
+
+    def shards(self, number: int, names: Sequence[str]) -> AbstractContextManager[list[Path]]:
+        """Folders with those files, which are gone at the end of the `with`."""
 
 
 def put_marker(folder: Path) -> str:
@@ -84,6 +90,22 @@ class SharedFolder:
         steps = checkpoint_steps(folder)
         return (steps[-1], checkpoint_path(folder, steps[-1])) if steps else None
 
+    @storing()
+    def put_shard(self, number: int, name: str, files: Path) -> None:
+        target = trial_dir(self._folder, number) / name
+        shutil.rmtree(target, ignore_errors=True)
+        target.mkdir()  # not the folders above, as with a checkpoint
+        shutil.copytree(files, target, dirs_exist_ok=True)
+
+    @contextmanager
+    def shards(self, number: int, names: Sequence[str]) -> Iterator[list[Path]]:
+        folders = [trial_dir(self._folder, number) / name for name in names]
+        try:
+            yield folders
+        finally:
+            for folder in folders:
+                shutil.rmtree(folder, ignore_errors=True)
+
 
 class FileKeeper:
     """Hands the run folder's files in and out, on the driver's machine. Paths are within the run folder."""
@@ -114,6 +136,9 @@ class FileKeeper:
     def newest_checkpoint(self, number: int) -> tuple[int, Path] | None:
         return SharedFolder(self._folder).newest_checkpoint(number)
 
+    def remove(self, path: str) -> None:
+        shutil.rmtree(self._folder / path, ignore_errors=True)
+
 
 class RemoteFolder:
     """A place on this machine; what is put there travels to the driver's machine, and is removed here.
@@ -140,7 +165,7 @@ class RemoteFolder:
         if own:
             self._bring(path, own, local)
         self._sent = _stamps(local)
-        return local, self._fetch(checkpoint) if checkpoint else None
+        return local, self._fetch(checkpoint, self._scratch.path / RESTORED) if checkpoint else None
 
     def delivering(self, number: int, deliver: Deliver) -> Deliver:
         def send_and_deliver(report: Report, stop: StopTrial | None) -> None:
@@ -174,13 +199,30 @@ class RemoteFolder:
         found: tuple[int, Path] | None = self._call("newest_checkpoint", number)
         return found
 
-    def _fetch(self, checkpoint: Path) -> Path:
-        path, local = self._path(checkpoint), self._scratch.path / RESTORED
+    def put_shard(self, number: int, name: str, files: Path) -> None:
+        target = trial_dir(self._folder, number) / name
+        self._send(files, list_files(files), self._path(target), is_whole=True)
+
+    @contextmanager
+    def shards(self, number: int, names: Sequence[str]) -> Iterator[list[Path]]:
+        shards = [trial_dir(self._folder, number) / name for name in names]
+        folders = [self._scratch.path / name for name in names]
+        try:
+            for shard, folder in zip(shards, folders, strict=True):
+                self._fetch(shard, folder)
+            yield folders
+        finally:
+            for shard, folder in zip(shards, folders, strict=True):
+                self._call("remove", self._path(shard))
+                shutil.rmtree(folder, ignore_errors=True)
+
+    def _fetch(self, folder: Path, local: Path) -> Path:
+        path = self._path(folder)
         shutil.rmtree(local, ignore_errors=True)
         local.mkdir()
         sizes = self._call("list_files", path)
         if not sizes:
-            raise FileNotFoundError(f"{checkpoint} is not there any more")
+            raise FileNotFoundError(f"{folder} is not there any more")
         self._bring(path, sizes, local)
         return local
 

@@ -8,7 +8,7 @@ import inspect
 import math
 import shutil
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -38,8 +38,9 @@ class RayTrainLoop:
 def from_ray_train(loop: Callable[..., Any], *, warm: bool = True) -> Callable[[Trial], None]:
     """A trainable that runs a Ray Train loop unchanged: `train = tuner.from_ray_train(loop)` at a module's top.
 
-    Each `ray.train.report` is a step; with `checkpoint=` the files of rank 0's checkpoint are kept with it, and
-    `ray.train.get_checkpoint` gives those of the trial's last one. Metrics that are no numbers are left out.
+    Each `ray.train.report` is a step; the files that the workers give with `checkpoint=` are put together and kept
+    with it, and `ray.train.get_checkpoint` gives those of the trial's last one. Metrics that are no numbers are left
+    out.
 
     Args:
         loop: `def loop(config)`, or without arguments, as `TorchTrainer` takes it; `config` is the configuration.
@@ -91,21 +92,12 @@ class _Reporting:
         metrics = {name: value for name, value in metrics.items() if name in wanted or as_float(value) is not None}
         if self._trial.rank:
             metrics = dict.fromkeys(wanted, math.nan) | metrics
-        if checkpoint is None:
-            self._trial.report(self._step, metrics)
-            return
-        with checkpoint.as_directory() as folder:
-            if self._trial.rank == 0:
-                self._trial.report(self._step, metrics, state={}, files=Path(folder))
-            elif any(Path(folder).iterdir()):
-                raise MetricError(
-                    f"ray.train.report: worker {self._trial.rank} has given a checkpoint with files in it; "
-                    "tuner.from_ray_train keeps those of rank 0: let rank 0 alone save."
-                )
-            else:
-                # As Lightning's callback does, which saves on rank 0 and reports alike on all.
-                self._trial.report(self._step, metrics)
-        if is_needless:
+        with (
+            checkpoint.as_directory() if checkpoint else nullcontext() as folder,
+            self._trial.gathered(Path(folder) if folder else None) as folders,
+        ):
+            self._trial.report(self._step, metrics, state={} if folders else None, files=folders)
+        if checkpoint and is_needless:
             shutil.rmtree(checkpoint.path, ignore_errors=True)
 
     def get_checkpoint(self) -> Any:

@@ -2,7 +2,8 @@
 
 import os
 import socket
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from multiprocessing.connection import Client, Connection
 from pathlib import Path
 from typing import Any, TypeVar, cast
@@ -15,6 +16,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from tuner.context import Trial
 from tuner.engine.driver_node import open_folder
+from tuner.engine.folder import RunFolder
 from tuner.engine.messages import Ended, Hello, Mean, Ready, Reply, Reported
 from tuner.engine.process import Task, TrialProcess
 from tuner.engine.reports import Ending, Stopped
@@ -38,13 +40,14 @@ def serve(config: Mapping[str, Any]) -> None:
     rank, world_size = context.get_world_rank(), context.get_world_size()
     # Ray Train shows each worker the GPUs of all workers on its node.
     gpu_index = (ray.train.torch.get_device().index or 0) if job.gpus else 0
-    process = TrialProcess(job, open_folder(Path(job.folder), job.token), gpu_index)
+    folder = open_folder(Path(job.folder), job.token)
+    process = TrialProcess(job, folder, gpu_index)
     with Client(config["address"], authkey=config["token"]) as link:
         node_id = ray.get_runtime_context().get_node_id()
         link.send(Hello(rank, f"process {os.getpid()} on {socket.gethostname()}", node_id))
         try:
             while (task := link.recv()) is not None:
-                _train(process, task, Worker(link, rank, world_size))
+                _train(process, task, Worker(link, rank, world_size, folder, task.number))
                 unfit = process.after_trial()
                 is_alone = not torch.distributed.is_initialized()
                 link.send(Ready("its trial has ended the process group" if is_alone else unfit))
@@ -68,10 +71,13 @@ def _train(process: TrialProcess, task: Task, worker: "Worker") -> None:
 class Worker:
     """This worker among those of its trial, in step with them by way of the slot's process."""
 
-    def __init__(self, link: Connection, rank: int, world_size: int) -> None:
+    def __init__(self, link: Connection, rank: int, world_size: int, folder: RunFolder, number: int) -> None:
         self.link = link
         self.rank = rank
         self.world_size = world_size
+        self._folder = folder
+        self._number = number
+        self._gathered = 0
 
     def deliver(self, report: Report, stop: StopTrial | None) -> None:
         """Hand over a report and wait until all workers have come to it; raises `Stopped` in all of them at once."""
@@ -82,6 +88,21 @@ class Worker:
 
     def mean(self, values: Mapping[str, float]) -> dict[str, float]:
         return dict(self._call(Mean(dict(values))).values or {})
+
+    @contextmanager
+    def gathered(self, files: Path | None) -> Iterator[list[Path]]:
+        self._gathered += 1
+        # Names that `TrialFiles.tidy` knows. Not used twice: the next is put down while this one is taken away.
+        names = [f".shard-{self._gathered}-{rank}.tmp" for rank in range(self.world_size)]
+        is_sent = bool(self.rank and files and any(files.iterdir()))
+        if is_sent and files:
+            self._folder.put_shard(self._number, names[self.rank], files)
+        sent = self.mean({name: float(is_sent and rank == self.rank) for rank, name in enumerate(names)})
+        if self.rank:
+            yield []
+            return
+        with self._folder.shards(self._number, [name for name in reversed(names) if sent[name]]) as shards:
+            yield [*shards, *([files] if files else [])]
 
     def prepare(self, thing: T) -> T:
         if not isinstance(thing, torch.nn.Module):
