@@ -3,7 +3,7 @@
 import struct
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import gcd
 from pathlib import Path
 
@@ -11,8 +11,8 @@ import numpy as np
 import torch
 
 from trainables.labelled import Development, Labelled
-from trainables.splits import VALIDATION_SHARE, split_rows, told_of_leaks
-from trainables.trees import TreePart, read_part, read_validation, told_unreadable
+from trainables.splits import told_of_leaks
+from trainables.trees import TreePart, read_part, told_unreadable, with_validation
 
 WAV_SUFFIXES = frozenset({".wav"})
 # Of the lists of a data set in the form of Speech Commands (Warden 2018, arXiv:1804.03209): no speaker of one part has
@@ -54,48 +54,51 @@ def find_dataset(path: str) -> None:
         raise ValueError(f"dataset {path!r} is no folder; give the path of a tree with a folder of WAV files per class")
 
 
-def load_development(path: str, sound: Sound) -> Development:
+def load_development(path: str, sound: Sound, group: str = "") -> Development:
     """The training and the validation set: the same rows each time.
 
-    Validated with is what is below val/ or what the tree's own list names, or else a sixth, with all classes in
+    Validated with is what the tree's own list names or what is below val/, or else a sixth, with all classes in
     proportion. Raises ValueError for files that can't be used.
+
+    Args:
+        group: as in `TreePart.split`.
     """
     root = Path(path).expanduser()
-    part = _part(root, test=False)
-    given = read_validation(root, WAV_SUFFIXES)
-    if given is None:
-        held_out, rest = _listed(root, part, VALIDATION_LIST) or split_rows(part.labels, VALIDATION_SHARE)
-        given, part = part.take(held_out), part.take(rest)
+    part = _part(root, False, group)
+    if (listed := _listed(root, part, VALIDATION_LIST)) is not None:
+        given, part = listed
+    else:
+        part, given = with_validation(root, part, WAV_SUFFIXES, group)
     train, validation = _read(part, sound), _read(given, sound)
     std, mean = torch.std_mean(train.inputs, dim=(0, 2))
     return Development(train, validation, mean, std.clamp(min=1e-3))
 
 
-def load_test(path: str, sound: Sound) -> tuple[Labelled, tuple[str, ...]]:
+def load_test(path: str, sound: Sound, group: str = "") -> tuple[Labelled, tuple[str, ...]]:
     """The test set, that no search may see, and what there is to tell of it."""
-    test, development = (
-        _read(part, sound) for part in (_part(Path(path).expanduser(), test=is_test) for is_test in (True, False))
-    )
+    root = Path(path).expanduser()
+    test, development = (_read(_part(root, is_test, group), sound) for is_test in (True, False))
     return test, (*test.notes, *told_of_leaks("recordings", test.inputs, development.inputs))
 
 
-def read_spectrograms(files: Sequence[Path], sound: Sound) -> torch.Tensor:
-    """Of each file, `[n, mels, frames]`; one ValueError for all that are unreadable."""
-    spectrograms, unreadable = torch.empty(len(files), sound.mels, sound.frames), []
+def read_spectrograms(files: Sequence[Path], sound: Sound) -> tuple[torch.Tensor, int]:
+    """Of each file, `[n, mels, frames]`, and how many were longer and cut; one ValueError for all unreadable ones."""
+    spectrograms, unreadable, num_cut = torch.empty(len(files), sound.mels, sound.frames), [], 0
     for start in range(0, len(files), _FILES_AT_ONCE):
         some = files[start : start + _FILES_AT_ONCE]
         waves = torch.zeros(len(some), sound.samples)
         for row, path in enumerate(some):
             try:
-                wave = _read_wave(path, sound.sample_rate)[: sound.samples]
+                wave = _read_wave(path, sound.sample_rate)
             except (OSError, ValueError, EOFError, struct.error) as error:
                 unreadable.append(f"{path} ({error})")
                 continue
-            waves[row, : len(wave)] = torch.from_numpy(wave)
+            num_cut += len(wave) > sound.samples
+            waves[row, : len(wave)] = torch.from_numpy(wave)[: sound.samples]
         spectrograms[start : start + len(some)] = log_mel(waves, sound)
     if unreadable:
         raise ValueError(told_unreadable("recordings", unreadable))
-    return spectrograms
+    return spectrograms, num_cut
 
 
 def log_mel(waves: torch.Tensor, sound: Sound) -> torch.Tensor:
@@ -129,28 +132,35 @@ def mel_bands(mels: int, bins: int, sample_rate: int) -> torch.Tensor:
     return torch.minimum(rising, falling).clamp(min=0.0).float()
 
 
-def _part(root: Path, test: bool) -> TreePart:
+def _part(root: Path, test: bool, group: str) -> TreePart:
     """The test files, or the others."""
     if not (root / TEST_LIST).is_file():
-        return read_part(root, test, WAV_SUFFIXES)
-    whole = read_part(root, None, WAV_SUFFIXES)
-    listed, rest = _listed(root, whole, TEST_LIST) or (torch.arange(0), torch.arange(len(whole.files)))
-    return whole.take(listed if test else rest)
+        return read_part(root, test, WAV_SUFFIXES, group)
+    listed = _listed(root, read_part(root, None, WAV_SUFFIXES), TEST_LIST)
+    assert listed is not None
+    return listed[0 if test else 1]
 
 
-def _listed(root: Path, part: TreePart, name: str) -> tuple[torch.Tensor, torch.Tensor] | None:
-    """The numbers of the files that a list of the tree names, and of the rest; None where there is no such list."""
+def _listed(root: Path, part: TreePart, name: str) -> tuple[TreePart, TreePart] | None:
+    """The files that a list of the tree names, and the rest; None where there is no such list."""
     if not (root / name).is_file():
         return None
-    names = set((root / name).read_text(encoding="utf-8").split())
+    lines = (root / name).read_text(encoding="utf-8").splitlines()
+    names = {line.strip() for line in lines if line.strip()}
     is_listed = torch.tensor([path.relative_to(root).as_posix() in names for path in part.files])
     if not bool(is_listed.any()):
         raise ValueError(f"{root / name} names none of the files beside it, which it should as CLASS/FILE.wav")
-    return is_listed.nonzero().flatten(), (~is_listed).nonzero().flatten()
+    if missing := len(names) - int(is_listed.sum()):
+        part = replace(part, notes=(*part.notes, f"{missing} of {len(names)} names in {name} are of no file here"))
+    return part.take(is_listed.nonzero().flatten()), part.take((~is_listed).nonzero().flatten())
 
 
 def _read(part: TreePart, sound: Sound) -> Labelled:
-    return Labelled(read_spectrograms(part.files, sound), part.labels, part.class_names, part.notes)
+    spectrograms, num_cut = read_spectrograms(part.files, sound)
+    cut = (f"{num_cut} of {len(part.files)} recordings are longer than {sound.seconds:g} s and were cut",) * bool(
+        num_cut
+    )
+    return Labelled(spectrograms, part.labels, part.class_names, (*part.notes, *cut))
 
 
 def _read_wave(path: Path, sample_rate: int) -> np.ndarray:

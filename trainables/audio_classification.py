@@ -26,6 +26,7 @@ from trainables.notes import keep_notes
 from trainables.predictions import predictions
 from trainables.settings import SHARE, Allowed, Range, read_settings, without_files
 from trainables.training import RECIPE, Recipe, Training
+from trainables.trees import check_group
 from tuner.context import Trial
 from tuner.portable import Model, Portable
 
@@ -38,6 +39,7 @@ class Settings(Recipe):
 
     Attributes:
         dataset: the path of a tree with a folder of WAV files for each class.
+        group: as in `TreePart.split`, such as the speaker's name.
         sample_rate, seconds, mels: as in `Sound`.
         model: cnn or transformer.
         width, depth, dropout: as in `SpectrogramCNN` and `SpectrogramTransformer`.
@@ -48,6 +50,7 @@ class Settings(Recipe):
     """
 
     dataset: str = "recordings"
+    group: str = ""
     sample_rate: int = 16_000
     seconds: float = 1.0
     mels: int = 40
@@ -73,6 +76,7 @@ class Settings(Recipe):
 _ALLOWED: dict[str, Allowed] = {
     **RECIPE,
     "dataset": find_dataset,
+    "group": check_group,
     "sample_rate": Range(1000, 192_000),
     "seconds": Range(0.1, 60),
     "mels": Range(8, 256),
@@ -118,7 +122,7 @@ def evaluate(params: Mapping[str, Any], state: Mapping[str, Any], device: torch.
         state: of a checkpoint.
     """
     settings = Settings.from_params(params)
-    test, notes = load_test(settings.dataset, settings.sound)
+    test, notes = load_test(settings.dataset, settings.sound, settings.group)
     test = test.to(device)
     model = _make_model(settings, len(test.class_names)).to(device)
     model.load_state_dict(state["model"])
@@ -139,14 +143,14 @@ def predict(config: Mapping[str, Any], model: Model, inputs: Sequence[str]) -> I
     """The class of each WAV file; raises ValueError where some can't be read."""
     for start in range(0, len(inputs), EVALUATION_BATCH):
         paths = inputs[start : start + EVALUATION_BATCH]
-        spectrograms = read_spectrograms([Path(path) for path in paths], Sound(**config["sound"]))
+        spectrograms, _ = read_spectrograms([Path(path) for path in paths], Sound(**config["sound"]))
         yield from predictions(paths, model(spectrograms), config["classes"])
 
 
 def _development(trial: Trial, settings: Settings) -> Development:
     """The data on the trial's device, read and prepared once on the node."""
-    key = f"audio {Path(settings.dataset).expanduser().resolve()} {settings.sound}"
-    data = trial.shared(key, lambda: load_development(settings.dataset, settings.sound))
+    key = f"audio {Path(settings.dataset).expanduser().resolve()} {settings.group} {settings.sound}"
+    data = trial.shared(key, lambda: load_development(settings.dataset, settings.sound, settings.group))
     return trial.cached(f"{key} {trial.device}", lambda: data.to(trial.device))
 
 

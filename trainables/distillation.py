@@ -26,10 +26,22 @@ class Distillation:
     temperature: float = 2.0
     teacher_weight: float = 0.5
 
-    def distil(self, loss: torch.Tensor, logits: torch.Tensor, taught: torch.Tensor) -> torch.Tensor:
-        """The loss of a batch; `loss` is that of the labels, `logits` and the teacher's `taught` are `[n, classes]`."""
+    def distil(
+        self, loss: torch.Tensor, logits: torch.Tensor, taught: torch.Tensor, weights: torch.Tensor | None = None
+    ) -> torch.Tensor:
+        """The loss of a batch.
+
+        Args:
+            loss: that of the labels.
+            logits, taught: the model's and the teacher's, `[n, classes]`.
+            weights: what each counts for, `[n]`; all alike if None.
+        """
         own, wanted = (log_softmax(one.float() / self.temperature, dim=1) for one in (logits, taught))
-        difference = kl_div(own, wanted, reduction="batchmean", log_target=True) * self.temperature**2
+        differences = kl_div(own, wanted, reduction="none", log_target=True).sum(dim=1) * self.temperature**2
+        if weights is None:
+            difference = differences.mean()
+        else:
+            difference = (differences * weights).sum() / weights.sum().clamp(min=1e-6)
         return (1 - self.teacher_weight) * loss + self.teacher_weight * difference
 
 
@@ -51,7 +63,7 @@ def load_teacher(path: str, device: torch.device | str) -> tuple[Mapping[str, An
     return load_exported(Path(path).expanduser(), device)
 
 
-def check_teacher(path: str, config: Mapping[str, Any], classes: Sequence[str]) -> None:
+def check_teacher(path: str, known: Sequence[str], classes: Sequence[str]) -> None:
     """Raises ValueError where it knows other classes."""
-    if list(config.get("classes", ())) != list(classes):
+    if list(known) != list(classes):
         raise ValueError(f"teacher {path} knows other classes than those of the data, or in another order")

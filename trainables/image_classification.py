@@ -29,7 +29,7 @@ from trainables.notes import keep_notes
 from trainables.predictions import predictions
 from trainables.settings import SHARE, YES_OR_NO, Allowed, Range, read_settings, without_files
 from trainables.training import RECIPE, Recipe, Training
-from trainables.trees import DATA_ENV
+from trainables.trees import DATA_ENV, check_group
 from tuner.context import Trial
 from tuner.portable import Model, Portable
 
@@ -41,6 +41,7 @@ class Settings(Distillation, Recipe):
     Attributes:
         dataset: digits, fashion-mnist, cifar10, or the path of a tree of image folders.
         image_size: side that images of such a tree get; the other data sets have their own.
+        group: of such a tree's files, as in `TreePart.split`.
         train_size: rows to train on, 0 for all.
         model, weights, channels, depth, dropout, channels_last: as in `make_image_classifier`.
         augment, mixup, cutmix: as in `Augmentation`.
@@ -51,6 +52,7 @@ class Settings(Distillation, Recipe):
 
     dataset: str = "digits"
     image_size: int = 32
+    group: str = ""
     train_size: int = 0
     model: str = "cnn"
     weights: str = ""
@@ -74,6 +76,7 @@ _ALLOWED: dict[str, Allowed] = {
     **RECIPE,
     **DISTILLATION,
     "dataset": find_dataset,
+    "group": check_group,
     "image_size": Range(8, 512),
     "train_size": Range(0),
     "model": MODELS,
@@ -129,7 +132,7 @@ def evaluate(params: Mapping[str, Any], state: Mapping[str, Any], device: torch.
     """
     # What it was trained from is not needed any more.
     settings = Settings.from_params({**params, "weights": "", "teacher": ""})
-    test, notes = load_test(settings.dataset, settings.image_size)
+    test, notes = load_test(settings.dataset, settings.image_size, settings.group)
     test = test.to(device)
     _, channels, _, size = test.inputs.shape
     model = _make_model(settings, channels, size, len(test.class_names)).to(device)
@@ -160,9 +163,9 @@ def _development(trial: Trial, settings: Settings) -> Development:
     """The data, read and prepared once on the node, where they are to lie."""
     folder = Path(settings.dataset).expanduser()
     place = folder.resolve() if folder.is_dir() else settings.dataset
-    sizes = f"{settings.image_size} {settings.train_size}"
-    key = f"images {place} {os.environ.get(FASHION_MNIST_ENV)} {os.environ.get(DATA_ENV)} {sizes}"
-    data = trial.shared(key, lambda: load_development(settings.dataset, settings.image_size, settings.train_size))
+    how = (settings.image_size, settings.train_size, settings.group)
+    key = f"images {place} {os.environ.get(FASHION_MNIST_ENV)} {os.environ.get(DATA_ENV)} {how}"
+    data = trial.shared(key, lambda: load_development(settings.dataset, *how))
 
     def placed() -> Development:
         fits = settings.data_on == "device" or (settings.data_on == "auto" and trial.has_room(data.num_bytes))
@@ -193,7 +196,7 @@ def _teacher(
         return None
     key = f"teacher {settings.teacher} {trial.device}"
     config, model = trial.cached(key, lambda: load_teacher(settings.teacher, trial.device))
-    check_teacher(settings.teacher, config, about["classes"])
+    check_teacher(settings.teacher, config.get("classes", ()), about["classes"])
     if any(config[name] != about[name] for name in ("channels", "image_size")):
         raise ValueError(f"teacher {settings.teacher} takes images of another size, or of other colours")
 

@@ -21,7 +21,7 @@ from trainables.cifar10 import CLASSES as CIFAR10_CLASSES
 from trainables.cifar10 import read_cifar10
 from trainables.labelled import Development, Labelled
 from trainables.splits import TEST_SHARE, VALIDATION_SHARE, split_rows, stratified_order, told_of_leaks
-from trainables.trees import DATA_ENV, TreePart, read_part, read_validation, told_unreadable
+from trainables.trees import DATA_ENV, TreePart, read_part, told_unreadable, with_validation
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -50,55 +50,58 @@ class Dataset:
     """How to read the parts of a data set; each argument is the side that images are to have.
 
     Attributes:
-        validation: gives None where validation rows are to be set apart from those for development.
+        development: gives the training and the validation set.
     """
 
-    development: Callable[[int], Labelled]
+    development: Callable[[int], tuple[Labelled, Labelled]]
     test: Callable[[int], Labelled]
-    validation: Callable[[int], Labelled | None] = lambda _: None
 
 
-def find_dataset(name: str) -> Dataset:
-    """The data set called `name`, or the image folder tree at that path; ValueError if there is neither."""
+def find_dataset(name: str, group: str = "") -> Dataset:
+    """The data set called `name`, or the image folder tree at that path; ValueError if there is neither.
+
+    Args:
+        group: of the tree's files, as in `TreePart.split`.
+    """
     if name in DATASETS:
         return DATASETS[name]
     root = Path(name).expanduser()
     if root.is_dir():
-        return Dataset(
-            lambda size: _read_files(read_part(root, False, IMAGE_SUFFIXES), size),
-            lambda size: _read_files(read_part(root, True, IMAGE_SUFFIXES), size),
-            lambda size: _read_files(part, size) if (part := read_validation(root, IMAGE_SUFFIXES)) else None,
-        )
+
+        def development(size: int) -> tuple[Labelled, Labelled]:
+            files = read_part(root, False, IMAGE_SUFFIXES, group)
+            train, validation = with_validation(root, files, IMAGE_SUFFIXES, group)
+            train = train.take(stratified_order(train.labels))
+            return _read_files(train, size), _read_files(validation, size)
+
+        return Dataset(development, lambda size: _read_files(read_part(root, True, IMAGE_SUFFIXES, group), size))
     raise ValueError(
         f"dataset {name!r} is neither one of {', '.join(DATASETS)} nor a folder; "
         "give the path of a tree with one folder of images for each class"
     )
 
 
-def load_development(name: str, image_size: int, train_size: int = 0) -> Development:
+def load_development(name: str, image_size: int, train_size: int = 0, group: str = "") -> Development:
     """The training and the validation set: the same rows each time, with all classes in proportion.
 
     Args:
         image_size: side of the square images, for data sets that are read from image files.
         train_size: rows to train on, 0 for all; smaller training sets are part of the larger ones.
+        group: as in `find_dataset`.
     """
-    dataset = find_dataset(name)
-    rows, validation = dataset.development(image_size), dataset.validation(image_size)
-    if validation is None:
-        validation, train = split_off(rows, VALIDATION_SHARE)
-    else:
-        train = rows.take(stratified_order(rows.labels))
+    train, validation = find_dataset(name, group).development(image_size)
     if train_size:
         train = train.take(slice(train_size))
     mean, std = _pixel_statistics(train.inputs)
     return Development(train, validation, mean, std)
 
 
-def load_test(name: str, image_size: int) -> tuple[Labelled, tuple[str, ...]]:
+def load_test(name: str, image_size: int, group: str = "") -> tuple[Labelled, tuple[str, ...]]:
     """The test set, that no search may see, and what there is to tell of it."""
-    test = find_dataset(name).test(image_size)
-    leaks = told_of_leaks("images", test.inputs, find_dataset(name).development(image_size).inputs)
-    return test, (*test.notes, *leaks)
+    dataset = find_dataset(name, group)
+    test = dataset.test(image_size)
+    seen = (image for rows in dataset.development(image_size) for image in rows.inputs)
+    return test, (*test.notes, *told_of_leaks("images", test.inputs, seen))
 
 
 def split_off(rows: Labelled, share: float) -> tuple[Labelled, Labelled]:
@@ -194,7 +197,7 @@ def read_images(files: Sequence[Path], size: int, channels: int = 3) -> torch.Te
     for row, path in enumerate(files):
         try:
             with Image.open(path) as given:
-                image = _in_eight_bits(given)
+                image = _in_eight_bits(ImageOps.exif_transpose(given))  # cameras tell which side is up
                 coloured = image.convert("RGB" if channels == 3 else "L")
                 pixels = np.array(ImageOps.fit(coloured, (size, size), Image.Resampling.BILINEAR))
         except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
@@ -223,14 +226,20 @@ def _cifar10(part: str) -> Labelled:
     return Labelled(images, labels, CIFAR10_CLASSES)
 
 
+def _in_two(rows: Labelled) -> tuple[Labelled, Labelled]:
+    """The training and the validation set."""
+    validation, train = split_off(rows, VALIDATION_SHARE)
+    return train, validation
+
+
 DATASETS = {
     "digits": Dataset(
-        lambda _: split_off(_digits(), TEST_SHARE)[1],
+        lambda _: _in_two(split_off(_digits(), TEST_SHARE)[1]),
         lambda _: split_off(_digits(), TEST_SHARE)[0],
     ),
     "fashion-mnist": Dataset(
-        lambda _: _fashion_mnist("train"),
+        lambda _: _in_two(_fashion_mnist("train")),
         lambda _: _fashion_mnist("t10k"),
     ),
-    "cifar10": Dataset(lambda _: _cifar10("train"), lambda _: _cifar10("test")),
+    "cifar10": Dataset(lambda _: _in_two(_cifar10("train")), lambda _: _cifar10("test")),
 }

@@ -43,7 +43,13 @@ def load_tokenizer(name: str) -> Any:
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")  # a trial has as many threads as CPUs
     from transformers import AutoTokenizer
 
-    return AutoTokenizer.from_pretrained(name if Path(name).is_dir() else find_pretrained(name))
+    # Where the pieces are is told by their number: they must stand first.
+    tokenizer = AutoTokenizer.from_pretrained(
+        name if Path(name).is_dir() else find_pretrained(name), padding_side="right"
+    )
+    if tokenizer.pad_token is None:
+        tokenizer.pad_token = tokenizer.eos_token  # what stands there is never looked at
+    return tokenizer
 
 
 def tokenize(name: str, texts: Sequence[str], max_length: int) -> tuple[torch.Tensor, torch.Tensor]:
@@ -134,13 +140,12 @@ class FeatureClassifier(nn.Module):
 
 
 @torch.no_grad()
-def features(name: str, texts: Sequence[str], max_length: int, device: torch.device | str = "cpu") -> torch.Tensor:
+def features(name: str, ids: torch.Tensor, lengths: torch.Tensor, device: torch.device | str = "cpu") -> torch.Tensor:
     """What a pretrained transformer makes of texts before any training: the means of its last states, `[n, width]`.
 
-    Scaled to length 1, as sentence-transformers does.
+    Scaled to length 1, as sentence-transformers does. The arguments are what `tokenize` gives.
     """
     encoder = PretrainedEncoder(name, finetune="head", dropout=0.0).to(device).eval()
-    ids, lengths = tokenize(name, texts, max_length)
     order = lengths.argsort()
     parts = []
     for rows in torch.split(order, FEATURE_BATCH):

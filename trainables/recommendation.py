@@ -160,7 +160,7 @@ def train(trial: Trial) -> None:
         return set_loss(training.network(given[batch], known.recent[:1]), wanted[batch], settings.label_smoothing)
 
     while training.goes_on:
-        metrics = training.run_epoch(loss_of, num_wanted if isinstance(model, SequenceModel) else None)
+        metrics = training.run_epoch(loss_of, num_wanted)
         found = training.outputs(len(data.users), lambda batch: _judge(training.model, known, batch))
         metrics |= ranking_metrics("val", found[:, 0]) | {"val_loss": float(found[:, 1].mean())}
         training.finish_epoch(metrics)

@@ -34,7 +34,7 @@ SHARE = Range(0, 1, (False, True))
 POSITIVE = Range(0, is_open=(True, False))
 
 # Parameters that name files.
-_TRAINED_FROM = ("dataset", "teacher", "weights")
+_TRAINED_FROM = ("dataset", "validation_dataset", "test_dataset", "teacher", "weights")
 
 YES_OR_NO = (False, True)
 

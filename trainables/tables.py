@@ -238,13 +238,14 @@ def _cleaned(frame: pd.DataFrame, target: str) -> tuple[pd.DataFrame, dict[str, 
 
 
 def _test_part(rows: pd.DataFrame, target: str, source: Source) -> npt.NDArray[np.int64]:
-    return fold_numbers(_codes(rows[target]), _groups(rows, target, source.group), TEST_FOLDS)
+    return fold_numbers(_codes(rows[target], source.task), _groups(rows, target, source.group), TEST_FOLDS)
 
 
-def _codes(column: "pd.Series[Any]") -> npt.NDArray[Any]:
-    """Numbers where all are, else a number for each text: something to split in proportion by."""
+def _codes(column: "pd.Series[Any]", task: str) -> npt.NDArray[Any]:
+    """Numbers where all are and may be no classes, else a number for each text: something to split in proportion by."""
     numeric = pd.to_numeric(column, errors="coerce")
-    return numeric.to_numpy(np.float64) if numeric.notna().all() else pd.factorize(column, sort=True)[0]
+    is_number = task != "classification" and bool(numeric.notna().all())
+    return numeric.to_numpy(np.float64) if is_number else pd.factorize(column.astype(str), sort=True)[0]
 
 
 def _groups(rows: pd.DataFrame, target: str, group: str) -> npt.NDArray[np.int64]:
@@ -293,7 +294,8 @@ def _classes(target: "pd.Series[Any]", task: str) -> tuple[str, ...]:
     is_whole = is_number and bool((numeric % 1 == 0).all())
     if task == "regression" or (task == "auto" and is_number and not (is_whole and numeric.nunique() <= MOST_CLASSES)):
         if not is_number:
-            raise ValueError(f"target {target.name!r} is not all numbers, as a regression needs; got {target[0]!r}")
+            wrong = target[~np.isfinite(numeric)].iloc[0]
+            raise ValueError(f"target {target.name!r} is not all numbers, as a regression needs; got {wrong!r}")
         return ()
     names = target.astype(str).unique().tolist()
     if len(names) < 2:

@@ -113,7 +113,9 @@ def train_network(
     for epoch in range(1, settings.epochs + 1):
         for batch in epoch_batches(len(inputs), settings.batch_size, epoch_generator(seed, epoch)):
             given = batch.to(device)
-            parts = (loss_of(rows) * share_of(rows, given, row_weights) for rows in given.chunk(settings.accumulate))
+            # Batch norm needs two rows.
+            pieces = given.tensor_split(min(settings.accumulate, max(1, len(given) // 2)))
+            parts = (loss_of(rows) * share_of(rows, given, row_weights) for rows in pieces)
             descend(parts, model, optimizer, scheduler, settings.clip_norm)
     set_training(optimizer, False)
     return model.eval()

@@ -40,7 +40,7 @@ class Settings(Distillation, FineTuning):
     """The parameters of a trial; `from_params` checks them. Those of other models than `model` are ignored.
 
     Attributes:
-        dataset, text_column, label_column, test_dataset, unknown_classes: as in `Source`.
+        dataset, text_column, label_column, test_dataset, unknown_classes, group_column: as in `Source`.
         model: bag of embeddings, gru, or transformer.
         max_length: tokens of a text beyond these are cut off.
         class_weight: balanced counts each class alike in the training.
@@ -55,6 +55,7 @@ class Settings(Distillation, FineTuning):
     label_column: str = ""
     test_dataset: str = ""
     unknown_classes: int = 0
+    group_column: str = ""
     model: str = "transformer"
     max_length: int = 64
     class_weight: str = "none"
@@ -83,6 +84,7 @@ _ALLOWED: dict[str, Allowed] = {
     "label_column": str,
     "test_dataset": find_file,
     "unknown_classes": Range(0),
+    "group_column": str,
     "model": MODELS,
     "max_length": Range(2, 512),
     "class_weight": ("none", "balanced"),
@@ -100,10 +102,12 @@ class Inputs:
 
     Attributes:
         lengths: `[n]`; None for features.
+        num_full: how many are as long as a text may be, or were longer.
     """
 
     values: torch.Tensor
     lengths: torch.Tensor | None
+    num_full: int
 
     def batch(self, rows: torch.Tensor) -> tuple[torch.Tensor, ...]:
         """The arguments of a model for some rows."""
@@ -112,17 +116,19 @@ class Inputs:
         return trimmed(self.values[rows], self.lengths[rows])
 
     def to(self, device: torch.device | str) -> "Inputs":
-        return Inputs(self.values.to(device), None if self.lengths is None else self.lengths.to(device))
+        lengths = None if self.lengths is None else self.lengths.to(device)
+        return Inputs(self.values.to(device), lengths, self.num_full)
 
 
 def train(trial: Trial) -> None:
     """Train a classifier and report each epoch; the parameters are those of `Settings`."""
     settings = Settings.from_params(trial.params)
     data = _development(trial, settings)
-    keep_notes(trial, data.notes)
     words = _vocabulary(trial, settings, data)
     rows = _inputs(trial, settings, "train", data.train, words)
     held_out = _inputs(trial, settings, "validation", data.validation, words)
+    told = f"{rows.num_full} of {len(data.train)} training texts fill max_length; what is beyond it is cut off"
+    keep_notes(trial, [*data.notes, *([told] if rows.num_full else [])])
     labels = data.train.labels.to(trial.device)
     num_classes = len(data.train.class_names)
     weights = balanced_weights(labels, num_classes) if settings.class_weight == "balanced" else None
@@ -226,7 +232,7 @@ def _taught(trial: Trial, settings: Settings, rows: Texts) -> torch.Tensor | Non
     @torch.no_grad()
     def teach() -> torch.Tensor:
         config, model = load_teacher(settings.teacher, trial.device)
-        check_teacher(settings.teacher, config, rows.class_names)
+        check_teacher(settings.teacher, config.get("classes", ()), rows.class_names)
         return torch.cat([logits.cpu() for _, logits in _exported_logits(config, model, rows.texts, trial.device)])
 
     return trial.shared(f"taught {settings.source} {settings.teacher}", teach).to(trial.device)
@@ -273,11 +279,14 @@ def _inputs(trial: Trial, settings: Settings, part: str, texts: Texts, words: Se
 
 
 def _encode(settings: Settings, texts: Sequence[str], words: Sequence[str], device: torch.device | str) -> Inputs:
-    if settings.model != "transformer":
-        return Inputs(*encode_words(texts, words, _ngrams(settings), settings.max_length))
-    if settings.finetune == "head":
-        return Inputs(features(settings.pretrained, texts, settings.max_length, device), None)
-    return Inputs(*tokenize(settings.pretrained, texts, settings.max_length))
+    if settings.model == "transformer":
+        ids, lengths = tokenize(settings.pretrained, texts, settings.max_length)
+    else:
+        ids, lengths = encode_words(texts, words, _ngrams(settings), settings.max_length)
+    num_full = int((lengths >= settings.max_length).sum())
+    if settings.model == "transformer" and settings.finetune == "head":
+        return Inputs(features(settings.pretrained, ids, lengths, device), None, num_full)
+    return Inputs(ids, lengths, num_full)
 
 
 def _make_model(settings: Settings, num_words: int, num_classes: int, num_inputs: int) -> nn.Module:

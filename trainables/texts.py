@@ -9,11 +9,12 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 
 from trainables.csvfile import read_csv
-from trainables.splits import SPLIT_SEED, TEST_SHARE, VALIDATION_SHARE, stratified_order
+from trainables.splits import SPLIT_SEED, TEST_SHARE, VALIDATION_SHARE, split_rows
 from trainables.trees import DATA_ENV, MOST_NAMED
 
 # A class needs one row to train on and one to validate with, and some more for either to mean anything.
@@ -32,6 +33,8 @@ class Source:
         text_column, label_column: of CSV files; text and label, or else the first and the last one, if empty.
         test_dataset: a CSV file with the test rows; if empty, and none comes with `dataset`, a fifth is set apart.
         unknown_classes: so many classes are never trained on: their texts are for telling what no class fits.
+        group_column: of a CSV file: rows with the same value there, such as one customer's, are not parted by a split;
+            if empty, those with the same text are not.
     """
 
     dataset: str
@@ -39,6 +42,7 @@ class Source:
     label_column: str = ""
     test_dataset: str = ""
     unknown_classes: int = 0
+    group_column: str = ""
 
 
 @dataclass(frozen=True)
@@ -65,8 +69,15 @@ class Development:
     notes: tuple[str, ...]
 
 
-# Texts and the names of their classes, as they are written.
-Rows = list[tuple[str, str]]
+class Row(NamedTuple):
+    """A text and the name of its class, as they are written, and what it may not be parted from."""
+
+    text: str
+    label: str
+    group: str
+
+
+Rows = list[Row]
 
 
 def load_development(source: Source) -> Development:
@@ -74,13 +85,14 @@ def load_development(source: Source) -> Development:
 
     Raises ValueError for data that can't be used.
     """
-    rows, notes = _cleaned(_read(source, False))
+    rows, notes = _read(source, False)
     names = _class_names(rows)
     known, unknown, of_test = _roles(names, source.unknown_classes)
-    order = stratified_order(_indices(rows, names)).tolist()
-    cut = round(len(rows) * VALIDATION_SHARE)
-    validation = [rows[i] for i in order[:cut] if rows[i][1] in known or rows[i][1] in unknown]
-    train = [rows[i] for i in order[cut:] if rows[i][1] in known]
+    held_out, rest = _split(rows, names, VALIDATION_SHARE)
+    validation = [row for row in held_out if row.label in known or row.label in unknown]
+    train = [row for row in rest if row.label in known]
+    if missing := sorted(set(known) - {row.label for row in train}):
+        raise ValueError(f"all texts of {_named(missing)} are in groups that are validated with; add texts of others")
     if unknown:
         dropped = len(rows) - len(validation) - len(train)
         notes.append(
@@ -91,17 +103,17 @@ def load_development(source: Source) -> Development:
 
 def load_test(source: Source) -> tuple[Texts, tuple[str, ...]]:
     """The test set, that no search may see, and what there is to tell of it."""
-    development, _ = _cleaned(_read(source, False))
-    rows, notes = _cleaned(_read(source, True))
+    development, _ = _read(source, False)
+    rows, notes = _read(source, True)
     names = _class_names(development)
-    if strangers := sorted({label for _, label in rows} - set(names)):
+    if strangers := sorted({row.label for row in rows} - set(names)):
         raise ValueError(f"the test texts have classes that the training texts have not: {_named(strangers)}")
     known, unknown, of_test = _roles(names, source.unknown_classes)
     if of_test:
-        rows = [(text, label) for text, label in rows if label in known or label in of_test]
+        rows = [row for row in rows if row.label in known or row.label in of_test]
         notes.append(f"unknown in the test: {', '.join(of_test)}; in the validation: {', '.join(unknown)}")
-    seen = {_normal(text) for text, _ in development}
-    leaked = sum(_normal(text) in seen for text, _ in rows)
+    seen = {_normal(row.text) for row in development}
+    leaked = sum(_normal(row.text) in seen for row in rows)
     if leaked:
         notes.append(f"{leaked} of {len(rows)} test texts stand among the training texts as well")
     return _labelled(rows, known), tuple(notes)
@@ -138,22 +150,24 @@ def _banking77() -> Path:
 DATASETS: dict[str, Callable[[], Path]] = {"banking77": _banking77}
 
 
-def _read(source: Source, test: bool) -> Rows:
-    """The rows of one part; where the data set comes in one piece a fifth of it is the test set."""
+def _read(source: Source, test: bool) -> tuple[Rows, list[str]]:
+    """The rows of one part, cleaned; where the data set comes in one piece a fifth of it is the test set."""
     path = Path(find_dataset(source.dataset))
     train = next((path / name for name in ("train.csv", "train") if (path / name).exists()), path)
     own = path / train.name.replace("train", "test")
     held_out = Path(source.test_dataset).expanduser() if source.test_dataset else own
     has_test = bool(source.test_dataset) or (train != path and own.exists())
-    if test and has_test:
-        return _read_place(held_out, source)
-    rows = _read_place(train, source)
+    rows, notes = _cleaned(_read_place(held_out if test and has_test else train, source))
     if has_test:
-        return rows
-    _class_names(_cleaned(rows)[0])  # before a class is too small on one side of the cut
-    order = stratified_order(_indices(rows, sorted({label for _, label in rows}))).tolist()
-    cut = round(len(rows) * TEST_SHARE)
-    return [rows[i] for i in (order[:cut] if test else order[cut:])]
+        return rows, notes
+    return _split(rows, _class_names(rows), TEST_SHARE)[0 if test else 1], notes
+
+
+def _split(rows: Rows, names: Sequence[str], share: float) -> tuple[Rows, Rows]:
+    """That share of the rows, and the rest; both with all classes in proportion."""
+    parts = split_rows(_indices(rows, names), share, [row.group for row in rows])
+    part, rest = ([rows[i] for i in some.tolist()] for some in parts)
+    return part, rest
 
 
 def _read_place(path: Path, source: Source) -> Rows:
@@ -162,19 +176,22 @@ def _read_place(path: Path, source: Source) -> Rows:
 
 def _read_csv(path: Path, source: Source) -> Rows:
     table = read_csv(path, keep_default_na=False)
-    columns = []
-    for given, usual, place in ((source.text_column, "text", 0), (source.label_column, "label", -1)):
-        column = given or (usual if usual in table.columns else str(table.columns[place]))
-        if column not in table.columns:
-            raise ValueError(f"{path} has no column {column!r}; it has {', '.join(table.columns)}")
-        columns.append(column)
-    if columns[0] == columns[1]:
-        raise ValueError(f"{path} has one column only, {columns[0]!r}: a text and a label are needed")
-    return list(zip(table[columns[0]], table[columns[1]], strict=True))
+    columns = [
+        source.text_column or ("text" if "text" in table.columns else str(table.columns[0])),
+        source.label_column or ("label" if "label" in table.columns else str(table.columns[-1])),
+        *([source.group_column] if source.group_column else []),
+    ]
+    if wrong := [column for column in columns if column not in table.columns]:
+        raise ValueError(f"{path} has no column {', '.join(map(repr, wrong))}; it has {', '.join(table.columns)}")
+    text, label, *group = columns
+    if text == label:
+        raise ValueError(f"{path} has one column only, {text!r}: a text and a label are needed")
+    groups = table[group[0]] if group else map(_normal, table[text])
+    return [Row(*values) for values in zip(table[text], table[label], groups, strict=True)]
 
 
 def _read_tree(root: Path) -> Rows:
-    rows = []
+    rows: Rows = []
     for folder in sorted(entry for entry in root.iterdir() if entry.is_dir() and not entry.name.startswith(".")):
         files = sorted(folder.rglob("*.txt"))
         if not files:
@@ -183,18 +200,22 @@ def _read_tree(root: Path) -> Rows:
         if strays := sorted(str(path) for path in others if not path.name.startswith(".")):
             raise ValueError(f"files other than .txt, turn them into such or move them away: {_named(strays)}")
         try:
-            rows += [(path.read_text(encoding="utf-8"), folder.name) for path in files]
+            texts = [path.read_text(encoding="utf-8") for path in files]
         except UnicodeDecodeError as error:
             raise ValueError(f"a file in {folder} is no UTF-8 text: {error}") from error
+        rows += [Row(text, folder.name, _normal(text)) for text in texts]
     return rows
 
 
 def _cleaned(rows: Rows) -> tuple[Rows, list[str]]:
     """The rows with a text and a label, each pair once, and what there is to tell of the others."""
-    whole = [(" ".join(text.split()), label.strip()) for text, label in rows]
-    whole = [(text, label) for text, label in whole if text and label]
-    kept = list(dict.fromkeys(whole))
-    labels = Counter(text for text, _ in dict.fromkeys((_normal(text), label) for text, label in kept))
+    whole = [Row(" ".join(row.text.split()), row.label.strip(), row.group) for row in rows]
+    whole = [row for row in whole if row.text and row.label]
+    first: dict[tuple[str, str], Row] = {}
+    for row in whole:
+        first.setdefault((row.text, row.label), row)
+    kept = list(first.values())
+    labels = Counter(text for text, _ in {(_normal(row.text), row.label) for row in kept})
     torn = sum(count > 1 for count in labels.values())
     notes = []
     if len(whole) < len(rows):
@@ -212,7 +233,7 @@ def _normal(text: str) -> str:
 
 
 def _class_names(rows: Rows) -> list[str]:
-    counts = Counter(label for _, label in rows)
+    counts = Counter(row.label for row in rows)
     if len(counts) < 2:
         raise ValueError(f"the texts must be of two or more classes; found {_named(sorted(counts)) or 'no texts'}")
     if rare := sorted(name for name, count in counts.items() if count < FEWEST_ROWS):
@@ -240,11 +261,11 @@ def _roles(names: Sequence[str], unknown: int) -> tuple[list[str], list[str], li
 
 def _indices(rows: Rows, names: Sequence[str]) -> torch.Tensor:
     place = {name: index for index, name in enumerate(names)}
-    return torch.tensor([place.get(label, UNKNOWN) for _, label in rows], dtype=torch.int64)
+    return torch.tensor([place.get(row.label, UNKNOWN) for row in rows], dtype=torch.int64)
 
 
 def _labelled(rows: Rows, names: Sequence[str]) -> Texts:
-    return Texts(tuple(text for text, _ in rows), _indices(rows, names), tuple(names))
+    return Texts(tuple(row.text for row in rows), _indices(rows, names), tuple(names))
 
 
 def _named(names: Sequence[str]) -> str:

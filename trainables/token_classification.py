@@ -13,6 +13,7 @@ from torch import nn
 from torch.nn.functional import cross_entropy
 
 from trainables.conll import Development, Sentences, Source, find_dataset, load_development, load_test
+from trainables.distillation import DISTILLATION, Distillation, check_teacher, load_teacher
 from trainables.entities import entities_of, entity_report, entity_scores
 from trainables.finetuning import FINE_TUNING, FineTuning
 from trainables.metrics import as_lines
@@ -31,7 +32,7 @@ IGNORED = -100
 
 
 @dataclass(frozen=True)
-class Settings(FineTuning):
+class Settings(Distillation, FineTuning):
     """The parameters of a trial; `from_params` checks them.
 
     Attributes:
@@ -60,6 +61,7 @@ class Settings(FineTuning):
 
 _ALLOWED: dict[str, Allowed] = {
     **FINE_TUNING,
+    **DISTILLATION,
     "dataset": find_dataset,
     "validation_dataset": find_file,
     "test_dataset": find_file,
@@ -117,17 +119,24 @@ def train(trial: Trial) -> None:
     model = _make_model(settings, len(data.tags))
     groups = settings.param_groups(model, model.encoder)
     training = Training(trial, settings, model, len(rows.ids), lengths=rows.lengths.cpu(), groups=groups)
+    taught = _taught(trial, settings, data)
     about = {"tags": list(data.tags)}
 
     def loss_of(batch: torch.Tensor, _: torch.Generator) -> torch.Tensor:
         ids, lengths = trimmed(rows.ids[batch], rows.lengths[batch])
         logits = training.network(ids, lengths)
-        return cross_entropy(
-            logits.flatten(0, 1),
-            labels[batch, : ids.shape[1]].flatten(),
-            weights,
-            label_smoothing=settings.label_smoothing,
+        wanted = labels[batch, : ids.shape[1]]
+        loss = cross_entropy(
+            logits.flatten(0, 1), wanted.flatten(), weights, reduction="sum", label_smoothing=settings.label_smoothing
         )
+        # The mean, but for sentences without a piece whose word has a tag, of which there is none.
+        loss = loss / row_weights[batch].sum().clamp(min=1e-6)
+        if taught is None:
+            return loss
+        words = rows.word_of[batch, : ids.shape[1]].long().clamp(min=0)
+        told = taught[batch[:, None], words]
+        counts = (wanted != IGNORED) & told.isfinite().all(dim=2)
+        return settings.distil(loss, logits[counts], told[counts], weights[wanted[counts]])
 
     while training.goes_on:
         metrics = training.run_epoch(loss_of, row_weights)
@@ -150,7 +159,7 @@ def evaluate(params: Mapping[str, Any], state: Mapping[str, Any], device: torch.
         params: of the trial that saved it.
         state: of a checkpoint.
     """
-    settings = Settings.from_params(params)
+    settings = Settings.from_params({**params, "teacher": ""})
     test, notes = load_test(settings.source)
     names = tuple(state["tags"])
     pieces = cut(settings.pretrained, test.words, settings.max_length).to(device)
@@ -250,6 +259,29 @@ def _tag(model: nn.Module, pieces: Pieces, rows: torch.Tensor, labels: torch.Ten
             losses = cross_entropy(logits.transpose(1, 2), wanted, reduction="none", ignore_index=IGNORED)
             found[part, -1] = losses.sum(dim=1)
     return found
+
+
+def _taught(trial: Trial, settings: Settings, data: Development) -> torch.Tensor | None:
+    """The teacher's logits `[n, words, tags]` of all training words, on the trial's device; NaN where it has none.
+
+    By words and not by pieces: the teacher may cut them otherwise. None where there is no teacher.
+    """
+    if not settings.teacher:
+        return None
+
+    @torch.no_grad()
+    def teach() -> torch.Tensor:
+        config, model = load_teacher(settings.teacher, trial.device)
+        check_teacher(settings.teacher, config.get("tags", ()), data.tags)
+        taught = torch.full((len(data.train), max(map(len, data.train.words)), len(data.tags)), torch.nan)
+        for start in range(0, len(data.train), EVALUATION_BATCH):
+            pieces = cut(config["folder"], data.train.words[start : start + EVALUATION_BATCH], config["max_length"])
+            logits = model(pieces.ids.long().to(trial.device), pieces.lengths.long().to(trial.device)).cpu()
+            row, piece = torch.nonzero(pieces.word_of != IGNORED, as_tuple=True)
+            taught[start + row, pieces.word_of[row, piece].long()] = logits[row, piece]
+        return taught
+
+    return trial.shared(f"taught {settings.source} {settings.teacher}", teach).to(trial.device)
 
 
 def _make_model(settings: Settings, num_tags: int) -> TokenClassifier:

@@ -1,12 +1,13 @@
 """Files in a tree with a folder for each class, which may be below train/, test/ and val/; reads none of them."""
 
+import re
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 
-from trainables.splits import TEST_SHARE, split_rows
+from trainables.splits import TEST_SHARE, VALIDATION_SHARE, split_rows
 
 # The folder that data sets are looked for in.
 DATA_ENV = "TUNER_DATA"
@@ -30,15 +31,41 @@ class TreePart:
         files = [self.files[row] for row in rows.tolist()]
         return TreePart(files, self.labels[rows], self.class_names, self.notes)
 
+    def split(self, share: float, group: str) -> tuple["TreePart", "TreePart"]:
+        """That share of the files, and the rest; both with all classes in proportion.
 
-def read_part(root: Path, test: bool | None, suffixes: Collection[str]) -> TreePart:
+        Args:
+            group: a regular expression: files in whose names it finds the same text are not parted; empty for none.
+        """
+        groups = [_group_of(path, group) for path in self.files] if group else None
+        part, rest = split_rows(self.labels, share, groups)
+        return self.take(part), self.take(rest)
+
+
+def check_group(pattern: str) -> None:
+    """Raises ValueError where it is no regular expression."""
+    try:
+        re.compile(pattern)
+    except re.error as error:
+        raise ValueError(f"group {pattern!r} is no regular expression: {error}") from error
+
+
+def _group_of(path: Path, pattern: str) -> str:
+    found = re.search(pattern, path.name)
+    return found.group() if found else str(path)
+
+
+def read_part(root: Path, test: bool | None, suffixes: Collection[str], group: str = "") -> TreePart:
     """What is below train/ or test/, or some of what is there where one is missing; raises ValueError that says why.
 
     Args:
         test: None for all that is there, in a tree that has neither.
         suffixes: of files that count, with their dots, in small letters.
+        group: as in `TreePart.split`.
     """
     has_parts = test is not None and (root / "train").is_dir()
+    if (root / "test").is_dir() and not has_parts and test is not None:
+        raise ValueError(f"{root} has test/ but no train/ beside it: put the training files into train/")
     has_test = has_parts and (root / "test").is_dir()
     below = root / "train" if has_parts else root
     if test and has_test:
@@ -48,15 +75,19 @@ def read_part(root: Path, test: bool | None, suffixes: Collection[str]) -> TreeP
         return whole
     if few := [name for name, count in zip(whole.class_names, whole.labels.bincount(), strict=True) if count < FEWEST]:
         raise ValueError(f"{below} has fewer than {FEWEST} files of {', '.join(few)}: too few to set some apart")
-    return whole.take(split_rows(whole.labels, TEST_SHARE)[0 if test else 1])
+    return whole.split(TEST_SHARE, group)[0 if test else 1]
 
 
-def read_validation(root: Path, suffixes: Collection[str]) -> TreePart | None:
-    """What is below val/, valid/ or validation/, beside train/; None where there is none of them."""
+def with_validation(root: Path, part: TreePart, suffixes: Collection[str], group: str) -> tuple[TreePart, TreePart]:
+    """The training and the validation files, of those for development.
+
+    The latter are what is below val/, valid/ or validation/, beside train/, or else a sixth.
+    """
     for name in VALIDATION_FOLDERS:
         if (root / "train").is_dir() and (root / name).is_dir():
-            return _list(root / name, _class_names(root / "train"), suffixes)
-    return None
+            return part, _list(root / name, _class_names(root / "train"), suffixes)
+    validation, train = part.split(VALIDATION_SHARE, group)
+    return train, validation
 
 
 def told_unreadable(what: str, found: Sequence[str]) -> str:
@@ -93,5 +124,9 @@ def _list(folder: Path, names: list[str], suffixes: Collection[str]) -> TreePart
     if empty:
         raise ValueError(f"{folder} has no files of {', '.join(empty)} ({', '.join(sorted(suffixes))})")
     kinds = ", ".join(sorted(suffixes))
-    notes = (f"{others} files below {folder} are of other kinds than {kinds} and were left out",) if others else ()
-    return TreePart(files, torch.tensor(labels), tuple(names), notes)
+    notes = [f"{others} files below {folder} are of other kinds than {kinds} and were left out"] if others else []
+    if loose := sum(path.is_file() and path.suffix.lower() in suffixes for path in folder.iterdir()):
+        notes.append(f"{loose} files in {folder} are in no class's folder and were left out")
+    if aside := sorted(path.name for path in folder.iterdir() if path.is_dir() and path.name.startswith("_")):
+        notes.append(f"no classes, by their first character: {', '.join(aside)}")
+    return TreePart(files, torch.tensor(labels), tuple(names), tuple(notes))

@@ -89,8 +89,12 @@ def predict(folder: Path, inputs: Sequence[str]) -> Iterator[Mapping[str, Any]]:
     use = _function_of(trainable, "predict", "predict(config, model, inputs)")
     config, model = load_exported(folder)
     try:
-        with torch.no_grad():
-            yield from use(config, model, inputs)
+        told = iter(use(config, model, inputs))
+        while True:
+            with torch.no_grad():  # not for the caller, in between
+                if (one := next(told, None)) is None:
+                    return
+            yield one
     except ValueError as error:
         raise ControlError(f"these inputs can't be used: {error}") from error
 

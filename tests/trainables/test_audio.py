@@ -16,6 +16,7 @@ from trainables.audio import (
     mel_bands,
     read_spectrograms,
 )
+from trainables.labelled import Labelled
 
 SOUND = Sound(sample_rate=4000, seconds=0.25, mels=16)
 TONES = {"high": 1200.0, "low": 300.0, "middle": 700.0}
@@ -63,7 +64,7 @@ def test_recordings_of_any_form_become_the_same(tmp_path: Path) -> None:
     wavfile.write(tmp_path / "stereo.wav", 4000, stereo)
     write_wav(tmp_path / "fast.wav", tone(300.0, rate=16000), rate=16000)
     files = [plain, *(tmp_path / f"{name}.wav" for name in ("float", "bytes", "long", "stereo", "fast"))]
-    spectrograms = read_spectrograms(files, SOUND)
+    spectrograms, _ = read_spectrograms(files, SOUND)
     loudest = spectrograms[0].mean(dim=1).argmax()
     for one in spectrograms[1:]:
         assert torch.allclose(one[loudest, 3:-3], spectrograms[0, loudest, 3:-3], atol=0.1)
@@ -71,7 +72,8 @@ def test_recordings_of_any_form_become_the_same(tmp_path: Path) -> None:
 
 def test_recordings_are_cut_and_filled_up(tmp_path: Path) -> None:
     files = [write_wav(tmp_path / f"{seconds}.wav", tone(300.0, seconds=seconds)) for seconds in (0.1, 0.25, 0.9)]
-    short, exact, long = read_spectrograms(files, SOUND)
+    (short, exact, long), num_cut = read_spectrograms(files, SOUND)
+    assert num_cut == 1
     assert short.shape == exact.shape == long.shape
     assert torch.allclose(exact[:, :20], long[:, :20], atol=1e-4)
     assert float(short[:, -5:].max()) < -13
@@ -104,11 +106,38 @@ def test_the_lists_of_a_tree_say_what_is_for_test_and_validation(tmp_path: Path)
     (tmp_path / VALIDATION_LIST).write_text("".join(f"{name}/003.wav\n" for name in TONES))
     development, test = load_development(str(tmp_path), SOUND), load_test(str(tmp_path), SOUND)[0]
     assert [len(part) for part in (development.train, development.validation, test)] == [9, 3, 3]
-    wanted = read_spectrograms([tmp_path / name / "004.wav" for name in TONES], SOUND)
+    wanted, _ = read_spectrograms([tmp_path / name / "004.wav" for name in TONES], SOUND)
     assert torch.equal(test.inputs, wanted)
+    spaced = write_wav(tmp_path / "high" / "of two words.wav", tone(1200.0))
+    with (tmp_path / TEST_LIST).open("a") as file:
+        file.write("high/of two words.wav\nhigh/gone.wav\n")
+    test, notes = load_test(str(tmp_path), SOUND)
+    assert len(test) == 4
+    assert torch.equal(test.inputs[1], read_spectrograms([spaced], SOUND)[0][0])
+    assert notes == ("1 of 5 names in testing_list.txt are of no file here",)
     (tmp_path / TEST_LIST).write_text("nothing.wav\n")
     with pytest.raises(ValueError, match=r"testing_list\.txt names none of the files beside it"):
         load_test(str(tmp_path), SOUND)
+
+
+def test_recordings_of_one_speaker_are_not_parted_where_asked(tmp_path: Path) -> None:
+    for name, hz in TONES.items():
+        for speaker in range(10):
+            for take in range(3):
+                wave = tone(hz, seconds=0.3, noise=0.3, seed=10 * take + speaker)
+                write_wav(tmp_path / name / f"s{speaker}_{take}.wav", wave)
+    files: list[Path] = []
+
+    def speakers_of(part: Labelled) -> set[str]:
+        by_content = {read_spectrograms([path], SOUND)[0].numpy().tobytes(): path.name[:2] for path in files}
+        return {by_content[one[None].numpy().tobytes()] for one in part.inputs}
+
+    files += tmp_path.glob("*/*.wav")
+    development, (test, notes) = (load(str(tmp_path), SOUND, r"^s\d") for load in (load_development, load_test))
+    parts = [speakers_of(part) for part in (development.train, development.validation, test)]
+    assert [len(part) for part in parts] == [7, 1, 2]
+    assert len(set.union(*parts)) == 10
+    assert notes == ("18 of 18 recordings are longer than 0.25 s and were cut",)
 
 
 def test_a_folder_that_is_not_there_is_refused(tmp_path: Path) -> None:

@@ -6,20 +6,25 @@ import pytest
 import torch
 from torch.nn.functional import cross_entropy
 
+from tests.trainables.test_conll import write
+from tests.trainables.test_pretrained import write_bert
 from tests.trainables.test_texts import write_csv
-from tests.trainables.trials import metrics_of, run_trial
-from trainables import image_classification, text_classification
+from tests.trainables.test_token_classification import WORDS
+from tests.trainables.trials import ACCURACY, metrics_of, run_trial
+from trainables import image_classification, text_classification, token_classification
 from trainables.distillation import Distillation
 from tuner.checkpoint import load_checkpoint
 from tuner.checkpoint_folder import checkpoint_path
-from tuner.export import write_model
+from tuner.export import predict, write_model
+from tuner.metric import Metric
+from tuner.trial import Goal
 
 run_images = functools.partial(run_trial, image_classification.train)
 
 
-def write_teacher(task: Any, params: dict[str, Any], folder: Path) -> str:
+def write_teacher(task: Any, params: dict[str, Any], folder: Path, metric: Metric = ACCURACY) -> str:
     """Train a model, export it; its folder."""
-    run_trial(task.train, folder / "trial", params)
+    run_trial(task.train, folder / "trial", params, metric=metric)
     state, _ = load_checkpoint(checkpoint_path(folder / "trial", params["epochs"]))
     write_model(task.export(params, state), {"trainable": f"{task.__name__}:train"}, folder / "out", onnx=False)
     return str(folder / "out")
@@ -67,3 +72,26 @@ def test_a_student_learns_texts_from_its_teacher(tmp_path: Path) -> None:
     teacher = write_teacher(text_classification, {**data, "epochs": 8}, tmp_path / "teacher")
     params = {**data, "epochs": 8, "width": 8, "teacher": teacher, "teacher_weight": 1.0}
     assert run_trial(text_classification.train, tmp_path / "taught", params)[-1].metrics["val_accuracy"] > 0.8
+
+
+@pytest.mark.slow  # imports transformers
+def test_a_student_learns_entities_from_its_teacher(tmp_path: Path) -> None:
+    data = {"dataset": str(write(tmp_path / "all.conll", range(60))), "batch_size": 8, "lr": 0.01, "head_lr": 0.03}
+    known = {**data, "pretrained": write_bert(tmp_path / "bert", WORDS), "epochs": 6}
+    f1 = Metric("val_f1", Goal.MAXIMIZE)
+    teacher = write_teacher(token_classification, known, tmp_path, f1)
+    (told,) = predict(Path(teacher), ["My friend Ada Lovelace is in Oslo 7"])
+    assert [(one["kind"], one["text"]) for one in told["entities"]] == [
+        ("person", "Ada Lovelace"),
+        ("location", "Oslo"),
+    ]
+    # Another cut of the words into pieces: what is taught is taught by word.
+    student = write_bert(tmp_path / "other", [word for word in WORDS if word not in ("love", "##lace")])
+    params = {**data, "pretrained": student, "epochs": 6, "teacher": teacher, "teacher_weight": 1.0}
+    assert run_trial(token_classification.train, tmp_path / "taught", params, metric=f1)[-1].metrics["val_f1"] > 0.9
+    mixed = {**params, "teacher_weight": 0.5, "outside_weight": 0.5, "epochs": 4}
+    whole = run_trial(token_classification.train, tmp_path / "whole", mixed, metric=f1)
+    first = run_trial(token_classification.train, tmp_path / "cut", mixed, metric=f1, stop_after=2)
+    restored = checkpoint_path(tmp_path / "cut", 2)
+    rest = run_trial(token_classification.train, tmp_path / "cut", mixed, metric=f1, restore_from=restored)
+    assert metrics_of(first) + metrics_of(rest) == metrics_of(whole)

@@ -121,6 +121,44 @@ def test_images_of_sixteen_bits_keep_their_shades(tmp_path: Path) -> None:
         images.read_images([tmp_path / "float.tiff"], 8)
 
 
+def test_photographs_are_turned_as_the_camera_was_held(tmp_path: Path) -> None:
+    photograph = Image.fromarray(np.repeat(np.array([[0], [255]], np.uint8), 2, axis=1))
+    how = Image.Exif()
+    how[0x0112] = 3  # upside down
+    photograph.save(tmp_path / "turned.png", exif=how)
+    assert images.read_images([tmp_path / "turned.png"], 2, channels=1)[0, 0].tolist() == [[255, 255], [0, 0]]
+
+
+def test_images_with_the_same_name_in_part_are_not_parted_where_asked(tmp_path: Path) -> None:
+    for name, colour in (("red", 0), ("blue", 2)):
+        for person in range(12):
+            for shot in range(3):
+                pixel = [person, shot, 0]
+                pixel[colour] = 200 + person
+                write_image(tmp_path / name / f"{person}-{shot}.png", (pixel[0], pixel[1], pixel[2]))
+    development, (test, _) = load_development(str(tmp_path), 8, group=r"^\d+"), load_test(str(tmp_path), 8, r"^\d+")
+    parts = (development.train, development.validation, test)
+    people = [{int(image[:, 4, 4].max()) for image in part.inputs} for part in parts]
+    assert sum(map(len, people)) == 12
+    assert all(people)
+
+
+def test_what_is_in_no_class_is_told(tmp_path: Path) -> None:
+    write_tree(tmp_path, 10)
+    write_image(tmp_path / "loose.png")
+    (tmp_path / "_drafts").mkdir()
+    assert load_development(str(tmp_path), 8).notes == (
+        f"1 files in {tmp_path} are in no class's folder and were left out",
+        "no classes, by their first character: _drafts",
+    )
+
+
+def test_test_images_need_training_images_beside_them(tmp_path: Path) -> None:
+    write_tree(tmp_path / "test", 3)
+    with pytest.raises(ValueError, match="has test/ but no train/ beside it"):
+        load_development(str(tmp_path), 8)
+
+
 def test_a_tree_in_one_piece_is_split(tmp_path: Path) -> None:
     write_tree(tmp_path, 20)
     development, test = load_development(str(tmp_path), 8), load_test(str(tmp_path), 8)[0]

@@ -44,6 +44,20 @@ def bert(tmp_path_factory: pytest.TempPathFactory) -> str:
     return write_bert(tmp_path_factory.mktemp("bert"))
 
 
+def test_pieces_stand_first_whatever_the_tokenizer_would_do(tmp_path: Path) -> None:
+    """As many models that write texts have it: filled up on the left, and without a piece to do it with."""
+    from transformers import BertTokenizerFast
+
+    write_bert(tmp_path)
+    tokenizer = BertTokenizerFast.from_pretrained(tmp_path, padding_side="left", eos_token="[SEP]")
+    tokenizer.pad_token = None
+    tokenizer.save_pretrained(tmp_path)
+    ids, lengths = tokenize(str(tmp_path), ["my card", "my lost card question"], 16)
+    assert lengths.tolist() == [4, 6]
+    assert ids[0, 0] == ids[1, 0] == 2, "[CLS]"
+    assert (ids[0, 4:] == ids[1, -1]).all()
+
+
 def test_tokens_are_padded_and_cut_off(bert: str) -> None:
     ids, lengths = tokenize(bert, ["my card", "lost my card question", "my card lost my cash loan question"], 6)
     assert lengths.tolist() == [4, 6, 6]
@@ -55,9 +69,9 @@ def test_tokens_are_padded_and_cut_off(bert: str) -> None:
 
 def test_features_are_those_of_each_text_alone(bert: str) -> None:
     texts = ["my card", "lost my card question", "cash"]
-    together = features(bert, texts, 16)
+    together = features(bert, *tokenize(bert, texts, 16))
     assert together.shape == (3, 16)
-    torch.testing.assert_close(together, torch.cat([features(bert, [text], 16) for text in texts]))
+    torch.testing.assert_close(together, torch.cat([features(bert, *tokenize(bert, [text], 16)) for text in texts]))
     torch.testing.assert_close(together.norm(dim=1), torch.ones(3))
 
 

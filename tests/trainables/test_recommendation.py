@@ -92,6 +92,16 @@ def test_the_last_item_is_not_looked_at_before_the_end(tmp_path: Path, data: dic
     assert metrics_of(one) == metrics_of(other)
 
 
+@pytest.mark.parametrize("how", MODELS)
+def test_a_batch_in_parts_is_the_same_batch(tmp_path: Path, how: str) -> None:
+    rows = [(f"u{user}", f"i{(user + step) % 20}", step) for user in range(40) for step in range(4 + user % 5 * 3)]
+    given = {"dataset": write(tmp_path / "some", rows).dataset, "width": 8, "dropout": 0.0, "optimizer": "sgd"}
+    params = {**given, **MODELS[how], "item_text": False, "epochs": 2}
+    whole, parts = (metrics_of(run(tmp_path / f"{n}", {**params, "accumulate": n})) for n in (1, 3))
+    for one, other in zip(whole, parts, strict=True):
+        assert other == pytest.approx(one, rel=1e-3)
+
+
 def test_several_wanted_items_are_a_cross_entropy_each() -> None:
     scores, wanted = torch.randn(3, 6), torch.tensor([[1, 2, -1], [5, -1, -1], [0, 3, 4]])
     rows = torch.tensor([0, 0, 1, 2, 2, 2])

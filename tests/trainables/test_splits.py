@@ -22,6 +22,19 @@ def test_a_split_is_disjoint_whole_and_the_same_each_time() -> None:
     assert torch.equal(few, split_rows(labels, 1 / 6)[0])
 
 
+def test_rows_of_a_group_are_not_parted() -> None:
+    labels = torch.tensor([0, 1, 2] * 60)
+    groups = [row // 6 for row in range(180)]
+    few, many = split_rows(labels, 1 / 6, groups)
+    assert sorted([*few.tolist(), *many.tolist()]) == list(range(180))
+    assert len({groups[row] for row in few}) == 5
+    assert not {groups[row] for row in few} & {groups[row] for row in many}
+    alone = split_rows(labels, 1 / 6, list(range(180)))
+    assert all(map(torch.equal, alone, split_rows(labels, 1 / 6)))
+    with pytest.raises(ValueError, match="1 groups of rows are too few to set 17% of them apart"):
+        split_rows(labels, 1 / 6, [0] * 180)
+
+
 def test_too_few_rows_to_split_are_refused() -> None:
     with pytest.raises(ValueError, match="2 rows are too few to set 17% of them apart"):
         split_rows(torch.tensor([0, 1]), 1 / 6)

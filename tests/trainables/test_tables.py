@@ -168,14 +168,26 @@ def test_the_task_is_told_by_the_target(tmp_path: Path, labels: list[str], task:
     assert load_development(Source(str(path), task=task)).schema.classes == classes
 
 
+def test_many_numbers_that_are_classes_are_split_in_proportion(tmp_path: Path) -> None:
+    """As numbers they would be split by their size, and rare ones might be in one part alone."""
+    rows = [[f"{i}.5", "red", str(i % 25 if i < 500 else 25 + i % 5)] for i in range(525)]
+    source = Source(str(write_csv(tmp_path / "t.csv", rows)), task="classification")
+    development = load_development(source)
+    test = load_test(source, development)
+    counts = np.bincount(test.table.target, minlength=30)
+    assert counts.min() >= 1
+    assert counts.max() <= 5
+
+
 def test_what_can_not_be_used_is_refused(tmp_path: Path) -> None:
     path = str(write_csv(tmp_path / "t.csv", rows_of(40)))
     with pytest.raises(ValueError, match=r"target 'lable' is no column of .*; there are size, colour, label"):
         load_development(Source(path, target="lable"))
     with pytest.raises(ValueError, match="group 'patient' is no column"):
         load_development(Source(path, group="patient"))
-    with pytest.raises(ValueError, match="is not all numbers, as a regression needs"):
-        load_development(Source(path, task="regression"))
+    for fold in range(5):  # whichever rows are for development
+        with pytest.raises(ValueError, match=r"is not all numbers, as a regression needs; got '(small|large)'"):
+            load_development(Source(path, task="regression", test_fold=fold))
     with pytest.raises(ValueError, match="can't be read as a CSV file"):
         load_development(Source(str(tmp_path / "none.csv")))
     with pytest.raises(ValueError, match="too few for 5 parts"):

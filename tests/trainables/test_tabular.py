@@ -171,6 +171,14 @@ def test_smoothed_labels_make_a_network_less_sure() -> None:
     assert surest[0] > surest[1] + 0.05
 
 
+def test_a_batch_in_parts_leaves_no_row_alone(tmp_path: Path) -> None:
+    """Batch norm can't be trained on one row."""
+    path = str(write_csv(tmp_path / "t.csv", rows_of(60)))
+    params = {"dataset": path, "model": "resnet", "batch_size": 7, "accumulate": 3, "epochs": 2, "folds": 2}
+    reports = run_trial(train, tmp_path / "trial", params)
+    assert all(math.isfinite(report.metrics["val_loss"]) for report in reports)
+
+
 def test_a_diverged_network_ends_as_not_finite(tmp_path: Path) -> None:
     params = {"dataset": "diabetes", "model": "mlp", "optimizer": "sgd", "lr": 1e30, "clip_norm": 0, **QUICK}
     with pytest.raises(NotFinite, match=r"val_rmse is (nan|inf) at step 1"):

@@ -3,9 +3,11 @@ from pathlib import Path
 
 import pytest
 
-from trainables.texts import DATA_ENV, UNKNOWN, Rows, Source, find_dataset, find_file, load_development, load_test
+from trainables.texts import DATA_ENV, UNKNOWN, Source, find_dataset, find_file, load_development, load_test
 
 CLASSES = ("card", "cash", "loan")
+
+Rows = list[tuple[str, str]]
 
 
 def rows_of(count: int, part: str = "") -> Rows:
@@ -37,6 +39,30 @@ def test_a_file_in_one_piece_is_split_in_three_with_all_classes_in_proportion(tm
     assert sorted(text for part in parts for text in part.texts) == sorted(text.strip() for text, _ in rows_of(30))
     assert (development.notes, notes) == ((), ())
     assert load_development(source).train.texts == development.train.texts
+
+
+def test_texts_that_differ_in_case_alone_are_not_parted_nor_those_of_a_group_where_asked(tmp_path: Path) -> None:
+    rows = [(text, name) for text, name in rows_of(30)] + [(text.upper(), name) for text, name in rows_of(30)]
+    source = Source(str(write_csv(tmp_path / "all.csv", rows)))
+    development, (test, notes) = load_development(source), load_test(source)
+    parts = [{text.casefold() for text in part.texts} for part in (development.train, development.validation, test)]
+    assert [len(part) for part in parts] == [60, 12, 18]
+    assert len(set.union(*parts)) == 90
+    assert notes == ()
+    path = tmp_path / "customers.csv"
+    with path.open("w", newline="") as file:
+        told = [(text, f"customer {number // 6}", name) for number, (text, name) in enumerate(rows_of(30))]
+        csv.writer(file).writerows([("text", "customer", "label"), *told])
+    source = Source(str(path), group_column="customer")
+    development, (test, _) = load_development(source), load_test(source)
+    customer_of = {" ".join(text.split()): customer for text, customer, _ in told}
+    customers = [
+        {customer_of[text] for text in part.texts} for part in (development.train, development.validation, test)
+    ]
+    assert [len(each) for each in customers] == [10, 2, 3]
+    assert len(set.union(*customers)) == 15
+    with pytest.raises(ValueError, match="has no column 'client'; it has text, customer, label"):
+        load_development(Source(str(path), group_column="client"))
 
 
 @pytest.mark.parametrize("kind", ["folder of files", "two files", "tree", "tree in two parts"])

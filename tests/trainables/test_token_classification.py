@@ -101,6 +101,17 @@ def test_a_continued_run_is_bit_for_bit_the_uninterrupted_one(tmp_path: Path, pa
     assert metrics_of(first) + metrics_of(rest) == metrics_of(whole)
 
 
+def test_a_sentence_without_a_piece_to_learn_from_leaves_the_training_alone(
+    tmp_path: Path, params: dict[str, Any]
+) -> None:
+    train_file = write(tmp_path / "train.conll", range(3))
+    with train_file.open("a", encoding="utf-8") as file:
+        file.write("\n\u200d\tO\n")  # of which the tokenizer leaves nothing
+    files = {"dataset": str(train_file), "validation_dataset": str(write(tmp_path / "dev.conll", range(5)))}
+    (told,) = metrics_of(run(tmp_path / "trial", {**params, **files, "batch_size": 4, "accumulate": 4, "epochs": 1}))
+    assert math.isfinite(told["train_loss"])
+
+
 def test_all_wrong_parameters_are_told_at_once() -> None:
     wrong = {"dataset": "nowhere", "pretrained": "./nothing", "finetune": "some", "outside_weight": 0, "tags": 3}
     with pytest.raises(ValueError, match="nowhere") as caught:
