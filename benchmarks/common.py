@@ -28,12 +28,22 @@ class Silent:
     def stop(self) -> None: ...
 
 
+def commit(*paths: str) -> str:
+    """The last one that has changed any of these paths in the repository, shortened; `+` where they differ from it."""
+
+    def git(*args: str) -> str:
+        root = Path(__file__).parents[1]
+        done = subprocess.run(["git", *args, "--", *paths], cwd=root, capture_output=True, text=True, check=False)
+        return done.stdout.strip()
+
+    return git("log", "-1", "--format=%h") + "+" * bool(git("status", "--porcelain", "--untracked-files=no"))
+
+
 def machine() -> dict[str, Any]:
-    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False)
     names = ("ray", "optuna", "torch", "tensorboard")
     return {
         "date": time.strftime("%Y-%m-%d"),
-        "commit": commit.stdout.strip(),
+        "commit": commit(),
         "cores": os.cpu_count(),
         "memory_gb": round(psutil.virtual_memory().total / 2**30),
         "platform": platform.platform(),

@@ -2,17 +2,20 @@
 
 python -m benchmarks.curves [--half development] [--seeds 5] [--methods NAME ...] [--minutes M]
 
-Runs that are in the runs file already are not made again, so a comparison may be made in pieces.
+A comparison may be made in pieces: runs that are in the runs file already are not made again, but for those of before a
+commit that has changed the methods. A run that fails is told, and no other is lost by it.
 """
 
 import argparse
 import itertools
+import sys
 import time
+import traceback
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
-from benchmarks.common import RESULTS
+from benchmarks.common import RESULTS, commit
 from benchmarks.curves.methods import METHODS, make_method
 from benchmarks.curves.records import Record, append_records, read_records, summarise
 from benchmarks.curves.report import write_report
@@ -21,31 +24,40 @@ from tuner.simulation.simulator import simulate
 
 WORKERS = 4
 FULL_TRAININGS = 50
+# What a run's figures depend on.
+MADE_OF = (
+    *(f"benchmarks/curves/{name}.py" for name in ("__main__", "methods", "smac_peer", "synetune", "tasks")),
+    *(f"tuner/{name}" for name in ("methods", "simulation", "stopping", "study.py")),
+)
 
 
-def run_one(method_name: str, task_name: str, seed: int) -> Record:
-    task = load_task(task_name)
-    budget = FULL_TRAININGS * task.max_step
-    method = make_method(method_name, task, stream_seed(task_name, seed))
+def run_one(method_name: str, task_name: str, seed: int) -> Record | str:
+    """A run; what went wrong where it has failed."""
     try:
-        run = simulate(task, method, workers=WORKERS, budget=budget)
-    finally:
-        method.close()
-    return summarise(run, method_name, task_name, task.family, seed, budget, task.max_step)
+        task = load_task(task_name)
+        budget = FULL_TRAININGS * task.max_step
+        method = make_method(method_name, task, stream_seed(task_name, seed))
+        try:
+            run = simulate(task, method, workers=WORKERS, budget=budget)
+        finally:
+            method.close()
+    except Exception:
+        return f"{method_name} on {task_name}, seed {seed}, has failed:\n{traceback.format_exc()}"
+    return summarise(run, method_name, task_name, task.family, seed, budget, task.max_step, commit(*MADE_OF))
 
 
 def run_all(cases: list[tuple[str, str, int]], jobs: int, seconds: float) -> Iterator[Record]:
     """The runs as they end, until the time is up."""
     ends_at = time.monotonic() + seconds
-    if jobs == 1:
-        for case in cases:
-            if time.monotonic() < ends_at:
-                yield run_one(*case)
-        return
     with ProcessPoolExecutor(jobs) as pool:
         for batch in (cases[i : i + 4 * jobs] for i in range(0, len(cases), 4 * jobs)):
-            if time.monotonic() < ends_at:
-                yield from pool.map(run_one, *zip(*batch, strict=True))
+            if time.monotonic() > ends_at:
+                return
+            for found in pool.map(run_one, *zip(*batch, strict=True)):
+                if isinstance(found, Record):
+                    yield found
+                else:
+                    print(found, file=sys.stderr)
 
 
 def main() -> None:
@@ -60,11 +72,16 @@ def main() -> None:
     given = parser.parse_args()
     tasks = given.tasks or task_names(given.half)
     cases = list(itertools.product(given.methods, tasks, range(given.seeds)))
-    done = {record.key for record in read_records(given.runs)}
+    now = commit(*MADE_OF)
+
+    def counted() -> list[Record]:
+        return [record for record in read_records(given.runs) if record.commit == now]
+
+    done = {record.key for record in counted()}
     # All methods of a task and seed before the next seed: what is there so far can be compared.
     cases = sorted((case for case in cases if case not in done), key=lambda case: case[2])
     append_records(given.runs, run_all(cases, given.jobs, given.minutes * 60))
-    records = [record for record in read_records(given.runs) if record.task in tasks and record.method in given.methods]
+    records = [record for record in counted() if record.task in tasks and record.method in given.methods]
     print(write_report(records, given.runs.parent))
 
 

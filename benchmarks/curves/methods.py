@@ -113,6 +113,12 @@ def _syne_tune(task: Task, seed: int, searcher: str) -> Method:
     return SyneTunePeer(task, seed, searcher, ETA)
 
 
+def _smac(task: Task, seed: int) -> Method:
+    from benchmarks.curves.smac_peer import SmacPeer  # likewise
+
+    return SmacPeer(task, seed, ETA)
+
+
 def _asha(task: Task) -> ASHAScheduler:
     return ASHAScheduler(time_attr=STEP, grace_period=1, max_t=task.max_step, reduction_factor=ETA)
 
@@ -125,6 +131,7 @@ METHODS: dict[str, Callable[[Task, int], Method]] = {
     "random + Ray ASHA": lambda task, seed: RayPeer(task, seed, RandomSampler(seed), _asha(task)),
     "Syne Tune ASHA": lambda task, seed: _syne_tune(task, seed, "random_search"),
     "Syne Tune ASHA + independent kernel density": lambda task, seed: _syne_tune(task, seed, "kde"),
+    "SMAC multi-fidelity": _smac,
     "Ray OptunaSearch + Ray ASHA": lambda task, seed: RayPeer(task, seed, TPESampler(seed=seed), _asha(task)),
     "Optuna TPE + SuccessiveHalvingPruner": lambda task, seed: OptunaPeer(
         task, seed, TPESampler(seed=seed), SuccessiveHalvingPruner(min_resource=1, reduction_factor=ETA)

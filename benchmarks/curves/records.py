@@ -17,6 +17,7 @@ class Record:
     Attributes:
         ask_ms: the median of a suggestion.
         budget: steps.
+        commit: that it was made on.
     """
 
     method: str
@@ -28,13 +29,16 @@ class Record:
     trials: int
     full_runs: int
     ask_ms: float
+    commit: str
 
     @property
     def key(self) -> tuple[str, str, int]:
         return self.method, self.task, self.seed
 
 
-def summarise(run: Run, method: str, task: str, family: str, seed: int, budget: int, max_step: int) -> Record:
+def summarise(
+    run: Run, method: str, task: str, family: str, seed: int, budget: int, max_step: int, commit: str
+) -> Record:
     return Record(
         method=method,
         task=task,
@@ -45,18 +49,27 @@ def summarise(run: Run, method: str, task: str, family: str, seed: int, budget: 
         trials=len(run.lengths),
         full_runs=sum(length == max_step for length in run.lengths),
         ask_ms=float(np.median(run.ask_ms)),
+        commit=commit,
     )
 
 
 def read_records(path: Path) -> list[Record]:
     if not path.exists():
         return []
-    return [Record(**json.loads(line)) for line in path.read_text().splitlines()]
+    return [Record(**json.loads(line)) for line in _whole(path).splitlines()]
 
 
 def append_records(path: Path, records: Iterable[Record]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
+    if path.exists():
+        path.write_text(_whole(path))
     with path.open("a") as file:
         for record in records:
             file.write(json.dumps(vars(record)) + "\n")
             file.flush()
+
+
+def _whole(path: Path) -> str:
+    """Without a last line that a process which was killed has left half written."""
+    text = path.read_text()
+    return text[: text.rfind("\n") + 1]

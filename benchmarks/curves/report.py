@@ -11,9 +11,13 @@ from benchmarks.curves.references import references
 from benchmarks.curves.statistics import CHECKPOINTS, interval, mean_ranks, regrets
 from benchmarks.curves.tasks import DEVELOPMENT
 
+# In how many tasks a method is worse than this one in the end is told.
+REFERENCE = "random + Ray ASHA"
+WORSE = f"tasks worse than {REFERENCE} at 100%"
+
 
 def write_report(records: Sequence[Record], folder: Path) -> str:
-    """Write `tables.md` and a plot for each family into the folder; returns the tables.
+    """Write `tables.md` and plots of each family, and of its halves, into the folder; returns the tables.
 
     Only tasks and seeds that all methods have been run on are used.
     """
@@ -23,14 +27,16 @@ def write_report(records: Sequence[Record], folder: Path) -> str:
     sections = []
     for family in sorted({record.family for record in records}):
         of_family = [record for record in records if record.family == family]
-        halves = {
-            "development": [record for record in of_family if record.task in DEVELOPMENT],
-            "test": [record for record in of_family if record.task not in DEVELOPMENT],
+        parts = {
+            "all tasks": of_family,
+            "development half": [record for record in of_family if record.task in DEVELOPMENT],
+            "test half": [record for record in of_family if record.task not in DEVELOPMENT],
         }
-        for half, chosen in halves.items():
-            if chosen:
-                sections.append(_table(f"{family}, {half} half", chosen, methods))
-        _plot(of_family, methods, folder / f"{family.lower()}.png")
+        for part, chosen in parts.items():
+            if chosen and (chosen is of_family or len(chosen) < len(of_family)):
+                title = f"{family}, {part}"
+                sections.append(_table(title, chosen, methods))
+                _plot(title, chosen, methods, folder / f"{title.lower().replace(', ', '-').replace(' ', '-')}.png")
     text = "\n".join(sections)
     (folder / "tables.md").write_text(text)
     return text
@@ -40,21 +46,23 @@ def _table(title: str, records: Sequence[Record], methods: Sequence[str]) -> str
     by_method = {name: _task_means([r for r in records if r.method == name], CHECKPOINTS) for name in methods}
     ranks = [mean_ranks({name: by_method[name][:, i] for name in methods}) for i in range(len(CHECKPOINTS))]
     num_tasks, num_seeds = len({r.task for r in records}), len({r.seed for r in records})
+    commits = ", ".join(sorted({record.commit for record in records}))
     shares = " / ".join(f"{share:.0%}" for share in CHECKPOINTS)
     lines = [
-        f"### {title}: {num_tasks} tasks, {num_seeds} seeds",
+        f"### {title}: {num_tasks} tasks, {num_seeds} seeds, on {commits}",
         "",
-        f"| method | regret at {shares} | mean rank | 95% interval at 100% | trials / full runs | ms a suggestion |",
-        "|---|---|---|---|---|---|",
+        f"| method | regret at {shares} | mean rank | 95% intervals | {WORSE} | trials / full runs | ms a suggestion |",
+        "|---|---|---|---|---|---|---|",
     ]
     for name in methods:
         own = [record for record in records if record.method == name]
         means = " ".join(f"{value:.3f}" for value in by_method[name].mean(axis=0))
         rank = " ".join(f"{of_share[name]:.1f}" for of_share in ranks)
-        low, high = interval(by_method[name][:, -1])
+        bounds = " ".join("{:.2f}–{:.2f}".format(*interval(column)) for column in by_method[name].T)
+        worse = int((by_method[name][:, -1] > by_method[REFERENCE][:, -1]).sum()) if REFERENCE in by_method else ""
         trials, full = np.mean([r.trials for r in own]), np.mean([r.full_runs for r in own])
         ms = np.median([r.ask_ms for r in own])
-        lines.append(f"| {name} | {means} | {rank} | {low:.3f}–{high:.3f} | {trials:.0f} / {full:.0f} | {ms:.1f} |")
+        lines.append(f"| {name} | {means} | {rank} | {bounds} | {worse} | {trials:.0f} / {full:.0f} | {ms:.1f} |")
     return "\n".join([*lines, ""])
 
 
@@ -67,7 +75,7 @@ def _task_means(records: Sequence[Record], shares: Sequence[float]) -> np.ndarra
     return np.array([np.mean(by_task[task], axis=0) for task in sorted(by_task)])
 
 
-def _plot(records: Sequence[Record], methods: Sequence[str], path: Path) -> None:
+def _plot(title: str, records: Sequence[Record], methods: Sequence[str], path: Path) -> None:
     import matplotlib
 
     matplotlib.use("Agg")
@@ -80,7 +88,7 @@ def _plot(records: Sequence[Record], methods: Sequence[str], path: Path) -> None
         bounds = np.array([interval(column) for column in means.T])
         (line,) = axes.plot(shares * 100, means.mean(axis=0), label=name)
         axes.fill_between(shares * 100, bounds[:, 0], bounds[:, 1], color=line.get_color(), alpha=0.08)
-    axes.set(xlabel="budget spent (%)", ylabel="normalised regret", title=records[0].family, yscale="log")
+    axes.set(xlabel="budget spent (%)", ylabel="normalised regret", title=title, yscale="log")
     axes.legend(fontsize=8)
     figure.savefig(path, dpi=120, bbox_inches="tight")
     plt.close(figure)

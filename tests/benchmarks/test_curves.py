@@ -33,6 +33,8 @@ def test_without_early_stopping_the_budget_is_full_trainings_but_for_the_last_on
     "task", [pytest.param(Slopes(), id="surrogate", marks=pytest.mark.slow), pytest.param(Table(), id="table")]
 )
 def test_every_method_runs_the_same_again_and_stays_within_its_budget(name: str, task: Slopes) -> None:
+    if name.startswith("SMAC"):
+        pytest.importorskip("smac")
     if name.startswith("Syne Tune"):
         pytest.importorskip("syne_tune")
     first, again = run(name, task), run(name, task)

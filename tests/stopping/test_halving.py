@@ -154,3 +154,27 @@ def test_replay_of_several_metrics_takes_them_from_what_was_reported() -> None:
         {},
         {},
     ]
+
+
+def test_no_trial_is_stopped_where_it_may_be_at_its_end() -> None:
+    """Of trials that nobody has given a length, none is stopped at a step that no other has gone beyond."""
+    stopping = make_stopping({"type": "auto", "min_iter": 1, "eta": 3}, [ACCURACY], SPACE)
+    scheduler = stopping.scheduler
+    assert isinstance(scheduler, RecentHalving)
+    assert stopping.max_iter is None
+
+    def run(number: int, length: int) -> int:
+        """The step at which it ends."""
+        trial, value = SimpleNamespace(trial_id=f"{number:04d}"), number * 7 % 30 / 30
+        for step in range(1, length + 1):
+            if stopping.asking(step) and not goes_on(scheduler, number, step, value):
+                break
+        scheduler.on_trial_complete(None, trial, {STEP: step, "accuracy": value})
+        return step
+
+    assert [run(number, 1) for number in range(40)] == [1] * 40
+    assert run(40, 27) == 27, "the first one to go on"
+    lengths = [run(number, 27) for number in range(100, 220)]
+    assert lengths.count(1) > 60
+    assert lengths.count(27) > 2
+    assert set(lengths) <= {1, 3, 9, 27}

@@ -40,7 +40,7 @@ def test_it_learns_tones_and_is_evaluated_exported_and_used(tmp_path: Path, data
     assert scores["test_accuracy"] > 0.8
     assert scores["report"]["confusion_matrix"]["classes"] == list(TONES)
     told = {"trainable": "trainables.audio_classification:train"}
-    write_model(export(params, state), told, tmp_path / "out", onnx=False)
+    write_model(export(params, state), told, tmp_path / "out", onnx=how == "transformer")
     files = [str(Path(data["dataset"]) / name / "000.wav") for name in TONES]
     assert [one["class"] for one in predict(tmp_path / "out", files)] == list(TONES)
 

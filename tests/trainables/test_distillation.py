@@ -26,7 +26,12 @@ def write_teacher(task: Any, params: dict[str, Any], folder: Path, metric: Metri
     """Train a model, export it; its folder."""
     run_trial(task.train, folder / "trial", params, metric=metric)
     state, _ = load_checkpoint(checkpoint_path(folder / "trial", params["epochs"]))
-    write_model(task.export(params, state), {"trainable": f"{task.__name__}:train"}, folder / "out", onnx=False)
+    write_model(
+        task.export(params, state),
+        {"trainable": f"{task.__name__}:train"},
+        folder / "out",
+        onnx=task is token_classification,
+    )
     return str(folder / "out")
 
 

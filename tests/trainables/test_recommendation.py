@@ -54,7 +54,7 @@ def test_it_learns_what_comes_next_and_is_evaluated_exported_and_used(
     assert scores["test_ndcg10"] > (0.8 if how == "sequence" else 1.5 * popularity)
     assert popularity < 0.2
     told = {"trainable": "trainables.recommendation:train"}
-    write_model(export(params, state), told, tmp_path / "out", onnx=False)
+    write_model(export(params, state), told, tmp_path / "out", onnx=how == "sequence")
     (found,) = predict(tmp_path / "out", ["u7"])
     assert len(found["items"]) == 10
     if how == "sequence":

@@ -19,7 +19,10 @@ class Method(Protocol):
     """A search method with its early stopping, as the simulator sees it."""
 
     def ask(self) -> tuple[int, Mapping[str, Any]] | None:
-        """The next trial's number and configuration; None where a finite space has been asked for whole."""
+        """The next trial's number and configuration; None where a finite space has been asked for whole.
+
+        A trial that did not go on may be asked for again, and goes on where it stood.
+        """
 
     def report(self, number: int, step: int, value: float, is_last: bool) -> bool:
         """Take a running trial's report; whether the trial goes on. `is_last` tells its full length."""
@@ -67,8 +70,9 @@ def simulate(task: Task, method: Method, *, workers: int, budget: int) -> Run:
         ask_ms.append((time.perf_counter() - began) * 1e3)
         if asked is not None:
             number, params = asked
-            lengths[number] = 0
-            curves[number] = _curve(task, params)
+            if number not in curves:
+                lengths[number] = 0
+                curves[number] = _curve(task, params)
             heapq.heappush(events, (now + 1, next(order), number))
 
     for _ in range(workers):
@@ -83,7 +87,6 @@ def simulate(task: Task, method: Method, *, workers: int, budget: int) -> Run:
         if method.report(number, lengths[number], value, lengths[number] == task.max_step):
             heapq.heappush(events, (now + 1, next(order), number))
         else:
-            del curves[number]
             start(now)
     return Run(incumbents, list(lengths.values()), ask_ms)
 

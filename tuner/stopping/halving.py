@@ -10,6 +10,7 @@ Against Ray's `AsyncHyperBandScheduler` (Li et al., A System for Massively Paral
   and all where it is the reverse (cf. Bohdal et al., PASHA, 2023, which grows the last rung by such agreement). One
   trial in twenty goes on whatever its value, so that not only those are seen which the rung has favoured.
 - With several metrics trials are compared by the fronts that they stand on.
+- Where nobody has said how long a trial is, none is stopped at a step that no other has gone beyond: it may be the end.
 """
 
 import math
@@ -39,30 +40,37 @@ class RecentHalving(FIFOScheduler):  # type: ignore[misc]  # Ray's classes are u
     time_attr: name of the step in a result.
     steps: of the rungs, increasing.
     eta: of the trials that reach a rung, one in `eta` goes on where it foretells the order at the next one.
-    max_iter: the step at which a trial has run its full length.
+    max_iter: the step at which a trial has run its full length; None where that is not known.
     """
 
     def __init__(
-        self, metrics: Sequence[Metric], time_attr: str, steps: Sequence[int], eta: float, max_iter: int
+        self, metrics: Sequence[Metric], time_attr: str, steps: Sequence[int], eta: float, max_iter: int | None
     ) -> None:
         super().__init__()
         self._metrics = metrics
         self._signs = np.array([1.0 if metric.goal is Goal.MAXIMIZE else -1.0 for metric in metrics])
         self._time_attr, self._eta, self._max_iter = time_attr, eta, max_iter
         # The end is a rung as well: what the last one before it foretells.
-        self._steps = sorted({*steps, max_iter})
+        self._steps = sorted({*steps, max_iter or math.inf})
+        # The longest trial so far.
+        self._longest = 0
         # Of each rung, trial ids to values `[metrics]`, larger is better, in the order of arrival.
         self._rungs: list[dict[str, np.ndarray]] = [{} for _ in self._steps]
 
     def on_trial_result(self, tune_controller: Any, trial: Any, result: Mapping[str, Any]) -> str:
         step = result[self._time_attr]
         values = self._signs * [result[metric.name] for metric in self._metrics]
-        goes_on = step < self._max_iter
+        goes_on = self._max_iter is None or step < self._max_iter
+        may_be_last = self._max_iter is None and step >= self._longest
+        self._longest = max(self._longest, step)
         index = sum(step >= rung for rung in self._steps) - 1
         if index >= 0 and np.isfinite(values).all() and trial.trial_id not in self._rungs[index]:
             self._rungs[index][trial.trial_id] = values
-            goes_on = goes_on and self._may_pass(index, trial.trial_id)
+            goes_on = goes_on and (may_be_last or self._may_pass(index, trial.trial_id))
         return str(TrialScheduler.CONTINUE if goes_on else TrialScheduler.STOP)
+
+    def on_trial_complete(self, tune_controller: Any, trial: Any, result: Mapping[str, Any]) -> None:
+        self._longest = max(self._longest, result.get(self._time_attr, 0))
 
     def agreement(self, index: int) -> float:
         """How far a rung foretells who will be good at the next: 1 wholly, 0 not at all, below 0 the reverse.

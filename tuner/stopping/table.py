@@ -109,7 +109,7 @@ def _successive_halving(rule: Mapping[str, Any], metrics: Sequence[Metric], brac
 def _recent(rule: Mapping[str, Any], metrics: Sequence[Metric], space: SearchSpace) -> Stopping:
     max_iter, eta, first = rule.get("max_iter") or 10**9, rule["eta"], rule["min_iter"]
     steps = [-int(-first * eta**k // 1) for k in range(_num_rungs(first, max_iter, eta))]
-    scheduler = RecentHalving(metrics, time_attr=STEP, steps=steps, eta=eta, max_iter=max_iter)
+    scheduler = RecentHalving(metrics, time_attr=STEP, steps=steps, eta=eta, max_iter=rule.get("max_iter"))
     return Stopping(scheduler, Asking(frozenset(steps), last=max_iter), rule.get("max_iter"))
 
 
