@@ -53,6 +53,7 @@ class SmacPeer:
         self._numbers: dict[Configuration, int] = {}
         self._params: dict[int, Mapping[str, Any]] = {}
         self._asked: dict[int, TrialInfo] = {}
+        self._worst = 0.0
 
     def ask(self) -> tuple[int, Mapping[str, Any]] | None:
         if self._rows is not None and not self._rows.num_left:
@@ -74,7 +75,9 @@ class SmacPeer:
         if is_sound and not is_last and step < round(info.budget):
             return True
         status = StatusType.SUCCESS if is_sound else StatusType.CRASHED
-        cost = self._sign * value if is_sound else math.inf
+        # Its forest takes no infinity: what diverges is as bad as the worst so far.
+        cost = self._sign * value if is_sound else self._worst
+        self._worst = max(self._worst, cost)
         self._facade.tell(self._asked.pop(number), TrialValue(cost, status=status), save=False)
         return False
 
