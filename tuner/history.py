@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import optuna
 from optuna.trial import FrozenTrial
@@ -43,7 +43,16 @@ class History:
     @classmethod
     def read(cls, folder: Path, space: SearchSpace) -> "History":
         """That which was kept in a run folder; empty where its sweep has started from none."""
-        kept = read_json(folder / HISTORY_FILE)
+        return cls._of(read_json(folder / HISTORY_FILE), space)
+
+    @classmethod
+    def of(cls, sweeps: Sequence[Sequence[TrialRecord]], metric: Metric, space: SearchSpace) -> "History":
+        """That of trials which are at hand, sweep by sweep."""
+        found = [_Found(f"starts from {len(trials)} trials", _fitting(trials, space)) for trials in sweeps]
+        return cls._of(_gathered(found, metric), space)
+
+    @classmethod
+    def _of(cls, kept: Mapping[str, Any], space: SearchSpace) -> "History":
         sweeps = kept.get("sweeps", [])
         return cls(
             told=tuple(sweep["told"] for sweep in sweeps),
@@ -54,6 +63,13 @@ class History:
         )
 
 
+class _Found(NamedTuple):
+    """What is to be told of an earlier sweep, and its trials as they stand in the new one's space."""
+
+    told: str
+    fitting: list[tuple[TrialRecord, dict[str, Any]]]
+
+
 def gather_history(spec: SweepSpec) -> str:
     """What the run folders that `start_from` names hold for the sweep, as JSON for its own run folder.
 
@@ -61,7 +77,7 @@ def gather_history(spec: SweepSpec) -> str:
     of whose trials lies in the sweep's space.
     """
     problems: list[str] = []
-    sweeps, best = [], []
+    found: list[_Found] = []
     for index, place in enumerate(spec.start_from):
         try:
             results = Results.read(place)
@@ -82,19 +98,19 @@ def gather_history(spec: SweepSpec) -> str:
                 f"start_from[{index}]: none of the {of_all} trials of {place} lies within `parameters`: "
                 "widen the ranges, or leave it out."
             )
-        sweeps.append(
-            {
-                "told": f"starts from {place}: {len(fitting)} of its {of_all} trials lie within the parameters",
-                "trials": [_kept(trial, params) for trial, params in fitting],
-            }
-        )
-        best.append(_best(fitting, spec.metrics[0]))
+        told = f"starts from {place}: {len(fitting)} of its {of_all} trials lie within the parameters"
+        found.append(_Found(told, fitting))
     if problems:
         raise SpecError(problems)
+    return json.dumps(_gathered(found, spec.metrics[0]))
+
+
+def _gathered(found: Sequence[_Found], metric: Metric) -> dict[str, Any]:
     start_with: list[dict[str, Any]] = []
-    for turn in zip_longest(*best):
+    for turn in zip_longest(*(_best(one.fitting, metric) for one in found)):
         start_with += [params for params in turn if params is not None and params not in start_with]
-    return json.dumps({"start_with": start_with[:_BEST_OF_ALL], "sweeps": sweeps})
+    sweeps = [{"told": one.told, "trials": [_kept(trial, params) for trial, params in one.fitting]} for one in found]
+    return {"start_with": start_with[:_BEST_OF_ALL], "sweeps": sweeps}
 
 
 def _fitting(trials: Sequence[TrialRecord], space: SearchSpace) -> list[tuple[TrialRecord, dict[str, Any]]]:

@@ -1,6 +1,9 @@
 """A simulated sweep tells its study what a real one would."""
 
+import pytest
+
 from tests.simulation.tasks import Slopes
+from tuner.history import History
 from tuner.simulation.simulator import simulate
 from tuner.simulation.sweep import SimulatedSweep
 from tuner.trial import FailureReason, TrialState
@@ -17,3 +20,20 @@ def test_our_study_is_told_what_the_engine_would_tell() -> None:
     assert by_state[TrialState.COMPLETED]
     assert by_state[TrialState.PRUNED]
     method.close()
+
+
+def test_a_sweep_that_starts_from_another_begins_with_the_best_of_it() -> None:
+    task, rule = Slopes(), {"type": "auto", "min_iter": 1, "max_iter": 9, "eta": 3}
+    earlier = SimulatedSweep(task, 1, "random", rule)
+    simulate(task, earlier, workers=4, budget=180)
+    records = earlier.records()
+    earlier.close()
+    history = History.of([records, []], task.metric, task.space)
+    best = sorted((max(record.curve.values()) for record in records if record.curve), reverse=True)
+    assert [params["x"] for params in history.start_with] == pytest.approx(best[:3])
+    assert [len(trials) for trials in history.trials] == [sum(bool(record.curve) for record in records), 0]
+    warm = SimulatedSweep(task, 2, "multifidelity", rule, history)
+    found = simulate(task, warm, workers=4, budget=36)
+    assert [record.params for record in warm.records()[:3]] == list(history.start_with)
+    assert found.incumbents[-1][1] >= best[0]
+    warm.close()

@@ -10,27 +10,37 @@ from typing import Any
 from optuna.samplers import RandomSampler
 from ray.tune.schedulers import TrialScheduler
 
+from tuner.history import History
 from tuner.methods.table import make_sampler
 from tuner.simulation.rows import RowSampler
 from tuner.simulation.task import Task
 from tuner.stopping.standin import SchedulerTrial
 from tuner.stopping.table import STEP, make_stopping
 from tuner.study import Study
-from tuner.trial import FailureReason, Report, TrialState
+from tuner.trial import FailureReason, Report, TrialRecord, TrialState
 
 
 class SimulatedSweep:
     """Our study, a method by name, and an early stopping rule by name: told as the engine tells them.
 
     The study's journal is in memory where the machine has a folder there.
+
+    Args:
+        history: what it starts from; for tasks whose space has a curve everywhere.
     """
 
-    def __init__(self, task: Task, seed: int, method: str, rule: Mapping[str, Any] | None) -> None:
+    def __init__(
+        self, task: Task, seed: int, method: str, rule: Mapping[str, Any] | None, history: History | None = None
+    ) -> None:
+        history = history or History()
         self._task, self._seed, self._name = task, seed, method
         self._left = ExitStack()
         in_memory = Path("/dev/shm")
         folder = self._left.enter_context(tempfile.TemporaryDirectory(dir=in_memory if in_memory.is_dir() else None))
-        self._study = Study(Path(folder), "simulated", None, [task.metric], task.space, write=True)
+        self._study = Study(
+            Path(folder), "simulated", None, [task.metric], task.space, write=True, earlier=history.trials
+        )
+        self._start_with = history.start_with
         self._left.callback(self._study.close)
         self._rows = None if task.rows is None else RowSampler(RandomSampler(), task.rows, task.space)
         self._stopping = make_stopping(rule, [task.metric], task.space)
@@ -39,7 +49,7 @@ class SimulatedSweep:
 
     def ask(self) -> tuple[int, Mapping[str, Any]] | None:
         if self._rows is None:
-            asked = self._study.ask(self._name, self._seed)
+            asked = self._study.ask(self._name, self._seed, self._start_with)
         elif self._rows.num_left:
             self._rows.inner = make_sampler(self._name, self._seed, self._study.num_trials)
             asked = self._study.ask(self._rows, self._seed)
@@ -70,6 +80,10 @@ class SimulatedSweep:
             self._stopping.scheduler.on_trial_complete(None, trial, result)
             self._tell(number, TrialState.COMPLETED if is_last else TrialState.PRUNED, step)
         return goes_on
+
+    def records(self) -> list[TrialRecord]:
+        """All trials so far."""
+        return self._study.records()
 
     def close(self) -> None:
         self._left.close()
