@@ -1,3 +1,4 @@
+import wave
 from pathlib import Path
 
 import numpy as np
@@ -28,9 +29,9 @@ def tone(hz: float, *, seconds: float = 0.25, rate: int = 4000, noise: float = 0
     return 0.5 * np.sin(2 * np.pi * (hz * time + rng.random())) + noise * rng.standard_normal(len(time))
 
 
-def write_wav(path: Path, wave: np.ndarray, rate: int = 4000) -> Path:
+def write_wav(path: Path, sound: np.ndarray, rate: int = 4000) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
-    wavfile.write(path, rate, (wave * 32767).clip(-32768, 32767).astype(np.int16))
+    wavfile.write(path, rate, (sound * 32767).clip(-32768, 32767).astype(np.int16))
     return path
 
 
@@ -63,7 +64,10 @@ def test_recordings_of_any_form_become_the_same(tmp_path: Path) -> None:
     stereo = np.stack([tone(300.0), tone(300.0)], axis=1).astype(np.float32)
     wavfile.write(tmp_path / "stereo.wav", 4000, stereo)
     write_wav(tmp_path / "fast.wav", tone(300.0, rate=16000), rate=16000)
-    files = [plain, *(tmp_path / f"{name}.wav" for name in ("float", "bytes", "long", "stereo", "fast"))]
+    with wave.open(str(tmp_path / "deep.wav"), "wb") as file:  # of 24 bits
+        file.setparams((1, 3, 4000, 0, "NONE", ""))
+        file.writeframes(b"".join(int(value * (2**23 - 1)).to_bytes(3, "little", signed=True) for value in tone(300.0)))
+    files = [plain, *(tmp_path / f"{name}.wav" for name in ("float", "bytes", "long", "stereo", "fast", "deep"))]
     spectrograms, _ = read_spectrograms(files, SOUND)
     loudest = spectrograms[0].mean(dim=1).argmax()
     for one in spectrograms[1:]:
@@ -124,8 +128,8 @@ def test_recordings_of_one_speaker_are_not_parted_where_asked(tmp_path: Path) ->
     for name, hz in TONES.items():
         for speaker in range(10):
             for take in range(3):
-                wave = tone(hz, seconds=0.3, noise=0.3, seed=10 * take + speaker)
-                write_wav(tmp_path / name / f"s{speaker}_{take}.wav", wave)
+                sound = tone(hz, seconds=0.3, noise=0.3, seed=10 * take + speaker)
+                write_wav(tmp_path / name / f"s{speaker}_{take}.wav", sound)
     files: list[Path] = []
 
     def speakers_of(part: Labelled) -> set[str]:

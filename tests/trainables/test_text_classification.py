@@ -1,3 +1,4 @@
+import csv
 import functools
 import math
 import random
@@ -155,3 +156,19 @@ def test_it_learns_banking77(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     scores = evaluate(params, state, "cpu")
     assert scores["test_accuracy"] > 0.8
     assert "7 of 3079 test texts stand among the training texts as well" in scores["report"]["notes"]
+
+
+@pytest.mark.slow  # imports transformers
+@pytest.mark.skipif(not BANKING77.is_dir(), reason="needs Banking77, which is beside the project")
+def test_minilm_knows_the_intents_of_a_slice_of_banking77(tmp_path: Path) -> None:
+    with (BANKING77 / "train.csv").open(newline="", encoding="utf-8") as file:
+        rows = [(row["text"], row["category"]) for row in csv.DictReader(file)]
+    some = sorted({label for _, label in rows})[:8]
+    chosen = [row for label in some for row in [one for one in rows if one[1] == label][:25]]
+    params = {
+        "dataset": str(write_csv(tmp_path / "some.csv", chosen)),
+        "model": "transformer",
+        "epochs": 10,
+        "lr": 0.03,
+    }
+    assert run(tmp_path / "trial", params)[-1].metrics["val_accuracy"] > 0.8

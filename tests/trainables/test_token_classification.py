@@ -120,7 +120,17 @@ def test_all_wrong_parameters_are_told_at_once() -> None:
 
 
 @pytest.mark.skipif(not WNUT17.is_dir(), reason="needs WNUT-17, which is beside the project")
-def test_wnut17_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_minilm_learns_from_a_slice_of_wnut17(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(DATA_ENV, str(WNUT17.parents[1]))
     test, _ = load_test(Source("wnut17"))
     assert sum(tag.startswith("B-") for tags in test.tags for tag in tags) > 1000
+
+    def slice_of(name: str, count: int) -> str:
+        text = "\n\n".join((WNUT17 / name).read_text(encoding="utf-8").replace("\n\t\n", "\n\n").split("\n\n")[:count])
+        (tmp_path / name).write_text(text, encoding="utf-8")
+        return str(tmp_path / name)
+
+    files = {"dataset": slice_of("wnut17train.conll", 80), "validation_dataset": slice_of("emerging.dev.conll", 20)}
+    params = {**files, "epochs": 2, "batch_size": 8, "lr": 1e-3, "head_lr": 1e-2, "max_length": 48}
+    first, last = metrics_of(run(tmp_path / "trial", params))
+    assert last["train_loss"] < 0.5 * first["train_loss"]
