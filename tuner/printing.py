@@ -172,7 +172,7 @@ def print_outcomes(task: "RecordedSweep", outcomes: "Sequence[Outcome]", seeds: 
         found = [f"{value:.6g}" for value in (*outcome.best.values(), outcome.error)]
         table.add_row(outcome.method, *found, f"{outcome.trials:.0f}", f"{outcome.whole:.0f}")
     click.echo(
-        f"{len(task.rows)} configurations were recorded; their best {task.metric.name} is {task.best:.6g}, "
+        f"{len(task.rows)} configurations were recorded; their best {task.metrics[0].name} is {task.best:.6g}, "
         f"that of the middle one {task.middle:.6g}.\n"
         f"The best so far after shares of {trainings} trainings' time, means of {seeds} seeds, ± standard error:\n"
     )

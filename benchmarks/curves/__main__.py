@@ -43,7 +43,9 @@ def run_one(method_name: str, task_name: str, seed: int) -> Record | str:
             method.close()
     except Exception:
         return f"{method_name} on {task_name}, seed {seed}, has failed:\n{traceback.format_exc()}"
-    return summarise(run, method_name, task_name, task.family, seed, budget, task.max_step, commit(*MADE_OF))
+    return summarise(
+        run, task.metrics[0].goal, method_name, task_name, task.family, seed, budget, task.max_step, commit(*MADE_OF)
+    )
 
 
 def run_all(cases: list[tuple[str, str, int]], jobs: int, seconds: float) -> Iterator[Record]:

@@ -29,14 +29,19 @@ class RayPeer:
 
     def __init__(self, task: Task, seed: int, sampler: BaseSampler, scheduler: TrialScheduler) -> None:
         logging.getLogger("ray.tune.search.optuna.optuna_search").setLevel(logging.ERROR)
-        self._metric = task.metric.name
-        mode = "max" if task.metric.goal is Goal.MAXIMIZE else "min"
+        self._names = [metric.name for metric in task.metrics]
+        modes = ["max" if metric.goal is Goal.MAXIMIZE else "min" for metric in task.metrics]
+        is_one = len(modes) == 1
         self._rows = None if task.rows is None else RowSampler(sampler, task.rows, task.space)
         self._search = OptunaSearch(
-            distributions(task.space), metric=self._metric, mode=mode, sampler=self._rows or sampler
+            distributions(task.space),
+            metric=self._names[0] if is_one else self._names,
+            mode=modes[0] if is_one else modes,
+            sampler=self._rows or sampler,
         )
+        # Which takes one metric.
         self._scheduler = scheduler
-        self._scheduler.set_search_properties(self._metric, mode)
+        self._scheduler.set_search_properties(self._names[0], modes[0])
         self._trials: dict[int, SchedulerTrial] = {}
         self._next = 0
 
@@ -50,9 +55,10 @@ class RayPeer:
         self._scheduler.on_trial_add(None, trial)
         return number, params
 
-    def report(self, number: int, step: int, value: float, is_last: bool) -> bool:
+    def report(self, number: int, step: int, value: Any, is_last: bool) -> bool:
         trial = self._trials[number]
-        result = {self._metric: value, STEP: step}
+        values = value if isinstance(value, tuple) else (value,)
+        result = {**dict(zip(self._names, values, strict=True)), STEP: step}
         decision = self._scheduler.on_trial_result(None, trial, result)
         if decision != TrialScheduler.STOP:
             self._search.on_trial_result(trial.trial_id, result)
@@ -74,7 +80,7 @@ class OptunaPeer:
         # Optuna's hyperband deals trials to brackets by a hash of the study's name.
         self._study = optuna.create_study(
             study_name=f"curves-{seed}",
-            direction=task.metric.goal.value,
+            direction=task.metrics[0].goal.value,
             sampler=self._rows or sampler,
             pruner=pruner,
         )
@@ -119,7 +125,7 @@ def _smac(task: Task, seed: int) -> Method:
     return SmacPeer(task, seed, ETA)
 
 
-def _asha(task: Task) -> ASHAScheduler:
+def ray_asha(task: Task) -> ASHAScheduler:
     return ASHAScheduler(time_attr=STEP, grace_period=1, max_t=task.max_step, reduction_factor=ETA)
 
 
@@ -128,11 +134,11 @@ def _hyperband(task: Task) -> HyperbandPruner:
 
 
 METHODS: dict[str, Callable[[Task, int], Method]] = {
-    "random + Ray ASHA": lambda task, seed: RayPeer(task, seed, RandomSampler(seed), _asha(task)),
+    "random + Ray ASHA": lambda task, seed: RayPeer(task, seed, RandomSampler(seed), ray_asha(task)),
     "Syne Tune ASHA": lambda task, seed: _syne_tune(task, seed, "random_search"),
     "Syne Tune ASHA + independent kernel density": lambda task, seed: _syne_tune(task, seed, "kde"),
     "SMAC multi-fidelity": _smac,
-    "Ray OptunaSearch + Ray ASHA": lambda task, seed: RayPeer(task, seed, TPESampler(seed=seed), _asha(task)),
+    "Ray OptunaSearch + Ray ASHA": lambda task, seed: RayPeer(task, seed, TPESampler(seed=seed), ray_asha(task)),
     "Optuna TPE + SuccessiveHalvingPruner": lambda task, seed: OptunaPeer(
         task, seed, TPESampler(seed=seed), SuccessiveHalvingPruner(min_resource=1, reduction_factor=ETA)
     ),

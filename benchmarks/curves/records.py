@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from tuner.simulation.simulator import Run
+from tuner.trial import Goal
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,7 @@ class Record:
 
 
 def summarise(
-    run: Run, method: str, task: str, family: str, seed: int, budget: int, max_step: int, commit: str
+    run: Run, goal: Goal, method: str, task: str, family: str, seed: int, budget: int, max_step: int, commit: str
 ) -> Record:
     return Record(
         method=method,
@@ -45,7 +46,7 @@ def summarise(
         family=family,
         seed=seed,
         budget=budget,
-        incumbents=run.incumbents,
+        incumbents=run.incumbents(goal),
         trials=len(run.lengths),
         full_runs=sum(length == max_step for length in run.lengths),
         ask_ms=float(np.median(run.ask_ms)),

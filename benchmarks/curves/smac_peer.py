@@ -29,7 +29,7 @@ class SmacPeer:
     """
 
     def __init__(self, task: Task, seed: int, eta: int) -> None:
-        self._sign = -1.0 if task.metric.goal is Goal.MAXIMIZE else 1.0
+        self._sign = -1.0 if task.metrics[0].goal is Goal.MAXIMIZE else 1.0
         self._folder = tempfile.TemporaryDirectory()
         scenario = Scenario(
             ConfigurationSpace({name: _domain(name, one) for name, one in distributions(task.space).items()}),

@@ -27,7 +27,7 @@ class SyneTunePeer:
     """
 
     def __init__(self, task: Task, seed: int, searcher: str, eta: int) -> None:
-        self._metric = task.metric.name
+        self._metric = task.metrics[0].name
         space = {name: _domain(distribution) for name, distribution in distributions(task.space).items()}
         seed %= 2**32
         np.random.seed(seed)
@@ -35,7 +35,7 @@ class SyneTunePeer:
         self._scheduler = AsynchronousSuccessiveHalving(
             space,
             metric=self._metric,
-            do_minimize=task.metric.goal is Goal.MINIMIZE,
+            do_minimize=task.metrics[0].goal is Goal.MINIMIZE,
             searcher=searcher if is_random else IndependentMultiFidelitySearcher(space, searcher, random_seed=seed),
             time_attr=STEP,
             max_t=task.max_step,

@@ -47,7 +47,7 @@ class LCBench:
     """
 
     family = "LCBench"
-    metric = Metric("val_accuracy", Goal.MAXIMIZE)
+    metrics: tuple[Metric, ...] = (Metric("val_accuracy", Goal.MAXIMIZE),)
     max_step = 51
     rows = None
     space = SearchSpace.from_dict(
@@ -69,19 +69,37 @@ class LCBench:
         self.name = name
         self._code = _encoding()[name]
 
-    def values(self, params: Mapping[str, Any], steps: range) -> list[float]:
-        rows = np.tile([0.0, *(params[name] for name in self._INPUTS)], (len(steps), 1))
-        rows[:, 0] = np.asarray(steps) + 1
-        return [float(value) for value in self.predict(rows)]
+    def values(self, params: Mapping[str, Any], steps: range) -> list[Any]:
+        return [float(value) for value in self.predict(self._rows(params, steps))]
 
     def predict(self, rows: np.ndarray) -> np.ndarray:
         """Accuracies, `[n]`, of rows `[n, 8]`: the stored epoch (2 to 52), then the parameters in the space's order."""
+        return self._outputs(rows)[:, self._ACCURACY]
+
+    def _rows(self, params: Mapping[str, Any], steps: range) -> np.ndarray:
+        rows = np.tile([0.0, *(params[name] for name in self._INPUTS)], (len(steps), 1))
+        rows[:, 0] = np.asarray(steps) + 1
+        return rows
+
+    def _outputs(self, rows: np.ndarray) -> np.ndarray:
+        """All that the network predicts, `[n, 6]`."""
         inputs = {
             "x_cat": np.full((len(rows), 1), self._code, dtype=np.int32),
             "x_cont": rows.astype(np.float32),
         }
         predicted: np.ndarray = _surrogate().run(None, inputs)[0]
-        return predicted[:, self._ACCURACY]
+        return predicted
+
+
+class LCBenchInTime(LCBench):
+    """Two metrics: the accuracy, and the seconds of the training up to a step."""
+
+    metrics = (*LCBench.metrics, Metric("seconds", Goal.MINIMIZE))
+    _SECONDS = 0
+
+    def values(self, params: Mapping[str, Any], steps: range) -> list[Any]:
+        outputs = self._outputs(self._rows(params, steps))
+        return [(float(row[self._ACCURACY]), float(row[self._SECONDS])) for row in outputs]
 
 
 @functools.cache
@@ -107,7 +125,7 @@ class TaskSet:
     """
 
     family = "TaskSet"
-    metric = Metric("val_loss", Goal.MINIMIZE)
+    metrics = (Metric("val_loss", Goal.MINIMIZE),)
     max_step = 50
 
     def __init__(self, name: str) -> None:

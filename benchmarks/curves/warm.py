@@ -50,14 +50,14 @@ def compare(task_name: str, seed: int) -> dict[str, Any]:
     task, stream = load_task(task_name), stream_seed(task_name, seed)
     others = [name for name in task_names("all") if name != task_name and isinstance(load_task(name), LCBench)]
     chosen = random.Random(stream).sample(others, HISTORIES)
-    history = History.of([_earlier(name, seed) for name in chosen], task.metric, task.space)
+    history = History.of([_earlier(name, seed) for name in chosen], task.metrics[0], task.space)
     found: dict[str, Any] = {"task": task_name, "seed": seed, "history": chosen}
     for how, given in (("cold", None), ("warm", history)):
         sweep = SimulatedSweep(task, stream, METHOD, _rule(task.max_step), given)
         budget = FULL_TRAININGS * task.max_step
         run = simulate(task, sweep, workers=WORKERS, budget=budget)
         sweep.close()
-        found[how] = regrets(run.incumbents, references()[task_name], budget, CHECKPOINTS)
+        found[how] = regrets(run.incumbents(task.metrics[0].goal), references()[task_name], budget, CHECKPOINTS)
     return found
 
 

@@ -2,9 +2,11 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from benchmarks.curves import __main__ as command
+from benchmarks.curves.fronts import hypervolume
 from benchmarks.curves.records import Record, append_records, read_records
 from benchmarks.curves.report import write_report
 
@@ -51,3 +53,9 @@ def test_a_run_that_fails_is_told_and_the_others_are_kept() -> None:
     told = command.run_one(*cases[0])
     assert isinstance(told, str)
     assert told.startswith("random, no early stopping on nowhere, seed 0, has failed:")
+
+
+def test_the_hypervolume_is_the_share_that_is_dominated() -> None:
+    assert hypervolume(np.array([[0.5, 0.5], [0.25, 1.0], [1.0, 0.1], [0.4, 0.4]])) == pytest.approx(0.425)
+    assert hypervolume(np.array([[1.2, 0.5], [-1.0, 2.0]])) == 0.5
+    assert hypervolume(np.array([[-0.1, 0.9]])) == 0.0

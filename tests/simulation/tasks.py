@@ -16,7 +16,7 @@ class Slopes:
     name = "slopes"
     family = "toy"
     space = SearchSpace.from_dict({"x": {"min": 0.01, "max": 1.0, "distribution": "log_uniform_values"}})
-    metric = Metric("score", Goal.MAXIMIZE)
+    metrics = (Metric("score", Goal.MAXIMIZE),)
     max_step = 9
     rows: list[dict[str, float]] | None = None
 

@@ -28,7 +28,7 @@ def test_a_sweep_that_starts_from_another_begins_with_the_best_of_it() -> None:
     simulate(task, earlier, workers=4, budget=180)
     records = earlier.records()
     earlier.close()
-    history = History.of([records, []], task.metric, task.space)
+    history = History.of([records, []], task.metrics[0], task.space)
     best = sorted((max(record.curve.values()) for record in records if record.curve), reverse=True)
     assert [params["x"] for params in history.start_with] == pytest.approx(best[:3])
     assert [len(trials) for trials in history.trials] == [sum(bool(record.curve) for record in records), 0]

@@ -69,7 +69,8 @@ def compare(task: Task, names: Sequence[str], *, seeds: int, workers: int, train
                 runs.append(simulate(task, sweep, workers=workers, budget=budget))
             finally:
                 sweep.close()
-        best = [[best_after(run.incumbents, share * budget) for share in SHARES] for run in runs]
+        found = [run.incumbents(task.metrics[0].goal) for run in runs]
+        best = [[best_after(incumbents, share * budget) for share in SHARES] for incumbents in found]
         last = [values[-1] for values in best]
         yield Outcome(
             method=name,

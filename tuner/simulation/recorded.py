@@ -27,7 +27,7 @@ class RecordedSweep:
     """
 
     def __init__(self, results: Results) -> None:
-        self.metric = results.spec.metrics[0]
+        self.metrics = results.spec.metrics[:1]
         self.space = SearchSpace(
             tuple(
                 replace(parameter, domain=replace(parameter.domain, grid=False))
@@ -51,7 +51,7 @@ class RecordedSweep:
         by_key = {_key(trial.params): trial for trial in reversed([*whole, *diverged])}
         self._curves = {key: _values(trial) for key, trial in by_key.items()}
         self.rows = [trial.params for trial in by_key.values()]
-        goal = self.metric.goal
+        goal = self.metrics[0].goal
         reached = [trial.curve[step] for trial in whole if (step := trial.best_step(goal)) is not None]
         self.best = max(reached) if goal is Goal.MAXIMIZE else min(reached)
         self.middle = statistics.median(reached)

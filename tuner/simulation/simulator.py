@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from tuner.simulation.task import Task, blocks
+from tuner.trial import Goal
 
 
 class Method(Protocol):
@@ -24,8 +25,8 @@ class Method(Protocol):
         A trial that did not go on may be asked for again, and goes on where it stood.
         """
 
-    def report(self, number: int, step: int, value: float, is_last: bool) -> bool:
-        """Take a running trial's report; whether the trial goes on. `is_last` tells its full length."""
+    def report(self, number: int, step: int, value: Any, is_last: bool) -> bool:
+        """Take a running trial's report, as the task gives it; whether it goes on. `is_last` tells its full length."""
 
     def close(self) -> None: ...
 
@@ -35,14 +36,22 @@ class Run:
     """What a method did on a task.
 
     Attributes:
-        incumbents: (steps spent by all workers together, value), each the best value so far at any step.
+        reports: what each step has shown that was spent, in order.
         lengths: of the trials, in steps, in the order of asking; those of the last few were cut by the budget.
         ask_ms: of each suggestion.
     """
 
-    incumbents: list[tuple[int, float]]
+    reports: list[Any]
     lengths: list[int]
     ask_ms: list[float]
+
+    def incumbents(self, goal: Goal) -> list[tuple[int, float]]:
+        """(steps spent by all workers together, value), each the best value so far at any step, of one metric."""
+        found: list[tuple[int, float]] = []
+        for spent, value in enumerate(self.reports, 1):
+            if math.isfinite(value) and (not found or goal.better(value, found[-1][1])):
+                found.append((spent, value))
+        return found
 
 
 def best_after(incumbents: Sequence[tuple[int, float]], spent: float) -> float:
@@ -56,13 +65,12 @@ def simulate(task: Task, method: Method, *, workers: int, budget: int) -> Run:
 
     Events of the same time come in the order in which they were planned, so a run depends on the method alone.
     """
-    incumbents: list[tuple[int, float]] = []
+    reports: list[Any] = []
     lengths: dict[int, int] = {}
     ask_ms: list[float] = []
-    curves: dict[int, Iterator[float]] = {}
+    curves: dict[int, Iterator[Any]] = {}
     events: list[tuple[int, int, int]] = []
     order = itertools.count()
-    spent = 0
 
     def start(now: int) -> None:
         began = time.perf_counter()
@@ -77,20 +85,18 @@ def simulate(task: Task, method: Method, *, workers: int, budget: int) -> Run:
 
     for _ in range(workers):
         start(0)
-    while events and spent < budget:
+    while events and len(reports) < budget:
         now, _, number = heapq.heappop(events)
         value = next(curves[number])
-        spent += 1
+        reports.append(value)
         lengths[number] += 1
-        if math.isfinite(value) and (not incumbents or task.metric.goal.better(value, incumbents[-1][1])):
-            incumbents.append((spent, value))
         if method.report(number, lengths[number], value, lengths[number] == task.max_step):
             heapq.heappush(events, (now + 1, next(order), number))
         else:
             start(now)
-    return Run(incumbents, list(lengths.values()), ask_ms)
+    return Run(reports, list(lengths.values()), ask_ms)
 
 
-def _curve(task: Task, params: Mapping[str, Any]) -> Iterator[float]:
+def _curve(task: Task, params: Mapping[str, Any]) -> Iterator[Any]:
     for steps in blocks(task.max_step):
         yield from task.values(params, steps)

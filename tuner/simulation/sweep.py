@@ -2,7 +2,7 @@
 
 import math
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -38,14 +38,14 @@ class SimulatedSweep:
         in_memory = Path("/dev/shm")
         folder = self._left.enter_context(tempfile.TemporaryDirectory(dir=in_memory if in_memory.is_dir() else None))
         self._study = Study(
-            Path(folder), "simulated", None, [task.metric], task.space, write=True, earlier=history.trials
+            Path(folder), "simulated", None, task.metrics, task.space, write=True, earlier=history.trials
         )
         self._start_with = history.start_with
         self._left.callback(self._study.close)
         self._rows = None if task.rows is None else RowSampler(RandomSampler(), task.rows, task.space)
-        self._stopping = make_stopping(rule, [task.metric], task.space)
+        self._stopping = make_stopping(rule, task.metrics, task.space)
         self._running: dict[int, SchedulerTrial] = {}
-        self._best: dict[int, float] = {}
+        self._told: dict[int, Sequence[float]] = {}
 
     def ask(self) -> tuple[int, Mapping[str, Any]] | None:
         if self._rows is None:
@@ -60,17 +60,20 @@ class SimulatedSweep:
         self._stopping.scheduler.on_trial_add(None, trial)
         return asked.number, asked.params
 
-    def report(self, number: int, step: int, value: float, is_last: bool) -> bool:
-        name, trial = self._task.metric.name, self._running[number]
-        self._study.report(number, [Report(step, {name: value}, float(step), float(step))])
-        result = {name: value, STEP: step}
-        if not math.isfinite(value):
+    def report(self, number: int, step: int, value: Any, is_last: bool) -> bool:
+        values = value if isinstance(value, tuple) else (value,)
+        metrics = {metric.name: one for metric, one in zip(self._task.metrics, values, strict=True)}
+        trial = self._running[number]
+        self._study.report(number, [Report(step, metrics, float(step), float(step))])
+        result = {**metrics, STEP: step}
+        if not all(map(math.isfinite, values)):
             self._stopping.scheduler.on_trial_complete(None, trial, {})
             self._tell(number, TrialState.FAILED, step, FailureReason.NAN)
             return False
-        best = self._best.get(number)
-        if best is None or self._task.metric.goal.better(value, best):
-            self._best[number] = value
+        best = self._told.get(number)
+        # As a recorder has it: the best of the curve, and of several metrics those of the last step.
+        if best is None or len(values) > 1 or self._task.metrics[0].goal.better(values[0], best[0]):
+            self._told[number] = values
         goes_on = not is_last
         if self._stopping.asking(step):
             decision = self._stopping.scheduler.on_trial_result(None, trial, result)
@@ -89,7 +92,7 @@ class SimulatedSweep:
         self._left.close()
 
     def _tell(self, number: int, state: TrialState, step: int, reason: FailureReason | None = None) -> None:
-        values = [self._best[number]] if state is TrialState.COMPLETED else None
+        values = self._told[number] if state is TrialState.COMPLETED else None
         self._study.tell(number, state, values=values, reason=reason, last_step=step)
         del self._running[number]
-        self._best.pop(number, None)
+        self._told.pop(number, None)

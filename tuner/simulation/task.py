@@ -15,7 +15,7 @@ class Task(Protocol):
     def space(self) -> SearchSpace: ...
 
     @property
-    def metric(self) -> Metric: ...
+    def metrics(self) -> Sequence[Metric]: ...
 
     @property
     def max_step(self) -> int: ...
@@ -24,8 +24,8 @@ class Task(Protocol):
     def rows(self) -> Sequence[Mapping[str, Any]] | None:
         """All configurations there are, where only some were recorded; None where each of the space has a curve."""
 
-    def values(self, params: Mapping[str, Any], steps: range) -> list[float]:
-        """The metric at 1-based steps; NaN where training has diverged."""
+    def values(self, params: Mapping[str, Any], steps: range) -> Sequence[Any]:
+        """The metric at 1-based steps, or a tuple of all metrics at each; NaN where training has diverged."""
 
 
 def blocks(max_step: int) -> list[range]:
