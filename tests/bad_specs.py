@@ -124,6 +124,16 @@ BAD = [
         False,
     ),
     ("rule unknown", also(early_terminate={"type": "ahsa"}), "got the text 'ahsa', did you mean asha.", True),
+    ("rule's name unknown", also(early_terminate="ahsa"), "got 'ahsa': did you mean asha.", True),
+    ("rule's name without what it needs", also(early_terminate="pbt"), "early_terminate.interval is missing", True),
+    ("rule null", also(early_terminate=None), "or none; got nothing: write none.", True),
+    ("rule false", also(early_terminate=False), "or none; got false: write none.", True),
+    (
+        "rule unknown, two metrics",
+        also(metric=TWO_METRICS, early_terminate="of"),
+        "got 'of': give a mapping",
+        True,
+    ),
     ("rule without type", also(early_terminate={"eta": 3}), "early_terminate.type is missing", True),
     (
         "rule key",

@@ -23,7 +23,7 @@ class Told(Silent):
 
 
 def sweep(train: Any, tmp_path: Path, console: Any = None, **keys: Any) -> Results:
-    keys = {"metric": LOSS, "seed": 0, "output": tmp_path, "name": "s", **keys}
+    keys = {"metric": LOSS, "seed": 0, "output": tmp_path, "name": "s", "early_terminate": "none", **keys}
     results = Sweep(train, **keys).run(console=console or Told())
     check_whole(results)
     return results

@@ -25,6 +25,7 @@ SWEEP = """
 name: small
 trainable: tests.loops:descent
 metric: {name: loss}
+early_terminate: none
 parameters:
   lr: {min: 0.01, max: 0.6, distribution: log_uniform_values}
   epochs: {value: 3}
@@ -109,7 +110,7 @@ def test_a_trainable_that_is_no_name_is_told_once(spec: Path) -> None:
 def test_a_good_file_is_told(spec: Path) -> None:
     done = run("check", str(spec))
     assert (done.returncode, done.stderr) == (0, "")
-    assert "is right" in done.stdout
+    assert "is right: bayes, no early stopping, over 2 parameters." in done.stdout
 
 
 def test_try_runs_one_trial_here_with_what_was_set(spec: Path) -> None:

@@ -154,6 +154,7 @@ SWEEP = """
 name: tiny
 trainable: tests.loops:descent
 metric: {name: loss}
+early_terminate: none
 parameters: {lr: {min: 0.01, max: 0.5}, epochs: {value: 3}, step_s: {value: 0.1}}
 run_cap: 4
 """

@@ -232,7 +232,11 @@ def test_a_checkpoint_keeps_folders_of_files_and_counts_even_if_its_state_is_emp
         trial.report(2, {"accuracy": 0.5}, state={}, files=[given, *folders])
     with trial.gathered(None) as folders:
         trial.report(3, {"accuracy": 0.5}, state={}, files=folders)
-    wanted = {1: {"tokens/vocabulary.txt": "a b c"}, 2: {"vocabulary.txt": "a b c", "merges.txt": "a b"}, 3: {}}
+    with trial.gathered(str(other)) as folders:
+        trial.report(4, {"accuracy": 0.5}, state={}, files=[str(given), *folders])
+    trial.report(5, {"accuracy": 0.5}, state={}, files=str(given))
+    both = {"vocabulary.txt": "a b c", "merges.txt": "a b"}
+    wanted = {1: {"tokens/vocabulary.txt": "a b c"}, 2: both, 3: {}, 4: both, 5: {"vocabulary.txt": "a b c"}}
     for step, texts in wanted.items():
         state = make_trial(tmp_path, restore_from=checkpoint_path(tmp_path, step))[0].restore()
         assert state

@@ -217,6 +217,25 @@ def random_sweep(rng):
     return data
 
 
+AUTO = {"type": "auto", "min_iter": 1, "eta": 3}
+
+
+@pytest.mark.parametrize(
+    ("changes", "rule"),
+    [
+        ({}, None),
+        ({"early_terminate": "none"}, None),
+        ({"early_terminate": "asha"}, {"type": "asha", "min_iter": 1, "eta": 3}),
+        ({"method": "multifidelity", "early_terminate": "auto"}, AUTO),
+        ({"metric": [{"name": "acc"}, {"name": "size"}], "early_terminate": "auto"}, AUTO),
+    ],
+)
+def test_a_rule_may_be_named_alone(changes, rule):
+    spec = SweepSpec.from_dict({**GOOD, **changes})
+    assert spec.early_terminate == rule
+    assert SweepSpec.from_dict(spec.to_dict()) == spec
+
+
 @pytest.mark.parametrize("seed", range(40))
 def test_random_sweeps_round_trip(seed):
     rng = random.Random(seed)
@@ -255,8 +274,10 @@ def test_a_sweep_that_is_built_in_python_is_checked_too():
     starts += ["start_with[0].lr must"]
     assert [problem for problem in caught.value.problems if not problem.startswith(tuple(starts))] == []
     assert len(caught.value.problems) == len(starts)
-    with pytest.raises(SpecError, match="early_terminate must be a mapping"):
-        SweepSpec(trainable="a:b", metrics=(Metric("x"),), parameters=space, run_cap=1, early_terminate="asha")
+    with pytest.raises(
+        SpecError, match=r"early_terminate must be one of .*, none, or a mapping; got 'ahsa': did you mean asha"
+    ):
+        SweepSpec(trainable="a:b", metrics=(Metric("x"),), parameters=space, run_cap=1, early_terminate="ahsa")
     finite = SearchSpace((Parameter("lr", Choice((1, 2), grid=True)),))
     assert SweepSpec(trainable="a:b", metrics=(Metric("x"),), parameters=finite).run_cap is None
 

@@ -48,7 +48,8 @@ def touched(name):
     data, _ = SINGLE[name]
     if isinstance(data.get("metric"), list) and len(data["metric"]) > 1:
         keys |= {"early_terminate", "method=grid"}
-    if data.get("early_terminate", {}).get("type") == "pbt":
+    rule = data.get("early_terminate")
+    if rule == "pbt" or (isinstance(rule, Mapping) and rule.get("type") == "pbt"):
         keys.add("method=grid")
     # A section that is no mapping stands in the way of all its keys.
     leaves = ("hour", "hours", "gpu_hours", "cpu", "gpu", "workers", "keep", "retries")

@@ -57,4 +57,6 @@ def count_batches(num_rows: int, batch_size: int) -> int:
 
 def share_of(part: torch.Tensor, rows: torch.Tensor, row_weights: torch.Tensor | None) -> float | torch.Tensor:
     """What a part of a batch has of its loss, which is a mean over rows that count for so much."""
-    return len(part) / len(rows) if row_weights is None else row_weights[part].sum() / row_weights[rows].sum()
+    if row_weights is None:
+        return len(part) / len(rows)
+    return row_weights[part].sum() / row_weights[rows].sum().clamp(min=1e-6)

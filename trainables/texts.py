@@ -7,7 +7,7 @@ A data set is two reads that never meet: `load_development`, whose rows training
 import os
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -34,7 +34,7 @@ class Source:
         test_dataset: a CSV file with the test rows; if empty, and none comes with `dataset`, a fifth is set apart.
         unknown_classes: so many classes are never trained on: their texts are for telling what no class fits.
         group_column: of a CSV file: rows with the same value there, such as one customer's, are not parted by a split;
-            if empty, those with the same text are not.
+            where it is empty, those with the same text are not.
     """
 
     dataset: str
@@ -91,8 +91,6 @@ def load_development(source: Source) -> Development:
     held_out, rest = _split(rows, names, VALIDATION_SHARE)
     validation = [row for row in held_out if row.label in known or row.label in unknown]
     train = [row for row in rest if row.label in known]
-    if missing := sorted(set(known) - {row.label for row in train}):
-        raise ValueError(f"all texts of {_named(missing)} are in groups that are validated with; add texts of others")
     if unknown:
         dropped = len(rows) - len(validation) - len(train)
         notes.append(
@@ -157,7 +155,9 @@ def _read(source: Source, test: bool) -> tuple[Rows, list[str]]:
     own = path / train.name.replace("train", "test")
     held_out = Path(source.test_dataset).expanduser() if source.test_dataset else own
     has_test = bool(source.test_dataset) or (train != path and own.exists())
-    rows, notes = _cleaned(_read_place(held_out if test and has_test else train, source))
+    if test and has_test:
+        return _cleaned(_read_place(held_out, replace(source, group_column="")))
+    rows, notes = _cleaned(_read_place(train, source))
     if has_test:
         return rows, notes
     return _split(rows, _class_names(rows), TEST_SHARE)[0 if test else 1], notes
@@ -167,6 +167,8 @@ def _split(rows: Rows, names: Sequence[str], share: float) -> tuple[Rows, Rows]:
     """That share of the rows, and the rest; both with all classes in proportion."""
     parts = split_rows(_indices(rows, names), share, [row.group for row in rows])
     part, rest = ([rows[i] for i in some.tolist()] for some in parts)
+    if missing := sorted(set(names) - {row.label for row in rest}):
+        raise ValueError(f"all texts of {_named(missing)} are of groups on one side of a split; add texts of others")
     return part, rest
 
 
@@ -186,8 +188,9 @@ def _read_csv(path: Path, source: Source) -> Rows:
     text, label, *group = columns
     if text == label:
         raise ValueError(f"{path} has one column only, {text!r}: a text and a label are needed")
-    groups = table[group[0]] if group else map(_normal, table[text])
-    return [Row(*values) for values in zip(table[text], table[label], groups, strict=True)]
+    groups = table[group[0]] if group else [""] * len(table)
+    rows = zip(table[text], table[label], groups, strict=True)
+    return [Row(text, label, group or _normal(text)) for text, label, group in rows]
 
 
 def _read_tree(root: Path) -> Rows:

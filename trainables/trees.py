@@ -39,6 +39,8 @@ class TreePart:
         """
         groups = [_group_of(path, group) for path in self.files] if group else None
         part, rest = split_rows(self.labels, share, groups)
+        if missing := [name for label, name in enumerate(self.class_names) if label not in self.labels[rest]]:
+            raise ValueError(f"group {group!r} puts all files of {', '.join(missing)} on one side of a split")
         return self.take(part), self.take(rest)
 
 
@@ -52,7 +54,7 @@ def check_group(pattern: str) -> None:
 
 def _group_of(path: Path, pattern: str) -> str:
     found = re.search(pattern, path.name)
-    return found.group() if found else str(path)
+    return found.group() if found and found.group() else str(path)
 
 
 def read_part(root: Path, test: bool | None, suffixes: Collection[str], group: str = "") -> TreePart:

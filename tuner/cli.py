@@ -113,7 +113,8 @@ def check(spec: Path) -> None:
         from tuner.history import gather_history
 
         gather_history(described)
-    click.echo(f"{spec} is right: {described.method} over {len(described.parameters.parameters)} parameters.")
+    rule = described.early_terminate["type"] if described.early_terminate else "no early stopping"
+    click.echo(f"{spec} is right: {described.method}, {rule}, over {len(described.parameters.parameters)} parameters.")
 
 
 @cli.command()

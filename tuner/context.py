@@ -9,6 +9,7 @@ import numbers
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
+from os import PathLike
 from pathlib import Path
 from typing import Any, Protocol, TypeVar, cast
 
@@ -102,7 +103,7 @@ class Trial:
         step: int,
         metrics: Mapping[str, Any],
         state: Mapping[str, Any] | None = None,
-        files: Path | Sequence[Path] | None = None,
+        files: PathLike[str] | str | Sequence[PathLike[str] | str] | None = None,
     ) -> None:
         """Report the metrics of a step, and save `state` as the step's checkpoint if it is given.
 
@@ -129,7 +130,7 @@ class Trial:
         self._follow(step, values)
         if state is not None and self.rank == 0:
             progress = {"time_s": self._elapsed_s(), "best": self._best, "best_step": self._best_step}
-            save_checkpoint(self.dir, step, state, progress, [files] if isinstance(files, Path) else files or [])
+            save_checkpoint(self.dir, step, state, progress, _folders(files))
         self._last_step = step
         for sampler in self._samplers:
             sampler.set_epoch(step)
@@ -187,7 +188,7 @@ class Trial:
         return self._group.mean(mine) if self._group else mine
 
     @contextmanager
-    def gathered(self, files: Path | None) -> Iterator[list[Path]]:
+    def gathered(self, files: PathLike[str] | str | None) -> Iterator[list[Path]]:
         """The folders of files that the trial's workers give, for a checkpoint that each of them holds a part of.
 
         All workers must enter it, and report within it: `with trial.gathered(folder) as folders: trial.report(step,
@@ -197,10 +198,11 @@ class Trial:
         Args:
             files: the folder of this worker; None, or an empty one, where it has nothing to add.
         """
+        own = _folders(files)
         if self._group is None:
-            yield [files] if files else []
+            yield own
             return
-        with self._group.gathered(files) as folders:
+        with self._group.gathered(own[0] if own else None) as folders:
             yield folders
 
     def cached(self, key: str, load: Callable[[], T]) -> T:
@@ -262,6 +264,12 @@ class NotFinite(StopTrial):
 
 class Plateau(StopTrial):
     """The metric's patience ran out: the trial ends as COMPLETED."""
+
+
+def _folders(files: PathLike[str] | str | Sequence[PathLike[str] | str] | None) -> list[Path]:
+    if files is None:
+        return []
+    return [Path(files)] if isinstance(files, str | PathLike) else [Path(folder) for folder in files]
 
 
 def clear_cache() -> None:

@@ -118,7 +118,7 @@ class TrialFiles:
 
     def tidy(self) -> None:
         """Remove what a process that was killed while it saved has left half written."""
-        for pattern in ("checkpoints/.step-*.tmp", ".files-*.tmp", ".shard-*.tmp"):
+        for pattern in ("checkpoints/.step-*.tmp", ".files-*.tmp", ".shard-*.tmp", "..shard-*.tmp"):
             for scratch in self.folder.glob(pattern):
                 shutil.rmtree(scratch, ignore_errors=True)
 

@@ -12,6 +12,9 @@ METHODS = ("grid", "random", "bayes", "tpe", "gp", "multifidelity", "cmaes", "qm
 # The methods that can search for a Pareto front; `bayes` is TPE.
 FRONT_METHODS = ("bayes", "tpe", "nsgaii")
 
+# What stands for no early stopping.
+NONE = "none"
+
 _MIN_ITER = Field("integer", "the step at which a trial may first be stopped", default=1, minimum=1)
 _MAX_ITER = Field("integer", "the step at which a trial has run its full length", minimum=1)
 _ETA = Field("number", "one in this many trials goes on at each rung", default=3, above=1)
@@ -114,7 +117,7 @@ _EMPTY: dict[str, Any] = {}
 SECTIONS = {
     "metric": Field("any", "the metric that is optimized, or a list of several", required=True),
     "parameters": Field("any", "the search space: names and what they may be", required=True),
-    "early_terminate": Field("object", "the rule that stops trials early"),
+    "early_terminate": Field("any", "the rule that stops trials early, or none"),
     "budget": Field("object", "what the sweep may spend", default=_EMPTY),
     "resources": Field("object", "what each trial needs", default=_EMPTY),
     "start_with": Field("array", "configurations to try first; what they leave out is sampled", default=[]),

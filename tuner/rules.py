@@ -75,7 +75,8 @@ def _front_method(method: str, metrics: Sequence[Mapping[str, Any]]) -> list[str
 
 
 def _one_metric(early_terminate: Mapping[str, Any] | None, metrics: Sequence[Mapping[str, Any]]) -> list[str]:
-    if early_terminate is None or len(metrics) < 2 or early_terminate["type"] == "auto":
+    # Of one whose type is wrong nothing more can be told.
+    if early_terminate is None or len(metrics) < 2 or early_terminate.get("type") in (None, "auto"):
         return []
     return [
         f"early_terminate {early_terminate['type']} takes one metric; got {len(metrics)}: "

@@ -15,6 +15,7 @@ from tuner.keys import (
     EARLY_TERMINATE,
     FAILURES,
     METRIC,
+    NONE,
     RESOURCES,
     RULE_TYPE,
     SWEEP,
@@ -75,7 +76,8 @@ def _early_terminate() -> dict[str, Any]:
         rule = _mapping({"type": RULE_TYPE, **table})
         rule["properties"]["type"] = {"title": "type", "description": RULE_TYPE.about, "const": name}
         rules.append(rule | {"title": name})
-    return {"oneOf": rules}
+    with_defaults = [name for name, table in EARLY_TERMINATE.items() if not any(x.required for x in table.values())]
+    return {"oneOf": [*rules, {"title": "a rule as it comes, or none", "enum": [*with_defaults, NONE]}]}
 
 
 def _parameter() -> dict[str, Any]:

@@ -22,6 +22,7 @@ from tuner.keys import (
     FAILURES,
     METHODS,
     METRIC,
+    NONE,
     RESOURCES,
     RULE_TYPE,
     SCALARS,
@@ -54,7 +55,7 @@ class SweepSpec:
 
     Attributes:
         trainable: "module:function"; it is not imported here.
-        early_terminate: the file's mapping with its defaults filled in.
+        early_terminate: the file's mapping with its defaults filled in; None where no trial is stopped.
         seed: None where the sweep is to pick one.
         stall_timeout: seconds without a report; None where the sweep is to decide.
     """
@@ -79,7 +80,8 @@ class SweepSpec:
     def __post_init__(self) -> None:
         given = present(vars(self))
         values, problems = read("", {key: given[key] for key in SCALARS if key in given}, SCALARS)
-        rule, start_with = _read_early_terminate(self.early_terminate), _read_start_with(self.start_with)
+        given_rule = NONE if self.early_terminate is None else self.early_terminate
+        rule, start_with = _read_early_terminate(given_rule), _read_start_with(self.start_with)
         start_from = _read_start_from(self.start_from)
         object.__setattr__(self, "early_terminate", rule.value)
         leaves = {
@@ -104,6 +106,8 @@ class SweepSpec:
         misplaced = meant(data, SWEEP)
         if "metric" not in {*data, *misplaced}:
             leaves["metric_target"] = []
+        if "early_terminate" not in data:
+            values.pop("early_terminate", None)
         for key, reader in _READERS.items():
             if key in values:
                 found = reader(values.pop(key))
@@ -198,8 +202,15 @@ def _read_parameters(node: Any) -> _Read:
 
 def _read_early_terminate(node: Any) -> _Read:
     where = "early_terminate"
-    if node is None:
+    if node == NONE:
         return _Read(None, [], {where: None})
+    if node is None or node is False:
+        told = f"{where} must be a mapping with type, the name of a rule, or none; got {shown(node)}: write none."
+        return _Read(None, [told], {where: {}})
+    if isinstance(node, str):
+        if node not in EARLY_TERMINATE:
+            return _Read(None, [f"{where} {_no_rule(node)}"], {where: {}})
+        node = {"type": node}
     kind = node.get("type") if isinstance(node, Mapping) else None
     table = EARLY_TERMINATE.get(kind, {}) if isinstance(kind, str) else {}
     if not table:
@@ -211,6 +222,12 @@ def _read_early_terminate(node: Any) -> _Read:
     if first is not None and last is not None and last < first:
         problems.append(f"{where}.max_iter {last} is below min_iter {first}: raise max_iter, or lower min_iter.")
     return _Read(present(values), problems, {where: values})
+
+
+def _no_rule(text: str) -> str:
+    near = nearest_choice(text, (*EARLY_TERMINATE, NONE))
+    hint = f"did you mean {near}" if near else "give a mapping with a type for more than its defaults"
+    return f"must be one of {', '.join(EARLY_TERMINATE)}, {NONE}, or a mapping; got {text!r}: {hint}."
 
 
 def _read_start_with(node: Any) -> _Read:

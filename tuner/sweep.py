@@ -34,7 +34,7 @@ from tuner.runlog import RunLog
 from tuner.spec import SweepSpec, import_trainable, to_yaml
 from tuner.storage import Outage, storing
 from tuner.study import DATABASE_ERRORS, Study, delete_study
-from tuner.sweepfile import Trainable, load_and_import
+from tuner.sweepfile import Trainable, check_same, differences, load_and_import
 from tuner.tensorboard import write_experiment
 from tuner.trainable import check_signature
 from tuner.uri import Place, Uri, as_place
@@ -65,7 +65,7 @@ class Sweep:
         parameters: Mapping[str, Any],
         metric: Mapping[str, Any] | Sequence[Mapping[str, Any]],
         method: str | BaseSampler = "bayes",
-        early_terminate: "Mapping[str, Any] | TrialScheduler | None" = None,
+        early_terminate: "Mapping[str, Any] | str | TrialScheduler | None" = None,
         output: Place | str = "runs",
         storage: str | None = None,
         **keys: Any,
@@ -74,7 +74,8 @@ class Sweep:
         data = {**keys, "trainable": name, "parameters": parameters, "metric": metric}
         if isinstance(method, str):
             data["method"] = method
-        if isinstance(early_terminate, Mapping):
+        is_scheduler = hasattr(early_terminate, "on_trial_result")
+        if early_terminate is not None and not is_scheduler:
             data["early_terminate"] = early_terminate
         for key, given in (("method", method), ("early_terminate", early_terminate)):
             if isinstance(given, type):
@@ -82,7 +83,7 @@ class Sweep:
         spec = SweepSpec.from_dict(data, name_default=name.rpartition(":")[2].replace("<locals>.", ""))
         function = import_trainable(name, Path.cwd()) if isinstance(train, str) else train
         check_signature(function, name)
-        rule = spec.early_terminate if isinstance(early_terminate, Mapping) else early_terminate
+        rule: Any = early_terminate if is_scheduler else spec.early_terminate
         self._set(spec, function, method, rule, output, storage)
 
     @classmethod
@@ -118,7 +119,7 @@ class Sweep:
         is_new_output = isinstance(self.output, Path) and not self.output.exists()
         with opened(place, console.event) as folder:
             if id is not None and (folder / SPEC_FILE).exists():
-                _check_same(folder, place, self.spec)
+                check_same(folder, place, self.spec)
                 return self._resume(folder, place, None, address, console, verbose)
             # A folder of a given name is not alone with it in a database.
             seed = self._create(folder, place, place.name if self.storage is None else unique)
@@ -146,7 +147,7 @@ class Sweep:
         """
         place, console = as_place(folder), console or make_console()
         with opened(place, console.event, must_exist=True) as local:
-            differs = {"metric", "parameters"}.intersection(_differences(local, self.spec))
+            differs = {"metric", "parameters"}.intersection(differences(local, self.spec))
             if differs:
                 raise SpecError([f"{place} holds another sweep, which differs in {', '.join(sorted(differs))}."])
             return self._resume(local, place, run_cap, address, console, verbose)
@@ -294,7 +295,7 @@ class Sweep:
             recovered = study.recover()
             start_with = [*spec.start_with, *history.start_with]
             recorder = Recorder(folder, spec, study, self.method, seed, start_with)
-        stopping = make_stopping(self.rule, spec.metrics, space)
+        stopping = make_stopping(self.rule, spec.metrics, space, spec.run_cap)
         console.start(f"{spec.name}  {place}", self._subtitle(recovered))
         for sentence in history.told if not study.num_trials else ():
             console.event(sentence)
@@ -375,22 +376,6 @@ def _name_of(train: Trainable) -> str:
 def _is_instance(given: object) -> bool:
     """Whether a sampler or scheduler was handed over in place of a name."""
     return given is not None and not isinstance(given, str | Mapping)
-
-
-def _differences(folder: Path, spec: SweepSpec) -> list[str]:
-    """The keys in which the run in a folder is not of this sweep."""
-    written, given = read_spec(folder)[0].to_dict(), spec.to_dict()
-    return [key for key in {**written, **given} if written.get(key) != given.get(key)]
-
-
-def _check_same(folder: Path, place: Place, spec: SweepSpec) -> None:
-    if differs := _differences(folder, spec):
-        raise SpecError(
-            [
-                f"--id {place.name}: {place} holds another sweep, which differs in {', '.join(differs)}; choose "
-                f"another id, or go on with that one: tuner resume {place}"
-            ]
-        )
 
 
 def _new_run_cap(folder: Path, given: int | str) -> int:

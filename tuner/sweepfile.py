@@ -1,4 +1,4 @@
-"""A sweep file together with the trainable that it names."""
+"""A sweep file together with the trainable that it names, or with the run of a folder."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -10,6 +10,7 @@ from tuner.errors import SpecError
 from tuner.files import SPEC_FILE
 from tuner.results import PROVENANCE, read_spec
 from tuner.spec import SweepSpec, import_trainable, load_yaml
+from tuner.uri import Place
 
 if TYPE_CHECKING:
     from tuner.context import Trial
@@ -42,3 +43,20 @@ def load_file(path: Path) -> SweepSpec:
     """A sweep file, or the `sweep.yaml` of a run folder."""
     is_of_run = path.name == SPEC_FILE and PROVENANCE in (load_yaml(path) or ())
     return read_spec(path.parent)[0] if is_of_run else SweepSpec.from_yaml(path)
+
+
+def differences(folder: Path, spec: SweepSpec) -> list[str]:
+    """The keys in which the run in a folder is not of this sweep."""
+    written, given = read_spec(folder)[0].to_dict(), spec.to_dict()
+    return [key for key in {**written, **given} if written.get(key) != given.get(key)]
+
+
+def check_same(folder: Path, place: Place, spec: SweepSpec) -> None:
+    """Raises `SpecError` where it is of another."""
+    if differs := differences(folder, spec):
+        raise SpecError(
+            [
+                f"--id {place.name}: {place} holds another sweep, which differs in {', '.join(differs)}; choose "
+                f"another id, or go on with that one: tuner resume {place}"
+            ]
+        )

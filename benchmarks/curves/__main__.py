@@ -31,8 +31,8 @@ MADE_OF = (
 )
 
 
-def run_one(method_name: str, task_name: str, seed: int) -> Record | str:
-    """A run; what went wrong where it has failed."""
+def run_one(method_name: str, task_name: str, seed: int, made_of: str) -> Record | str:
+    """A run by the code of that commit; what went wrong where it has failed."""
     try:
         task = load_task(task_name)
         budget = FULL_TRAININGS * task.max_step
@@ -44,18 +44,18 @@ def run_one(method_name: str, task_name: str, seed: int) -> Record | str:
     except Exception:
         return f"{method_name} on {task_name}, seed {seed}, has failed:\n{traceback.format_exc()}"
     return summarise(
-        run, task.metrics[0].goal, method_name, task_name, task.family, seed, budget, task.max_step, commit(*MADE_OF)
+        run, task.metrics[0].goal, method_name, task_name, task.family, seed, budget, task.max_step, made_of
     )
 
 
-def run_all(cases: list[tuple[str, str, int]], jobs: int, seconds: float) -> Iterator[Record]:
+def run_all(cases: list[tuple[str, str, int]], jobs: int, seconds: float, made_of: str) -> Iterator[Record]:
     """The runs as they end, until the time is up."""
     ends_at = time.monotonic() + seconds
     with ProcessPoolExecutor(jobs) as pool:
         for batch in (cases[i : i + 4 * jobs] for i in range(0, len(cases), 4 * jobs)):
             if time.monotonic() > ends_at:
                 return
-            for found in pool.map(run_one, *zip(*batch, strict=True)):
+            for found in pool.map(run_one, *zip(*batch, strict=True), itertools.repeat(made_of)):
                 if isinstance(found, Record):
                     yield found
                 else:
@@ -82,7 +82,7 @@ def main() -> None:
     done = {record.key for record in counted()}
     # All methods of a task and seed before the next seed: what is there so far can be compared.
     cases = sorted((case for case in cases if case not in done), key=lambda case: case[2])
-    append_records(given.runs, run_all(cases, given.jobs, given.minutes * 60))
+    append_records(given.runs, run_all(cases, given.jobs, given.minutes * 60, now))
     records = [record for record in counted() if record.task in tasks and record.method in given.methods]
     print(write_report(records, given.runs.parent))
 

@@ -21,6 +21,8 @@ from tuner.simulation.rows import RowSampler
 from tuner.simulation.task import Task
 from tuner.trial import Goal
 
+_VERY_BAD = 1e3
+
 
 class SmacPeer:
     """Args:
@@ -53,7 +55,7 @@ class SmacPeer:
         self._numbers: dict[Configuration, int] = {}
         self._params: dict[int, Mapping[str, Any]] = {}
         self._asked: dict[int, TrialInfo] = {}
-        self._worst = 0.0
+        self._worst = -math.inf
 
     def ask(self) -> tuple[int, Mapping[str, Any]] | None:
         if self._rows is not None and not self._rows.num_left:
@@ -75,9 +77,9 @@ class SmacPeer:
         if is_sound and not is_last and step < round(info.budget):
             return True
         status = StatusType.SUCCESS if is_sound else StatusType.CRASHED
-        # Its forest takes no infinity: what diverges is as bad as the worst so far.
-        cost = self._sign * value if is_sound else self._worst
-        self._worst = max(self._worst, cost)
+        # Its forest takes no infinity: what diverges is as bad as the worst so far, or very bad.
+        cost = self._sign * value if is_sound else self._worst if math.isfinite(self._worst) else _VERY_BAD
+        self._worst = max(self._worst, cost) if is_sound else self._worst
         self._facade.tell(self._asked.pop(number), TrialValue(cost, status=status), save=False)
         return False
 

@@ -21,7 +21,7 @@ from tuner.engine.folder import (
     is_shared,
     put_marker,
 )
-from tuner.errors import StopTrial
+from tuner.errors import StopTrial, StorageError
 from tuner.files import TrialFiles, trial_dir
 from tuner.trial import Report
 
@@ -143,9 +143,25 @@ def test_what_another_worker_of_the_trial_holds_is_there_until_it_is_taken(
         raise StopTrial
     assert list(trial_dir(driver, 3).iterdir()) == []
     assert leftovers(tmp_path) == []
+    (tmp_path / "shard-1-1.tmp" / "link").symlink_to(tmp_path / "shard-1-2.tmp")
     folder.put_shard(3, ".shard-2-1.tmp", tmp_path / "shard-1-1.tmp")
+    with folder.shards(3, [".shard-2-1.tmp"]) as (linked,):
+        assert (linked / "link" / "deep" / ".hidden").read_bytes() == b"two"
+    # Of processes that were killed before they were taken, or while they were sent.
+    folder.put_shard(3, ".shard-2-1.tmp", tmp_path / "shard-1-1.tmp")
+    (trial_dir(driver, 3) / "..shard-2-2.tmp.0a1b2c3d.tmp").mkdir()
     TrialFiles(trial_dir(driver, 3)).tidy()
     assert list(trial_dir(driver, 3).iterdir()) == []
+
+
+def test_a_workers_file_that_can_not_be_read_is_no_failure_of_the_storage(driver: Path, tmp_path: Path) -> None:
+    put_marker(driver)
+    TrialFiles(trial_dir(driver, 3))
+    (tmp_path / "given").mkdir()
+    (tmp_path / "given" / "nowhere").symlink_to(tmp_path / "gone")
+    with pytest.raises(OSError, match="nowhere") as caught:
+        SharedFolder(driver).put_shard(3, ".shard-1-1.tmp", tmp_path / "given")
+    assert not isinstance(caught.value, StorageError)
 
 
 def test_only_what_has_changed_travels_and_never_the_drivers_own_files(driver: Path, tmp_path: Path) -> None:

@@ -29,6 +29,7 @@ def train(trial):
 SWEEP = """
 trainable: mine:train
 metric: {name: loss}
+early_terminate: none
 parameters: {x: {min: 0.0, max: 1.0}}
 run_cap: 500
 """

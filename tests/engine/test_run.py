@@ -336,6 +336,7 @@ def test_a_metric_that_no_trial_reports_is_refused_and_nothing_is_left(tmp_path:
 
 def test_a_resumed_sweep_that_is_refused_loses_nothing(tmp_path: Path) -> None:
     keys: dict[str, Any] = {"parameters": {"lr": LR}, "metric": LOSS, "output": tmp_path, "run_cap": 4, "parallel": 1}
+    keys |= {"early_terminate": "none"}
     made = Sweep(loops.wrong_metric, **keys)
     folder = tmp_path / "refused"
     made._create(folder, folder, folder.name)
@@ -344,6 +345,19 @@ def test_a_resumed_sweep_that_is_refused_loses_nothing(tmp_path: Path) -> None:
     assert (folder / "sweep.yaml").exists()
     results = Sweep(loops.descent, **keys).resume(folder, console=Told())
     assert results.counts() == {"completed": 4}
+
+
+def test_auto_stops_poor_trials_and_none_at_its_end(tmp_path: Path) -> None:
+    keys: dict[str, Any] = {"metric": LOSS, "seed": 0, "output": tmp_path}
+    keys |= {"method": "multifidelity", "early_terminate": "auto"}
+    results = Sweep(loops.descent, parameters={"lr": LR, "epochs": 9}, run_cap=24, **keys).run(console=Told())
+    check_whole(results)
+    assert set(results.counts()) == {"completed", "pruned"}
+    for trial in results.trials:
+        assert max(trial.curve) == 9 if trial.state is TrialState.COMPLETED else max(trial.curve) in (1, 3)
+    # Whoever reports once has always come to its end.
+    once = Sweep(loops.descent, parameters={"lr": LR, "epochs": 1}, run_cap=12, **keys).run(console=Told())
+    assert once.counts() == {"completed": 12}
 
 
 @pytest.mark.parametrize("keep", ["last", "all", 2])

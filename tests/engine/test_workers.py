@@ -142,6 +142,7 @@ SWEEP = """
 name: killed
 trainable: tests.loops:data_parallel
 metric: {name: loss}
+early_terminate: none
 parameters: {lr: {min: 0.01, max: 0.6}, epochs: 9, step_s: 0.2}
 resources: {workers: 2, cpu: 0.5}
 parallel: 1

@@ -75,6 +75,7 @@ def write_walk(folder: Path, *, epochs: int, step_s: float, run_cap: int) -> Pat
 name: walk
 trainable: tests.faults.loops:walk
 metric: {{name: loss}}
+early_terminate: none
 parameters: {{epochs: {epochs}, step_s: {step_s}, marks: "{folder}", x: {{min: 0.0, max: 1.0}}}}
 run_cap: {run_cap}
 seed: 3

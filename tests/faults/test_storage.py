@@ -93,6 +93,7 @@ def test_a_disk_that_stays_full_ends_the_sweep_with_a_sentence_and_all_kept(
     monkeypatch.setattr(tuner.storage, "LIMIT_S", 3.0)
     parameters = {"epochs": 40, "step_s": 0.05, "marks": str(tmp_path), "size": 1 << 20, "x": X}
     keys = {"metric": {"name": "loss"}, "run_cap": 4, "seed": 0, "output": small_disk, "parameters": parameters}
+    keys |= {"early_terminate": "none"}
 
     def act() -> None:
         wait_for_reports(small_disk, 10)

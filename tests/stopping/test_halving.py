@@ -178,3 +178,38 @@ def test_no_trial_is_stopped_where_it_may_be_at_its_end() -> None:
     assert lengths.count(1) > 60
     assert lengths.count(27) > 2
     assert set(lengths) <= {1, 3, 9, 27}
+
+
+@pytest.mark.parametrize("run_cap", [2, 4, 8, 16])
+def test_of_a_few_trials_one_comes_to_its_end(run_cap: int) -> None:
+    """Where the first at a rung wait for as many below as a long search has, none of a short one would."""
+    rng = np.random.default_rng(run_cap)
+    ends = []
+    for _ in range(20):
+        stopping = make_stopping(RULE, [ACCURACY], SPACE, run_cap)
+        lengths = []
+        assert isinstance(stopping.scheduler, RecentHalving)
+        for number, value in enumerate(rng.random(run_cap)):
+            steps = (step for step in (1, 3, 9, 27) if not goes_on(stopping.scheduler, number, step, float(value)))
+            lengths.append(next(steps))
+        ends.append(lengths)
+    assert sum(27 in lengths for lengths in ends) >= 18
+    assert run_cap < 16 or np.mean([sum(lengths) for lengths in ends]) < run_cap * 27 / 3
+
+
+def test_a_small_grid_has_as_few_trials() -> None:
+    grid = SearchSpace.from_dict({"x": {"grid": [0.1, 0.2, 0.3]}, "y": {"grid": [1, 2]}})
+    for run_cap, known in ((None, 6), (4, 4), (100, 6)):
+        scheduler = make_stopping(RULE, [ACCURACY], grid, run_cap).scheduler
+        assert isinstance(scheduler, RecentHalving)
+        assert scheduler.run_cap == known
+    assert make_stopping(RULE, [ACCURACY], SPACE).scheduler.run_cap is None
+
+
+def test_trials_side_by_side_are_judged_by_steps_between_the_rungs() -> None:
+    stopping = make_stopping({"type": "auto", "min_iter": 1, "eta": 3}, [ACCURACY], SPACE)
+    scheduler = stopping.scheduler
+    assert isinstance(scheduler, RecentHalving)
+    assert goes_on(scheduler, 0, 1, 0.9)
+    stopping.watch([Report(2, {"accuracy": 0.9}, 2.0, 2.0)])
+    assert not goes_on(scheduler, 1, 1, 0.1)

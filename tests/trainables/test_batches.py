@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from trainables.batches import count_batches, epoch_batches, epoch_generator
+from trainables.batches import count_batches, epoch_batches, epoch_generator, share_of
 
 
 def test_a_generator_depends_on_seed_epoch_and_stream_alone() -> None:
@@ -28,3 +28,7 @@ def test_workers_share_each_batch_out() -> None:
     for batch, first, second in zip(alone, *parts, strict=True):
         assert len(first) == len(second) == 2
         assert sorted([*first.tolist(), *second.tolist()]) == sorted(batch[:4].tolist())
+
+
+def test_a_batch_that_counts_for_nothing_has_no_share() -> None:
+    assert share_of(torch.tensor([0, 1]), torch.tensor([0, 1]), torch.zeros(4)) == 0.0

@@ -143,6 +143,13 @@ def test_images_with_the_same_name_in_part_are_not_parted_where_asked(tmp_path: 
     assert all(people)
 
 
+def test_a_class_of_one_group_is_refused(tmp_path: Path) -> None:
+    write_tree(tmp_path, 12)
+    with pytest.raises(ValueError, match=r"group 'p' puts all files of blue, red on one side of a split|too few"):
+        load_development(str(tmp_path), 8, group="p")  # which all names have
+    assert len(load_development(str(tmp_path), 8, group="[x]*").train) == 16, "no text is no group"
+
+
 def test_what_is_in_no_class_is_told(tmp_path: Path) -> None:
     write_tree(tmp_path, 10)
     write_image(tmp_path / "loose.png")

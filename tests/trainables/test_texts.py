@@ -61,8 +61,21 @@ def test_texts_that_differ_in_case_alone_are_not_parted_nor_those_of_a_group_whe
     ]
     assert [len(each) for each in customers] == [10, 2, 3]
     assert len(set.union(*customers)) == 15
+    write_csv(tmp_path / "test.csv", rows_of(2, "test"))  # which is not parted any more
+    assert len(load_test(Source(str(path), test_dataset=str(tmp_path / "test.csv"), group_column="customer"))[0]) == 6
     with pytest.raises(ValueError, match="has no column 'client'; it has text, customer, label"):
         load_development(Source(str(path), group_column="client"))
+
+
+def test_a_class_of_one_group_is_trained_on(tmp_path: Path) -> None:
+    path = tmp_path / "lonely.csv"
+    for lonely in CLASSES:
+        with path.open("w", newline="") as file:
+            rows = [(text, "one" if name == lonely else text, name) for text, name in rows_of(30)]
+            csv.writer(file).writerows([("text", "customer", "label"), *rows])
+        # Or else a ValueError would say which class is on one side of a split.
+        development = load_development(Source(str(path), group_column="customer"))
+        assert development.train.labels.bincount(minlength=3).min() > 0
 
 
 @pytest.mark.parametrize("kind", ["folder of files", "two files", "tree", "tree in two parts"])

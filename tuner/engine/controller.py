@@ -54,7 +54,7 @@ class Controller(TuneController):  # type: ignore[misc]  # Ray's classes are unt
         self, recorder: Recorder, stopping: Stopping, search: StudySearch, slots: Slots, **kwargs: Any
     ) -> None:
         self._recorder = recorder
-        self._asking = stopping.asking
+        self._asking, self._watch = stopping.asking, stopping.watch
         self._search = search
         self._slots = slots
         self._retries = recorder.spec.failures.retries
@@ -179,8 +179,8 @@ class Controller(TuneController):  # type: ignore[misc]  # Ray's classes are unt
 
     def _on_training_result(self, trial: RayTrial, batch: Batch) -> None:
         self._recorder.report(trial.number, batch.reports)
-        asked = [report for report in batch.reports if self._asking(report.step) and self._is_finite(report)]
-        results = [_result(report) for report in asked]
+        self._watch(batch.reports)
+        results = [_result(report) for report in batch.reports if self._asking(report.step) and self._is_finite(report)]
         trial.ending = batch.ending
         if batch.ending is not None and batch.ending.error:
             self._fail(trial, batch.ending)

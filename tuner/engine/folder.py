@@ -15,10 +15,10 @@ from typing import Any, Protocol
 from tuner.checkpoint_folder import checkpoint_path, checkpoint_steps
 from tuner.context import Deliver
 from tuner.engine.transfer import MESSAGE_BYTES, Message, Part, Upload, list_files, plan, read, send, write
-from tuner.errors import StopTrial
+from tuner.errors import StopTrial, StorageError
 from tuner.files import DRIVERS_FILES, trial_dir
 from tuner.scratch import Scratch
-from tuner.storage import storing
+from tuner.storage import outage, storing
 from tuner.trial import Report
 
 MARKER = ".driver-token"
@@ -90,12 +90,17 @@ class SharedFolder:
         steps = checkpoint_steps(folder)
         return (steps[-1], checkpoint_path(folder, steps[-1])) if steps else None
 
-    @storing()
     def put_shard(self, number: int, name: str, files: Path) -> None:
         target = trial_dir(self._folder, number) / name
-        shutil.rmtree(target, ignore_errors=True)
-        target.mkdir()  # not the folders above, as with a checkpoint
-        shutil.copytree(files, target, dirs_exist_ok=True)
+        with storing():
+            shutil.rmtree(target, ignore_errors=True)
+            target.mkdir()  # not the folders above, as with a checkpoint
+        try:
+            shutil.copytree(files, target, dirs_exist_ok=True)
+        except OSError as error:
+            if away := outage(target):  # and no file of the trial's that can't be read
+                raise StorageError(f"the files of a worker can't be saved: {away}") from error
+            raise
 
     @contextmanager
     def shards(self, number: int, names: Sequence[str]) -> Iterator[list[Path]]:
@@ -201,7 +206,7 @@ class RemoteFolder:
 
     def put_shard(self, number: int, name: str, files: Path) -> None:
         target = trial_dir(self._folder, number) / name
-        self._send(files, list_files(files), self._path(target), is_whole=True)
+        self._send(files, list_files(files, with_links=True), self._path(target), is_whole=True)
 
     @contextmanager
     def shards(self, number: int, names: Sequence[str]) -> Iterator[list[Path]]:

@@ -32,12 +32,13 @@ class Reported:
 
 @dataclass(frozen=True)
 class Mean:
-    """A worker is at `trial.mean` and waits for a `Reply`."""
+    """A worker is at `trial.mean`, or at what is done by it, and waits for a `Reply`."""
 
     values: Mapping[str, float]
+    done_for: str = ""
 
     def __str__(self) -> str:
-        return f"trial.mean of {', '.join(self.values)}"
+        return self.done_for or f"trial.mean of {', '.join(self.values)}"
 
 
 @dataclass(frozen=True)

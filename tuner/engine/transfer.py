@@ -43,10 +43,15 @@ class Upload:
     is_whole: bool
 
 
-def list_files(folder: Path) -> dict[str, int]:
-    """The plain files below a folder, by path within it, with their sizes; empty where there is no folder."""
-    found = sorted(Path(root) / name for root, _, names in os.walk(folder) for name in names)
-    return {str(p.relative_to(folder)): p.stat().st_size for p in found if p.is_file() and not p.is_symlink()}
+def list_files(folder: Path, *, with_links: bool = False) -> dict[str, int]:
+    """The plain files below a folder, by path within it, with their sizes; empty where there is no folder.
+
+    Args:
+        with_links: those that links point to as well.
+    """
+    found = sorted(Path(root) / name for root, _, names in os.walk(folder, followlinks=with_links) for name in names)
+    plain = (path for path in found if path.is_file() and (with_links or not path.is_symlink()))
+    return {str(path.relative_to(folder)): path.stat().st_size for path in plain}
 
 
 def plan(sizes: Mapping[str, int], limit: int) -> list[list[Part]]:

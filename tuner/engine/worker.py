@@ -21,6 +21,7 @@ from tuner.engine.messages import Ended, Hello, Mean, Ready, Reply, Reported
 from tuner.engine.process import Task, TrialProcess
 from tuner.engine.reports import Ending, Stopped
 from tuner.engine.session import run_in_thread
+from tuner.engine.transfer import list_files
 from tuner.errors import StopTrial
 from tuner.trial import Report
 
@@ -94,10 +95,11 @@ class Worker:
         self._gathered += 1
         # Names that `TrialFiles.tidy` knows. Not used twice: the next is put down while this one is taken away.
         names = [f".shard-{self._gathered}-{rank}.tmp" for rank in range(self.world_size)]
-        is_sent = bool(self.rank and files and any(files.iterdir()))
+        is_sent = bool(self.rank and files and list_files(files, with_links=True))
         if is_sent and files:
             self._folder.put_shard(self._number, names[self.rank], files)
-        sent = self.mean({name: float(is_sent and rank == self.rank) for rank, name in enumerate(names)})
+        mine = {name: float(is_sent and rank == self.rank) for rank, name in enumerate(names)}
+        sent = self._call(Mean(mine, "trial.gathered, or at ray.train.report")).values or {}
         if self.rank:
             yield []
             return

@@ -64,7 +64,9 @@ class SimulatedSweep:
         values = value if isinstance(value, tuple) else (value,)
         metrics = {metric.name: one for metric, one in zip(self._task.metrics, values, strict=True)}
         trial = self._running[number]
-        self._study.report(number, [Report(step, metrics, float(step), float(step))])
+        reports = [Report(step, metrics, float(step), float(step))]
+        self._study.report(number, reports)
+        self._stopping.watch(reports)
         result = {**metrics, STEP: step}
         if not all(map(math.isfinite, values)):
             self._stopping.scheduler.on_trial_complete(None, trial, {})

@@ -33,6 +33,8 @@ _JUDGED = 60
 _PRIOR = 9
 _PRIOR_AGREEMENT = 0.5
 _LET_THROUGH = 20
+# Of the trials that are to be expected at a rung so many are looked at before one goes on from the next.
+_LOOKED_AT = 0.1
 
 
 class RecentHalving(FIFOScheduler):  # type: ignore[misc]  # Ray's classes are untyped
@@ -41,7 +43,11 @@ class RecentHalving(FIFOScheduler):  # type: ignore[misc]  # Ray's classes are u
     steps: of the rungs, increasing.
     eta: of the trials that reach a rung, one in `eta` goes on where it foretells the order at the next one.
     max_iter: the step at which a trial has run its full length; None where that is not known.
+
+    Attributes: run_cap: how many trials there will be at most; None where nobody has said.
     """
+
+    run_cap: int | None = None
 
     def __init__(
         self, metrics: Sequence[Metric], time_attr: str, steps: Sequence[int], eta: float, max_iter: int | None
@@ -62,7 +68,7 @@ class RecentHalving(FIFOScheduler):  # type: ignore[misc]  # Ray's classes are u
         values = self._signs * [result[metric.name] for metric in self._metrics]
         goes_on = self._max_iter is None or step < self._max_iter
         may_be_last = self._max_iter is None and step >= self._longest
-        self._longest = max(self._longest, step)
+        self.watch(step)
         index = sum(step >= rung for rung in self._steps) - 1
         if index >= 0 and np.isfinite(values).all() and trial.trial_id not in self._rungs[index]:
             self._rungs[index][trial.trial_id] = values
@@ -70,7 +76,11 @@ class RecentHalving(FIFOScheduler):  # type: ignore[misc]  # Ray's classes are u
         return str(TrialScheduler.CONTINUE if goes_on else TrialScheduler.STOP)
 
     def on_trial_complete(self, tune_controller: Any, trial: Any, result: Mapping[str, Any]) -> None:
-        self._longest = max(self._longest, result.get(self._time_attr, 0))
+        self.watch(result.get(self._time_attr, 0))
+
+    def watch(self, step: int) -> None:
+        """A trial has come to this step, whether it is a rung or not."""
+        self._longest = max(self._longest, step)
 
     def agreement(self, index: int) -> float:
         """How far a rung foretells who will be good at the next: 1 wholly, 0 not at all, below 0 the reverse.
@@ -98,7 +108,12 @@ class RecentHalving(FIFOScheduler):  # type: ignore[misc]  # Ray's classes are u
             is_let_through = zlib.crc32(f"{trial_id}/{index}".encode()) % _LET_THROUGH == 0
             return is_let_through or self._is_among_best(index, trial_id, self._share(index))
         share = self._share(index - 1) * self._share(index)
-        return len(self._rungs[index - 1]) >= 1 / share and self._is_among_best(index - 1, trial_id, share)
+        enough = 1 / share
+        if self.run_cap is not None:
+            # That the best of n comes after the first m has the chance 1 - m / n: in most sweeps, however short, one
+            # trial is to come to its end.
+            enough = min(enough, _LOOKED_AT * self.run_cap * self._eta ** (1 - index))
+        return len(self._rungs[index - 1]) >= enough and self._is_among_best(index - 1, trial_id, share)
 
     def _is_among_best(self, index: int, trial_id: str, share: float) -> bool:
         """Whether the trial is among this share of its rung's recent results."""

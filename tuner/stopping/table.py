@@ -22,7 +22,7 @@ from tuner.metric import Metric
 from tuner.parameters import Choice, Float, Int, SearchSpace
 from tuner.stopping.asking import Asking
 from tuner.stopping.halving import RecentHalving
-from tuner.trial import Goal
+from tuner.trial import Goal, Report
 
 # The step of a report, under the name that Ray Tune's schedulers look for.
 STEP = "training_iteration"
@@ -42,13 +42,24 @@ class Stopping:
     asking: Asking
     max_iter: int | None = None
 
+    def watch(self, reports: Sequence[Report]) -> None:
+        """Tell it of reports of any steps, before it is asked about some of them."""
+        if isinstance(self.scheduler, RecentHalving):
+            self.scheduler.watch(max((report.step for report in reports), default=0))
+
 
 def make_stopping(
-    rule: Mapping[str, Any] | TrialScheduler | None, metrics: Sequence[Metric], space: SearchSpace
+    rule: Mapping[str, Any] | TrialScheduler | None,
+    metrics: Sequence[Metric],
+    space: SearchSpace,
+    run_cap: int | None = None,
 ) -> Stopping:
     """The rule that a sweep file names, or any scheduler instance of Ray Tune.
 
     All but `auto` look at the first metric alone; a sweep with several takes no other.
+
+    Args:
+        run_cap: how many trials the sweep will have at most, where that is known.
     """
     if rule is None:
         return Stopping(FIFOScheduler(), Asking())
@@ -57,7 +68,11 @@ def make_stopping(
         _check_instance(rule, metrics[0])
         rule.set_search_properties(*_metric_and_mode(metrics).values())
         return Stopping(rule, Asking(every=1), _full_length(rule))
-    return RULES[rule["type"]](rule, metrics, space)
+    stopping = RULES[rule["type"]](rule, metrics, space)
+    if isinstance(stopping.scheduler, RecentHalving):
+        of_space = [len(space.grid_cells())] if space.is_finite else []
+        stopping.scheduler.run_cap = min([*([run_cap] if run_cap else []), *of_space], default=None)
+    return stopping
 
 
 def _check_instance(scheduler: TrialScheduler, metric: Metric) -> None:
