@@ -45,6 +45,9 @@ def fit_line(config: dict[str, Any]) -> None:
             # Each worker holds a part of it, in the first epoch an empty one, as Lightning's callback has them.
             checkpoint = ray.train.Checkpoint.from_directory(folder)
             ray.train.report({} if context.get_world_rank() else metrics, checkpoint=checkpoint)
+        if epoch > 1:
+            with ray.train.get_checkpoint().as_directory() as folder:
+                assert load(network, Path(folder)) == epoch, "not what was reported last"
 
 
 def load(network: torch.nn.Module, folder: Path, *, alone: bool = False) -> int:

@@ -18,6 +18,7 @@ from torch.utils.data import DataLoader
 from torch.utils.data.distributed import DistributedSampler
 
 from tuner.checkpoint import State, load_checkpoint, save_checkpoint, set_rng_state
+from tuner.checkpoint_folder import checkpoint_path
 from tuner.devices import best_device, has_room
 from tuner.errors import MetricError, MissingMetricError, StepError, StopTrial
 from tuner.fields import did_you_mean
@@ -76,6 +77,7 @@ class Trial:
         device: torch.device | None = None,
         group: Group | None = None,
         shared: SharedData | None = None,
+        find_checkpoint: Callable[[int], Path] | None = None,
     ) -> None:
         self.params = dict(params)
         self.number = number
@@ -90,6 +92,7 @@ class Trial:
         self.metrics = metrics
         self._deliver = deliver
         self._restore_from = restore_from
+        self._find_checkpoint = find_checkpoint
         # What `report` has raised to end the loop: it counts even if the loop swallows it.
         self.stop: StopTrial | None = None
         self._last_step = 0
@@ -161,6 +164,14 @@ class Trial:
         self._time_s, self._best, self._best_step = rng["time_s"], rng["best"], rng["best_step"]
         self._resumed_at = time.monotonic()
         return state
+
+    def find_checkpoint(self, step: int) -> Path:
+        """Where the checkpoint can be read that this trial has saved at a step, until the next one is asked for.
+
+        On a machine that does not share the run folder it is brought there first, which blocks. Raises
+        FileNotFoundError where it is not kept any more: of a running trial the last two are, and the best.
+        """
+        return self._find_checkpoint(step) if self._find_checkpoint else checkpoint_path(self.dir, step)
 
     def prepare(self, thing: T) -> T:
         """Put a module, tensor or collection of them on this trial's device, in place where it can be.

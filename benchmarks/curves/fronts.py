@@ -8,10 +8,8 @@ a square: accuracy from that of a median random training to the best known, and 
 to the most of some random trainings.
 """
 
-import argparse
 import random
-from collections.abc import Callable, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -24,7 +22,8 @@ from benchmarks.curves.__main__ import FULL_TRAININGS, WORKERS
 from benchmarks.curves.methods import ETA, RayPeer, ray_asha
 from benchmarks.curves.references import references
 from benchmarks.curves.statistics import CHECKPOINTS, mean_ranks
-from benchmarks.curves.tasks import LCBench, LCBenchInTime, load_task, stream_seed, task_names
+from benchmarks.curves.surrogates import Comparison
+from benchmarks.curves.tasks import LCBenchInTime, stream_seed
 from tuner.simulation.simulator import Method, simulate
 from tuner.simulation.sweep import SimulatedSweep
 
@@ -50,7 +49,7 @@ METHODS: dict[str, Callable[[LCBenchInTime, int], Method]] = {
 }
 
 
-def run_one(method_name: str, task_name: str, seed: int) -> dict[str, Any]:
+def run_one(task_name: str, seed: int, method_name: str) -> dict[str, Any]:
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     task, stream = LCBenchInTime(task_name), stream_seed(task_name, seed)
     np.random.seed(stream)  # which Ray's asynchronous successive halving draws from
@@ -93,39 +92,23 @@ def hypervolume(points: np.ndarray) -> float:
     return volume
 
 
-def _means(rows: Sequence[dict[str, Any]], method: str, tasks: Sequence[str]) -> np.ndarray:
-    """`[tasks, shares]`, means over seeds."""
-    return np.array(
-        [
-            np.mean([row["hypervolume"] for row in rows if (row["method"], row["task"]) == (method, task)], axis=0)
-            for task in tasks
-        ]
-    )
-
-
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--half", choices=("development", "test", "all"), default="test")
-    parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--jobs", type=int, default=1)
-    given = parser.parse_args()
-    tasks = [name for name in task_names(given.half) if isinstance(load_task(name), LCBench)]
-    cases = [(method, task, seed) for seed in range(given.seeds) for task in tasks for method in METHODS]
-    with ProcessPoolExecutor(given.jobs) as pool:
-        rows = list(pool.map(run_one, *zip(*cases, strict=True), chunksize=4))
-    means = {method: _means(rows, method, tasks) for method in METHODS}
+    comparison = Comparison.asked_for(__doc__, seeds=3)
+    rows = comparison.run(run_one, list(METHODS))
+    by_method = {name: [row for row in rows if row["method"] == name] for name in METHODS}
+    means = {name: comparison.means(own, "hypervolume") for name, own in by_method.items()}
     ranks = [mean_ranks({name: -means[name][:, i] for name in METHODS}) for i in range(len(CHECKPOINTS))]
     save(
-        f"fronts_{given.half}",
+        f"fronts_{comparison.half}",
         {
             "shares": CHECKPOINTS,
-            "tasks": len(tasks),
-            "seeds": given.seeds,
+            "tasks": len(comparison.tasks),
+            "seeds": comparison.seeds,
             "methods": {
                 name: {
                     "hypervolume": means[name].mean(axis=0).tolist(),
                     "mean_rank": [of_share[name] for of_share in ranks],
-                    "trials": float(np.mean([row["trials"] for row in rows if row["method"] == name])),
+                    "trials": float(np.mean([row["trials"] for row in by_method[name]])),
                 }
                 for name in METHODS
             },

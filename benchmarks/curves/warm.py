@@ -7,19 +7,16 @@ Each task is searched twice with the same seed and the same stream of random num
 what the history says is right in part. The figures are regrets as those of `benchmarks.curves`, and their differences.
 """
 
-import argparse
 import functools
 import random
-from concurrent.futures import ProcessPoolExecutor
 from typing import Any
-
-import numpy as np
 
 from benchmarks.common import save
 from benchmarks.curves.__main__ import FULL_TRAININGS, WORKERS
 from benchmarks.curves.references import references
 from benchmarks.curves.statistics import CHECKPOINTS, interval, regrets
-from benchmarks.curves.tasks import LCBench, load_task, stream_seed, task_names
+from benchmarks.curves.surrogates import Comparison, lcbench_names
+from benchmarks.curves.tasks import load_task, stream_seed
 from tuner.history import History
 from tuner.simulation.simulator import simulate
 from tuner.simulation.sweep import SimulatedSweep
@@ -48,7 +45,7 @@ def _earlier(task_name: str, seed: int) -> list[TrialRecord]:
 
 def compare(task_name: str, seed: int) -> dict[str, Any]:
     task, stream = load_task(task_name), stream_seed(task_name, seed)
-    others = [name for name in task_names("all") if name != task_name and isinstance(load_task(name), LCBench)]
+    others = [name for name in lcbench_names("all") if name != task_name]
     chosen = random.Random(stream).sample(others, HISTORIES)
     history = History.of([_earlier(name, seed) for name in chosen], task.metrics[0], task.space)
     found: dict[str, Any] = {"task": task_name, "seed": seed, "history": chosen}
@@ -62,26 +59,16 @@ def compare(task_name: str, seed: int) -> dict[str, Any]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--half", choices=("development", "test", "all"), default="test")
-    parser.add_argument("--seeds", type=int, default=5)
-    parser.add_argument("--jobs", type=int, default=1)
-    given = parser.parse_args()
-    tasks = [name for name in task_names(given.half) if isinstance(load_task(name), LCBench)]
-    cases = [(task, seed) for seed in range(given.seeds) for task in tasks]
-    with ProcessPoolExecutor(given.jobs) as pool:
-        rows = list(pool.map(compare, *zip(*cases, strict=True)))
-    by_task = {
-        how: np.array([np.mean([row[how] for row in rows if row["task"] == task], axis=0) for task in tasks])
-        for how in ("cold", "warm")
-    }
+    comparison = Comparison.asked_for(__doc__, seeds=5)
+    rows = comparison.run(compare)
+    by_task = {how: comparison.means(rows, how) for how in ("cold", "warm")}
     differences = by_task["warm"] - by_task["cold"]
     save(
-        f"warm_start_{given.half}",
+        f"warm_start_{comparison.half}",
         {
             "shares": CHECKPOINTS,
-            "tasks": len(tasks),
-            "seeds": given.seeds,
+            "tasks": len(comparison.tasks),
+            "seeds": comparison.seeds,
             **{how: regret.mean(axis=0).tolist() for how, regret in by_task.items()},
             "difference": differences.mean(axis=0).tolist(),
             "difference_95": [interval(column) for column in differences.T],

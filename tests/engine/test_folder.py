@@ -91,6 +91,9 @@ def test_a_checkpoint_is_there_before_its_report_and_comes_back_for_another(
     assert [given.step for given in run(folder, driver, first)] == [1, 2]
     newest = folder.newest_checkpoint(3)
     assert newest == (2, trial_dir(driver, 3) / "checkpoints" / "step-0002")
+    assert [load_checkpoint(folder.find_checkpoint(3, step))[0].step for step in (1, 2)] == [1, 2]
+    with pytest.raises(FileNotFoundError, match="step-0007 is not there any more"):
+        folder.find_checkpoint(3, 7)
 
     def second(local: Path, restored: Path | None, save: Callable[[int], None]) -> None:
         assert restored is not None

@@ -348,16 +348,13 @@ def test_a_resumed_sweep_that_is_refused_loses_nothing(tmp_path: Path) -> None:
 
 
 def test_auto_stops_poor_trials_and_none_at_its_end(tmp_path: Path) -> None:
-    keys: dict[str, Any] = {"metric": LOSS, "seed": 0, "output": tmp_path}
-    keys |= {"method": "multifidelity", "early_terminate": "auto"}
-    results = Sweep(loops.descent, parameters={"lr": LR, "epochs": 9}, run_cap=24, **keys).run(console=Told())
-    check_whole(results)
+    keys: dict[str, Any] = {"method": "multifidelity", "early_terminate": "auto"}
+    results = sweep(loops.descent, tmp_path, parameters={"lr": LR, "epochs": 9}, run_cap=24, **keys)
     assert set(results.counts()) == {"completed", "pruned"}
     for trial in results.trials:
         assert max(trial.curve) == 9 if trial.state is TrialState.COMPLETED else max(trial.curve) in (1, 3)
-    # Whoever reports once has always come to its end.
-    once = Sweep(loops.descent, parameters={"lr": LR, "epochs": 1}, run_cap=12, **keys).run(console=Told())
-    assert once.counts() == {"completed": 12}
+    once = sweep(loops.descent, tmp_path, parameters={"lr": LR, "epochs": 1}, run_cap=12, **keys)
+    assert once.counts() == {"completed": 12}, "whoever reports once has come to its end"
 
 
 @pytest.mark.parametrize("keep", ["last", "all", 2])

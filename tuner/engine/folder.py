@@ -46,6 +46,9 @@ class RunFolder(Protocol):
     def newest_checkpoint(self, number: int) -> tuple[int, Path] | None:
         """The step and the path on the driver's machine."""
 
+    def find_checkpoint(self, number: int, step: int) -> Path:
+        """Where a trial's checkpoint can be read, until the next one is asked for."""
+
     def put_shard(self, number: int, name: str, files: Path) -> None:
         """Have a worker's files with the driver until another worker of the trial has taken them."""
 
@@ -89,6 +92,12 @@ class SharedFolder:
         folder = trial_dir(self._folder, number)
         steps = checkpoint_steps(folder)
         return (steps[-1], checkpoint_path(folder, steps[-1])) if steps else None
+
+    def find_checkpoint(self, number: int, step: int) -> Path:
+        path = checkpoint_path(trial_dir(self._folder, number), step)
+        if not path.is_dir():
+            raise FileNotFoundError(f"{path} is not there any more")
+        return path
 
     def put_shard(self, number: int, name: str, files: Path) -> None:
         target = trial_dir(self._folder, number) / name
@@ -203,6 +212,9 @@ class RemoteFolder:
     def newest_checkpoint(self, number: int) -> tuple[int, Path] | None:
         found: tuple[int, Path] | None = self._call("newest_checkpoint", number)
         return found
+
+    def find_checkpoint(self, number: int, step: int) -> Path:
+        return self._fetch(checkpoint_path(trial_dir(self._folder, number), step), self._scratch.path / RESTORED)
 
     def put_shard(self, number: int, name: str, files: Path) -> None:
         target = trial_dir(self._folder, number) / name

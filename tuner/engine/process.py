@@ -110,6 +110,7 @@ class TrialProcess:
             device=self._device.torch_device,
             group=group,
             shared=self._shared,
+            find_checkpoint=lambda step: self._folder.find_checkpoint(task.number, step),
         )
 
     def after_trial(self) -> str:

@@ -16,6 +16,7 @@ from ray.train import Checkpoint, CheckpointUploadMode
 from ray.train.v2._internal.execution import train_fn_utils
 from ray.train.v2._internal.execution.train_fn_utils import DistributedTrainFnUtils, LocalTrainFnUtils
 
+from tuner.checkpoint_folder import FILES
 from tuner.context import Trial, as_float
 from tuner.errors import MetricError
 
@@ -69,6 +70,8 @@ class _Reporting:
         self._trial = trial
         self._state = trial.restore()
         self._step = self._state.step if self._state else 0
+        # Of this worker's last report with a checkpoint.
+        self._saved_step = 0
 
     def report(
         self,
@@ -97,15 +100,23 @@ class _Reporting:
             self._trial.gathered(Path(folder) if folder else None) as folders,
         ):
             self._trial.report(self._step, metrics, state={} if folders else None, files=folders)
+        if checkpoint:
+            self._saved_step = self._step
         if checkpoint and is_needless:
             shutil.rmtree(checkpoint.path, ignore_errors=True)
 
     def get_checkpoint(self) -> Any:
+        """What was reported last, by all workers; before that what the trial goes on from."""
         files = self._state.files if self._state else None
-        return Checkpoint.from_directory(str(files)) if files else None
+        if self._saved_step:
+            files = self._trial.find_checkpoint(self._saved_step) / FILES
+        return Checkpoint.from_directory(str(files)) if files and files.is_dir() else None
 
     def get_all_reported_checkpoints(self, *_: Any, **__: Any) -> list[Any]:
-        return []
+        raise MetricError(
+            "ray.train.get_all_reported_checkpoints can't be used in a tuner trial, which keeps its best one and its "
+            "last two: use ray.train.get_checkpoint, or Results once the sweep has ended."
+        )
 
 
 class _Alone(_Reporting, LocalTrainFnUtils):  # type: ignore[misc]  # Ray's classes are untyped
