@@ -35,7 +35,8 @@ class Recipe(Descent):
         patience: epochs after which the training ends if the sweep's metric has not become better in them, 0 for never.
         ema_decay: with it what is evaluated and saved is a moving average of the weights, of which each step leaves so
             much, less at first; 0 for the weights themselves.
-        precision: of the network's arithmetic; its weights are float32 with either.
+        precision: of the network's arithmetic; its weights are float32 with any. `auto` is bfloat16 where the device
+            computes with it (`has_bfloat16`), and float32 elsewhere.
         compiled: by torch.compile, which takes a minute at first and needs a C++ compiler.
     """
 
@@ -46,7 +47,7 @@ class Recipe(Descent):
     compiled: bool = False
 
 
-PRECISIONS = ("float32", "bfloat16")
+PRECISIONS = ("auto", "float32", "bfloat16")
 RECIPE: dict[str, Allowed] = {
     **DESCENT,
     "label_smoothing": SHARE,
@@ -92,6 +93,8 @@ class Training:
             self.model = copy.deepcopy(model)
         groups = groups or param_groups(model, recipe.weight_decay)
         self._optimizer = make_optimizer(recipe.optimizer, groups, recipe.lr, recipe.momentum)
+        is_auto = recipe.precision == "auto"
+        self._is_mixed = has_bfloat16(trial.device) if is_auto else recipe.precision == "bfloat16"
         self._metric = trial.metrics[0] if trial.metrics else None
         self.epoch, self._best, self._best_epoch = 0, self._metric.goal.worst if self._metric else math.nan, 0
         self._restore()
@@ -192,8 +195,7 @@ class Training:
         self.epoch, self._best, self._best_epoch = state["epoch"], state["best"], state["best_epoch"]
 
     def _arithmetic(self) -> torch.autocast:
-        is_mixed = self._recipe.precision == "bfloat16"
-        return torch.autocast(self._trial.device.type, torch.bfloat16, enabled=is_mixed)
+        return torch.autocast(self._trial.device.type, torch.bfloat16, enabled=self._is_mixed)
 
     def _parts(
         self, loss_of: LossOf, row_weights: torch.Tensor | None, rows: torch.Tensor, noise: torch.Generator
@@ -210,6 +212,16 @@ class Training:
         size, share = self._recipe.batch_size, (trial.rank, trial.world_size)
         for batch in epoch_batches(self._num_rows, size, order, *share, lengths=self._lengths):
             yield batch.to(trial.device), noise
+
+
+def has_bfloat16(device: torch.device) -> bool:
+    """Whether a device has instructions for bfloat16, and does not merely imitate it, which is slower than float32."""
+    if device.type == "cuda":
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    if device.type != "cpu" or not hasattr(torch.cpu, "get_capabilities"):  # older versions of PyTorch can't tell
+        return False
+    found = torch.cpu.get_capabilities()
+    return any(found.get(name, False) for name in ("amx_bf16", "avx512_bf16"))
 
 
 @torch.no_grad()

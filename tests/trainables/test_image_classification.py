@@ -83,7 +83,7 @@ def test_the_exported_model_knows_image_files(tmp_path: Path) -> None:
         {"optimizer": "sgd", "lr": 0.05, "schedule": "one_cycle", "warmup_epochs": 0.5},
         {"optimizer": "adagrad", "lr": 0.01, "schedule": "step", "clip_norm": 1.0},
         {"optimizer": "schedule_free", "lr": 0.01, "schedule": "constant"},
-        {"ema_decay": 0.9, "precision": "bfloat16", "accumulate": 3, "model": "classic"},
+        {"ema_decay": 0.9, "precision": "auto", "accumulate": 3, "model": "classic"},
         {"augment": "crop+flip+randaugment", "mixup": 0.2, "cutmix": 1.0, "class_weight": "balanced"},
     ],
 )
