@@ -10,6 +10,7 @@ from tuner.devices import (
     Memory,
     best_device,
     device_of,
+    has_bfloat16,
     has_room,
     is_out_of_memory,
     rng_states,
@@ -63,6 +64,28 @@ def test_a_data_set_lies_on_a_gpu_where_a_quarter_of_what_is_free_holds_it(monke
     assert has_room(2 * GB, gpu)
     assert not has_room(2 * GB + 1, gpu)
     assert has_room(2 * GB + 1, cpu)
+
+
+@pytest.mark.parametrize(
+    ("found", "expected"),
+    [
+        ({"amx_bf16": True}, True),
+        ({"avx512_bf16": True}, True),
+        ({"avx2": True, "amx_bf16": False}, False),
+        ({}, False),
+    ],
+)
+def test_bfloat16_is_used_where_the_processor_has_it(
+    monkeypatch: pytest.MonkeyPatch, found: dict[str, bool], expected: bool
+) -> None:
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: found)
+    assert has_bfloat16(torch.device("cpu")) is expected
+    assert not has_bfloat16(torch.device("mps"))
+
+
+def test_on_an_older_pytorch_that_can_not_tell_it_is_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(torch.cpu, "get_capabilities", raising=False)
+    assert not has_bfloat16(torch.device("cpu"))
 
 
 def test_the_fake_counts_as_pytorch_does() -> None:

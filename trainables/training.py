@@ -36,7 +36,7 @@ class Recipe(Descent):
         ema_decay: with it what is evaluated and saved is a moving average of the weights, of which each step leaves so
             much, less at first; 0 for the weights themselves.
         precision: of the network's arithmetic; its weights are float32 with any. `auto` is bfloat16 where the device
-            computes with it (`has_bfloat16`), and float32 elsewhere.
+            computes with it (`Trial.has_bfloat16`), and float32 elsewhere.
         compiled: by torch.compile, which takes a minute at first and needs a C++ compiler.
     """
 
@@ -94,7 +94,7 @@ class Training:
         groups = groups or param_groups(model, recipe.weight_decay)
         self._optimizer = make_optimizer(recipe.optimizer, groups, recipe.lr, recipe.momentum)
         is_auto = recipe.precision == "auto"
-        self._is_mixed = has_bfloat16(trial.device) if is_auto else recipe.precision == "bfloat16"
+        self._is_mixed = trial.has_bfloat16 if is_auto else recipe.precision == "bfloat16"
         self._metric = trial.metrics[0] if trial.metrics else None
         self.epoch, self._best, self._best_epoch = 0, self._metric.goal.worst if self._metric else math.nan, 0
         self._restore()
@@ -212,16 +212,6 @@ class Training:
         size, share = self._recipe.batch_size, (trial.rank, trial.world_size)
         for batch in epoch_batches(self._num_rows, size, order, *share, lengths=self._lengths):
             yield batch.to(trial.device), noise
-
-
-def has_bfloat16(device: torch.device) -> bool:
-    """Whether a device has instructions for bfloat16, and does not merely imitate it, which is slower than float32."""
-    if device.type == "cuda":
-        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
-    if device.type != "cpu" or not hasattr(torch.cpu, "get_capabilities"):  # older versions of PyTorch can't tell
-        return False
-    found = torch.cpu.get_capabilities()
-    return any(found.get(name, False) for name in ("amx_bf16", "avx512_bf16"))
 
 
 @torch.no_grad()

@@ -19,7 +19,7 @@ from torch.utils.data.distributed import DistributedSampler
 
 from tuner.checkpoint import State, load_checkpoint, save_checkpoint, set_rng_state
 from tuner.checkpoint_folder import checkpoint_path
-from tuner.devices import best_device, has_room
+from tuner.devices import best_device, has_bfloat16, has_room
 from tuner.errors import MetricError, MissingMetricError, StepError, StopTrial
 from tuner.fields import did_you_mean
 from tuner.metric import Metric
@@ -240,6 +240,11 @@ class Trial:
     def has_room(self, num_bytes: int) -> bool:
         """Whether a data set of that size may lie on the trial's device: in a quarter of what is free of a GPU."""
         return has_room(num_bytes, self.device)
+
+    @property
+    def has_bfloat16(self) -> bool:
+        """Whether the trial's device has instructions for bfloat16: elsewhere it is slower than float32."""
+        return has_bfloat16(self.device)
 
     def _elapsed_s(self) -> float:
         return self._time_s + time.monotonic() - self._resumed_at

@@ -156,6 +156,16 @@ def has_room(num_bytes: int, device: torch.device) -> bool:
     return num_bytes <= _DATA_SHARE * free
 
 
+def has_bfloat16(device: torch.device) -> bool:
+    """Whether a device has instructions for bfloat16, and does not merely imitate it, which is slower than float32."""
+    if device.type == "cuda":
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    if device.type != "cpu" or not hasattr(torch.cpu, "get_capabilities"):  # older versions of PyTorch can't tell
+        return False
+    found = torch.cpu.get_capabilities()
+    return any(found.get(name, False) for name in ("amx_bf16", "avx512_bf16"))
+
+
 def rng_states() -> list[torch.Tensor]:
     """Of the random generators of this process's GPUs; none where it has not used any."""
     return torch.cuda.get_rng_state_all() if _is_in_use() else []

@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import nn
 
-from trainables.training import has_bfloat16, move_towards
+from trainables.training import move_towards
 
 
 def test_an_average_moves_and_what_is_no_float_is_taken_over() -> None:
@@ -16,25 +16,3 @@ def test_an_average_moves_and_what_is_no_float_is_taken_over() -> None:
     assert torch.allclose(average[0].weight, before + 0.0005 * (model[0].weight - before))
     move_towards(average, model, 0.0)
     assert torch.equal(average[0].weight, model[0].weight)
-
-
-@pytest.mark.parametrize(
-    ("found", "expected"),
-    [
-        ({"amx_bf16": True}, True),
-        ({"avx512_bf16": True}, True),
-        ({"avx2": True, "amx_bf16": False}, False),
-        ({}, False),
-    ],
-)
-def test_bfloat16_is_used_where_the_processor_has_it(
-    monkeypatch: pytest.MonkeyPatch, found: dict[str, bool], expected: bool
-) -> None:
-    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: found)
-    assert has_bfloat16(torch.device("cpu")) is expected
-    assert not has_bfloat16(torch.device("mps"))
-
-
-def test_on_an_older_pytorch_that_can_not_tell_it_is_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delattr(torch.cpu, "get_capabilities", raising=False)
-    assert not has_bfloat16(torch.device("cpu"))
