@@ -90,7 +90,7 @@ def main() -> None:
     parser.add_argument("--trials", type=int, nargs="+", default=[100, 1000, 5000])
     given = parser.parse_args()
     optuna.logging.set_verbosity(optuna.logging.ERROR)
-    rows = [measure(method, trials) for method in ("multifidelity", "tpe") for trials in given.trials]
+    rows = [measure(method, trials) for method in ("bayes", "tpe") for trials in given.trials]
     save("suggestions", {"parameters": len(SPACE.parameters), "rows": rows})
 
 

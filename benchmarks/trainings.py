@@ -39,14 +39,14 @@ from tuner.parameters import SearchSpace
 from tuner.seeds import seed_everything
 from tuner.trial import Report
 
-OURS = "tuner multifidelity + auto"
+OURS = "tuner bayes + auto"
 # (seconds since the start, value) of each report, in the order of time.
 Reports = list[tuple[float, float]]
 
 
 def run_ours(spec: Mapping[str, Any], seconds: float, seed: int, folder: Path) -> Reports:
     keys = {key: value for key, value in spec.items() if key not in ("name", "trainable")}
-    keys |= {"method": "multifidelity", "early_terminate": {**spec["early_terminate"], "type": "auto"}}
+    keys |= {"method": "bayes", "early_terminate": {**spec["early_terminate"], "type": "auto"}}
     keys |= {"run_cap": 10_000, "budget": {"hours": seconds / 3600}, "parallel": SLOTS, "seed": seed}
     sweep = tuner.Sweep(spec["trainable"], **keys, output=folder)
     started = time.time()

@@ -16,8 +16,10 @@ from tuner.errors import SpecError, StudyNotFoundError
 from tuner.files import TrialFiles, trial_dir
 from tuner.printing import program
 from tuner.results import Results, SweepState
+from tuner.spec import load_yaml, to_yaml
 from tuner.study import Study
 from tuner.sweep import Sweep
+from tuner.sweepfile import load_file
 from tuner.trial import FailureReason, Report, TrialState
 from tuner.uri import Uri
 
@@ -317,6 +319,22 @@ def test_the_description_is_kept_with_where_it_came_from(folder: Path) -> None:
     assert results.provenance["seed"] == 1
     assert {"python", "ray", "optuna", "torch"} <= set(results.provenance["versions"])
     assert results.spec.run_cap == 3
+
+
+@pytest.mark.parametrize(("then", "now"), [("bayes", "tpe"), ("multifidelity", "bayes"), ("random", "random")])
+def test_a_run_of_before_methods_were_renamed_keeps_its_meaning(folder: Path, then: str, now: str) -> None:
+    path = folder / "sweep.yaml"
+    described = load_yaml(path)
+    del described["provenance"]["format"], described["early_terminate"]
+    path.write_text(to_yaml({**described, "method": then}))
+    for read in (Results.read(folder).spec, load_file(path)):
+        assert (read.method, read.early_terminate) == (now, None)
+    path.write_text(to_yaml({**described, "method": then, "early_terminate": {"type": "asha"}}))
+    assert Results.read(folder).spec.early_terminate == {"type": "asha", "min_iter": 1, "eta": 3}
+    # As it is written where a new run_cap is given.
+    results = Results.read(folder)
+    path.write_text(to_yaml({**results.spec.to_dict(), "provenance": results.provenance}))
+    assert Results.read(folder).spec == results.spec
 
 
 @pytest.mark.slow

@@ -84,7 +84,7 @@ def test_the_method_asks_where_an_earlier_sweep_was_good(tmp_path: Path) -> None
         study = Study(folder, "s", None, (ACCURACY,), new.parameters, write=True, earlier=history.trials)
         found = []
         for number in range(24):
-            one = study.ask("multifidelity", 3, history.start_with)
+            one = study.ask("bayes", 3, history.start_with)
             assert one is not None
             found.append(math.log10(one.params["lr"]))
             study.report(number, [report(step, v) for step, v in enumerate(value(one.params, best_at), start=1)])

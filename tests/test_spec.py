@@ -183,7 +183,7 @@ def test_what_a_full_file_says():
 def test_defaults():
     spec = SweepSpec.from_dict(GOOD, name_default="my sweep")
     assert (spec.name, spec.method, spec.parallel, spec.seed) == ("my-sweep", "bayes", "auto", None)
-    assert (spec.budget, spec.resources, spec.early_terminate) == (Budget(), Resources(1, 0, 1), None)
+    assert (spec.budget, spec.resources, spec.early_terminate) == (Budget(), Resources(1, 0, 1), AUTO)
     assert (spec.metrics[0].goal, spec.start_with, spec.checkpoints.keep) == (Goal.MINIMIZE, (), "best")
 
 
@@ -223,17 +223,21 @@ AUTO = {"type": "auto", "min_iter": 1, "eta": 3}
 @pytest.mark.parametrize(
     ("changes", "rule"),
     [
-        ({}, None),
+        ({}, AUTO),
+        ({"method": "bayes"}, AUTO),
+        ({"metric": [{"name": "acc"}, {"name": "size"}]}, None),
         ({"early_terminate": "none"}, None),
         ({"early_terminate": "asha"}, {"type": "asha", "min_iter": 1, "eta": 3}),
-        ({"method": "multifidelity", "early_terminate": "auto"}, AUTO),
-        ({"metric": [{"name": "acc"}, {"name": "size"}], "early_terminate": "auto"}, AUTO),
+        ({"method": "random"}, None),
+        ({"method": "tpe", "early_terminate": "auto"}, AUTO),
+        ({"parameters": {"lr": {"grid": [0.1, 0.2]}}}, None),
     ],
 )
-def test_a_rule_may_be_named_alone(changes, rule):
+def test_bayes_stops_trials_early_unless_it_is_told_otherwise(changes, rule):
     spec = SweepSpec.from_dict({**GOOD, **changes})
     assert spec.early_terminate == rule
     assert SweepSpec.from_dict(spec.to_dict()) == spec
+    assert spec.to_dict()["early_terminate"] == (rule or "none")
 
 
 @pytest.mark.parametrize("seed", range(40))

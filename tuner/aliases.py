@@ -32,7 +32,7 @@ _THEIRS = {
     "distribution": "log",
     "maximize": "max maximum",
     "minimize": "min minimum",
-    "bayes": "bayesian bayesopt optuna hyperopt",
+    "bayes": "bayesian bayesopt optuna hyperopt multifidelity",
     "random": "random_search",
     "grid": "grid_search",
     "gp": "gaussian_process botorch",

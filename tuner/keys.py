@@ -7,9 +7,9 @@ from typing import Any
 
 from tuner.fields import Field
 
-METHODS = ("grid", "random", "bayes", "tpe", "gp", "multifidelity", "cmaes", "qmc", "nsgaii")
+METHODS = ("grid", "random", "bayes", "tpe", "gp", "cmaes", "qmc", "nsgaii")
 
-# The methods that can search for a Pareto front; `bayes` is TPE.
+# The methods that can search for a Pareto front; `bayes` is then TPE.
 FRONT_METHODS = ("bayes", "tpe", "nsgaii")
 
 # What stands for no early stopping.
@@ -117,7 +117,10 @@ _EMPTY: dict[str, Any] = {}
 SECTIONS = {
     "metric": Field("any", "the metric that is optimized, or a list of several", required=True),
     "parameters": Field("any", "the search space: names and what they may be", required=True),
-    "early_terminate": Field("any", "the rule that stops trials early, or none"),
+    "early_terminate": Field(
+        "any",
+        "the rule that stops trials early, or none; if left out, auto with bayes and one metric, else none",
+    ),
     "budget": Field("object", "what the sweep may spend", default=_EMPTY),
     "resources": Field("object", "what each trial needs", default=_EMPTY),
     "start_with": Field("array", "configurations to try first; what they leave out is sampled", default=[]),

@@ -9,6 +9,10 @@ from collections.abc import Sequence
 from importlib.metadata import version
 from typing import Any
 
+# Of the descriptions in run folders. In those of before 2, which have none, `bayes` is what is `tpe` now, and
+# `multifidelity` what is `bayes`; where no early stopping is given, there is none.
+FORMAT = 2
+
 
 def provenance(study: str, storage: str | None, seed: int, instances: Sequence[object]) -> dict[str, Any]:
     """docs/json.md describes each field.
@@ -17,6 +21,7 @@ def provenance(study: str, storage: str | None, seed: int, instances: Sequence[o
         instances: the sampler and scheduler instances that were handed over in Python.
     """
     return {
+        "format": FORMAT,
         "study": study,
         "storage": storage,
         "seed": seed,

@@ -11,10 +11,12 @@ from tuner.checkpoint_folder import checkpoint_path
 from tuner.control import CONTROL_FILE, Verb, asked
 from tuner.errors import StudyNotFoundError
 from tuner.files import ERROR_FILE, METRICS_FILE, SPEC_FILE, finite, read_json, read_reports, trial_dir
+from tuner.keys import NONE
 from tuner.localcopy import Snapshot
 from tuner.lock import is_locked
 from tuner.mirror import mark_of
 from tuner.objectstore import ObjectStore
+from tuner.provenance import FORMAT
 from tuner.spec import SweepSpec, load_yaml
 from tuner.study import JOURNAL_FILE, Study
 from tuner.trial import Report, TrialRecord, TrialState
@@ -318,6 +320,12 @@ def read_spec(folder: Path, place: Place | None = None) -> tuple[SweepSpec, dict
         )
     data = load_yaml(path)
     provenance = data.pop(PROVENANCE, {}) if isinstance(data, dict) else {}
+    if isinstance(data, dict) and isinstance(provenance, dict) and "format" not in provenance:
+        method = data.get("method", "bayes")
+        # Beside an instance it stands for nothing.
+        renames = {} if provenance.get("instances") else {"bayes": "tpe", "multifidelity": "bayes"}
+        data = {"early_terminate": NONE, **data, "method": renames.get(method, method)}
+        provenance = {"format": FORMAT, **provenance}
     return SweepSpec.from_dict(data), provenance
 
 

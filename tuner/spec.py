@@ -49,6 +49,10 @@ __all__ = [
 ]
 
 
+# In the place of a rule that is not given: what it is hangs on the method.
+_LEFT_OUT: dict[str, Any] = {"type": "left out"}
+
+
 @dataclass(frozen=True, kw_only=True)
 class SweepSpec:
     """A sweep, whole and checked when built; raises `SpecError` with all problems at once.
@@ -65,7 +69,7 @@ class SweepSpec:
     parameters: SearchSpace
     name: str = "sweep"
     method: str = "bayes"
-    early_terminate: dict[str, Any] | None = None
+    early_terminate: dict[str, Any] | None = field(default_factory=lambda: dict(_LEFT_OUT))
     run_cap: int | None = None
     parallel: int | Literal["auto"] = "auto"
     budget: Budget = field(default_factory=Budget)
@@ -80,7 +84,12 @@ class SweepSpec:
     def __post_init__(self) -> None:
         given = present(vars(self))
         values, problems = read("", {key: given[key] for key in SCALARS if key in given}, SCALARS)
-        given_rule = NONE if self.early_terminate is None else self.early_terminate
+        given_rule: Any = NONE if self.early_terminate is None else self.early_terminate
+        if given_rule == _LEFT_OUT:
+            is_search = any(parameter.is_sampled for parameter in self.parameters.parameters)
+            # Which learns from stopped trials, of one metric.
+            learns = self.method == "bayes" and len(self.metrics) == 1
+            given_rule = "auto" if is_search and learns else NONE
         rule, start_with = _read_early_terminate(given_rule), _read_start_with(self.start_with)
         start_from = _read_start_from(self.start_from)
         object.__setattr__(self, "early_terminate", rule.value)
@@ -107,7 +116,7 @@ class SweepSpec:
         if "metric" not in {*data, *misplaced}:
             leaves["metric_target"] = []
         if "early_terminate" not in data:
-            values.pop("early_terminate", None)
+            values.pop("early_terminate", None)  # it is the method's own
         for key, reader in _READERS.items():
             if key in values:
                 found = reader(values.pop(key))
@@ -136,6 +145,7 @@ class SweepSpec:
             **vars(self),
             "metric": metrics[0] if len(metrics) == 1 else metrics,
             "parameters": self.parameters.to_dict(),
+            "early_terminate": self.early_terminate or NONE,
             "start_with": [dict(params) for params in self.start_with],
             "start_from": list(self.start_from),
             **{key: present(asdict(getattr(self, key))) for key in _SECTION_TYPES},

@@ -267,7 +267,7 @@ class Study:
         # Those who only read a study need not wait for the samplers.
         from tuner.methods.table import make_sampler
 
-        return make_sampler(method, seed, number, self._earlier)
+        return make_sampler(method, seed, number, self._earlier, num_metrics=len(self._metrics))
 
     def _frozen(self, *states: OptunaState) -> list[FrozenTrial]:
         return self._study.get_trials(deepcopy=False, states=states or None)

@@ -25,6 +25,7 @@ from tuner.errors import ClusterError, ResourceError, SpecError, StorageError
 from tuner.evaluation import evaluate_best
 from tuner.files import METRICS_FILE, SPEC_FILE, write_atomic
 from tuner.history import HISTORY_FILE, History, gather_history
+from tuner.keys import NONE
 from tuner.localcopy import opened
 from tuner.lock import RunLock
 from tuner.provenance import provenance
@@ -43,13 +44,18 @@ if TYPE_CHECKING:
     from ray.tune.schedulers import TrialScheduler
 
 
+# In the place of an argument that is left out where None means something else.
+_OWN: Any = object()
+
+
 class Sweep:
     """A sweep to be run. Its arguments are the sweep file's keys.
 
     Args:
         train: `def train(trial)`, or its "module:function".
         method: a method's name, or any Optuna sampler instance.
-        early_terminate: as in the file, or any Ray Tune scheduler instance.
+        early_terminate: as in the file, or any Ray Tune scheduler instance; None, as "none", stops no trial. Left out
+            it is the method's own, and none beside a sampler instance.
         output: the folder, or the URI of a place in object storage, that the run folder is made in.
         storage: an Optuna RDB URL for the study; its journal in the run folder without one.
 
@@ -65,7 +71,7 @@ class Sweep:
         parameters: Mapping[str, Any],
         metric: Mapping[str, Any] | Sequence[Mapping[str, Any]],
         method: str | BaseSampler = "bayes",
-        early_terminate: "Mapping[str, Any] | str | TrialScheduler | None" = None,
+        early_terminate: "Mapping[str, Any] | str | TrialScheduler | None" = _OWN,
         output: Place | str = "runs",
         storage: str | None = None,
         **keys: Any,
@@ -75,7 +81,9 @@ class Sweep:
         if isinstance(method, str):
             data["method"] = method
         is_scheduler = hasattr(early_terminate, "on_trial_result")
-        if early_terminate is not None and not is_scheduler:
+        if is_scheduler or early_terminate is None or (early_terminate is _OWN and not isinstance(method, str)):
+            data["early_terminate"] = NONE
+        elif early_terminate is not _OWN:
             data["early_terminate"] = early_terminate
         for key, given in (("method", method), ("early_terminate", early_terminate)):
             if isinstance(given, type):
@@ -83,7 +91,7 @@ class Sweep:
         spec = SweepSpec.from_dict(data, name_default=name.rpartition(":")[2].replace("<locals>.", ""))
         function = import_trainable(name, Path.cwd()) if isinstance(train, str) else train
         check_signature(function, name)
-        rule: Any = early_terminate if is_scheduler else spec.early_terminate
+        rule = early_terminate if is_scheduler else spec.early_terminate
         self._set(spec, function, method, rule, output, storage)
 
     @classmethod

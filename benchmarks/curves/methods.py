@@ -147,10 +147,10 @@ METHODS: dict[str, Callable[[Task, int], Method]] = {
         task, seed, TPESampler(seed=seed), FIFOScheduler()
     ),
     "random, no early stopping": lambda task, seed: RayPeer(task, seed, RandomSampler(seed), FIFOScheduler()),
-    "tuner bayes + asha": lambda task, seed: _ours(task, seed, "bayes", "asha"),
+    "tuner tpe + asha": lambda task, seed: _ours(task, seed, "tpe", "asha"),
     "tuner random + auto": lambda task, seed: _ours(task, seed, "random", "auto"),
-    "tuner multifidelity + asha": lambda task, seed: _ours(task, seed, "multifidelity", "asha"),
-    "tuner multifidelity + auto": lambda task, seed: _ours(task, seed, "multifidelity", "auto"),
+    "tuner bayes + asha": lambda task, seed: _ours(task, seed, "bayes", "asha"),
+    "tuner bayes + auto": lambda task, seed: _ours(task, seed, "bayes", "auto"),
 }
 
 

@@ -22,7 +22,7 @@ from tuner.simulation.simulator import simulate
 from tuner.simulation.sweep import SimulatedSweep
 from tuner.trial import TrialRecord
 
-METHOD = "multifidelity"
+METHOD = "bayes"
 HISTORIES = 3
 # Of the same size in the end as what a mean over five seeds moves by.
 NOISE = 0.02

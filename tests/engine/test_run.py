@@ -347,13 +347,13 @@ def test_a_resumed_sweep_that_is_refused_loses_nothing(tmp_path: Path) -> None:
     assert results.counts() == {"completed": 4}
 
 
-def test_auto_stops_poor_trials_and_none_at_its_end(tmp_path: Path) -> None:
-    keys: dict[str, Any] = {"method": "multifidelity", "early_terminate": "auto"}
-    results = sweep(loops.descent, tmp_path, parameters={"lr": LR, "epochs": 9}, run_cap=24, **keys)
+def test_by_default_poor_trials_are_stopped_and_none_at_its_end(tmp_path: Path) -> None:
+    keys: dict[str, Any] = {"metric": LOSS, "seed": 0, "output": tmp_path}
+    results = Sweep(loops.descent, parameters={"lr": LR, "epochs": 9}, run_cap=24, **keys).run(console=Told())
     assert set(results.counts()) == {"completed", "pruned"}
     for trial in results.trials:
         assert max(trial.curve) == 9 if trial.state is TrialState.COMPLETED else max(trial.curve) in (1, 3)
-    once = sweep(loops.descent, tmp_path, parameters={"lr": LR, "epochs": 1}, run_cap=12, **keys)
+    once = Sweep(loops.descent, parameters={"lr": LR, "epochs": 1}, run_cap=12, **keys).run(console=Told())
     assert once.counts() == {"completed": 12}, "whoever reports once has come to its end"
 
 
@@ -393,7 +393,7 @@ def test_a_finished_sweep_is_extended_and_its_study_may_lie_in_a_database(tmp_pa
     assert not (results.folder / "study.journal").exists()
     # A new one begins with its best, and knows nothing of it later but what it has kept.
     told = Told()
-    keys |= {"method": "multifidelity", "start_from": [str(whole.folder)], "run_cap": 5}
+    keys |= {"method": "bayes", "start_from": [str(whole.folder)], "run_cap": 5}
     begun = sweep(loops.descent, tmp_path, told, **keys)
     assert whole.best is not None
     assert begun.trials[0].params == whole.best.trial.params

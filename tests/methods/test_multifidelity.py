@@ -53,7 +53,7 @@ def sweep(study: optuna.Study, trials: int, sampler: Callable[[int], optuna.samp
 
 
 def ours(number: int) -> optuna.samplers.BaseSampler:
-    return make_sampler("multifidelity", 0, number)
+    return make_sampler("bayes", 0, number)
 
 
 def test_it_asks_for_better_configurations_than_chance_does() -> None:

@@ -32,7 +32,7 @@ def test_a_sweep_that_starts_from_another_begins_with_the_best_of_it() -> None:
     best = sorted((max(record.curve.values()) for record in records if record.curve), reverse=True)
     assert [params["x"] for params in history.start_with] == pytest.approx(best[:3])
     assert [len(trials) for trials in history.trials] == [sum(bool(record.curve) for record in records), 0]
-    warm = SimulatedSweep(task, 2, "multifidelity", rule, history)
+    warm = SimulatedSweep(task, 2, "bayes", rule, history)
     simulate(task, warm, workers=4, budget=36)
     assert [record.params for record in warm.records()[:3]] == list(history.start_with)
     warm.close()

@@ -33,21 +33,23 @@ def _qmc(seed: int, sweep_seed: int) -> BaseSampler:
     return QMCSampler(seed=sweep_seed, scramble=True, independent_sampler=rest, warn_independent_sampling=False)
 
 
-# Makers, of the trial's seed and the sweep's. A grid's sampled rest, if it has one, is sampled at random.
+# Makers, of the trial's seed and the sweep's. A grid's sampled rest, if it has one, is sampled at random; `bayes` is
+# TPE where there are several metrics.
 METHODS: dict[str, Callable[[int, int], BaseSampler]] = {
     "grid": lambda seed, _: RandomSampler(seed=seed),
     "random": lambda seed, _: RandomSampler(seed=seed),
-    "bayes": _tpe,
+    "bayes": lambda seed, _: MultiFidelitySampler(seed=seed),
     "tpe": _tpe,
     "gp": lambda seed, _: GPSampler(seed=seed, n_startup_trials=10),
-    "multifidelity": lambda seed, _: MultiFidelitySampler(seed=seed),
     "cmaes": lambda seed, _: CmaEsSampler(seed=seed, n_startup_trials=10, warn_independent_sampling=False),
     "qmc": _qmc,
     "nsgaii": lambda seed, _: NSGAIISampler(seed=seed),
 }
 
 
-def make_sampler(method: str, seed: int, number: int, earlier: Sequence[Sequence[FrozenTrial]] = ()) -> BaseSampler:
+def make_sampler(
+    method: str, seed: int, number: int, earlier: Sequence[Sequence[FrozenTrial]] = (), *, num_metrics: int = 1
+) -> BaseSampler:
     """The sampler that chooses trial `number` of a sweep with this seed.
 
     Raises ValueError for an unknown method.
@@ -55,6 +57,8 @@ def make_sampler(method: str, seed: int, number: int, earlier: Sequence[Sequence
     Args:
         earlier: the trials of earlier sweeps, for those that learn from them.
     """
+    if method == "bayes" and num_metrics > 1:
+        method = "tpe"
     if method not in METHODS:
         raise ValueError(f"method: {method!r} is not one of {', '.join(METHODS)}")
     with warnings.catch_warnings():

@@ -14,7 +14,7 @@ from tuner.simulation.simulator import best_after, simulate
 from tuner.simulation.sweep import SimulatedSweep
 from tuner.simulation.task import Task
 
-DEFAULT = ("random", "random+asha", "bayes+asha", "multifidelity+auto")
+DEFAULT = ("random", "random+asha", "tpe+asha", "bayes+auto")
 # Shares of the budget at which the best value so far is told.
 SHARES = (0.1, 0.25, 0.5, 1.0)
 # Those that never pause a trial, which is what a recorded curve allows.
