@@ -8,10 +8,11 @@ from optuna.trial import TrialState as OptunaState
 
 from tests.conftest import ACCURACY, LOSS, report
 from tuner.errors import StudyNotFoundError
+from tuner.methods.marks import VALUES
 from tuner.methods.table import METHODS
 from tuner.parameters import SearchSpace
 from tuner.study import Study
-from tuner.trial import FailureReason, TrialState
+from tuner.trial import FailureReason, Report, TrialState
 
 SPACE = SearchSpace.from_dict(
     {
@@ -164,23 +165,29 @@ def test_a_grid_is_crossed_with_the_sampled_rest(tmp_path: Path) -> None:
     assert len({a.params["x"] for a in asked if a}) == 6
 
 
+def report_of_both(accuracy: float, loss: float) -> Report:
+    return Report(1, {"accuracy": accuracy, "loss": loss}, 0.0, 0.0)
+
+
 def test_several_metrics(tmp_path: Path, url: str | None) -> None:
     study = open_study(tmp_path, url=url, metrics=(ACCURACY, LOSS))
     for values in ([0.5, 1.0], [0.6, 0.5]):
         asked = study.ask("nsgaii", seed=1)
         assert asked is not None
-        study.report(asked.number, [report(1, values[0])])
+        study.report(asked.number, [report_of_both(*values)])
         study.tell(asked.number, TrialState.COMPLETED, values=values, last_step=1)
     assert [r.values for r in study.records()] == [(0.5, 1.0), (0.6, 0.5)]
+    assert [t.user_attrs[f"{VALUES}1"] for t in study._study.trials] == [[0.5, 1.0], [0.6, 0.5]]
     assert [t.number for t in study._study.best_trials] == [1]
 
 
-def test_stopped_trials_of_several_metrics_are_known_and_no_sampler_fails_at_them(tmp_path: Path) -> None:
+@pytest.mark.parametrize("method", ["bayes", "tpe", "nsgaii"])
+def test_stopped_trials_of_several_metrics_are_known_and_no_sampler_fails_at_them(tmp_path: Path, method: str) -> None:
     study = open_study(tmp_path, metrics=(ACCURACY, LOSS))
     for number in range(14):
-        asked = study.ask("bayes", seed=1)
+        asked = study.ask(method, seed=1)
         assert asked is not None
-        study.report(asked.number, [report(1, 0.5)])
+        study.report(asked.number, [report_of_both(0.5, math.nan if number == 3 else number / 10)])
         if number % 3:
             study.tell(asked.number, TrialState.COMPLETED, values=[number, 1.0], last_step=1)
         else:

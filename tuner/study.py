@@ -21,6 +21,7 @@ from sqlalchemy.exc import IntegrityError, OperationalError, SQLAlchemyError
 
 from tuner.errors import SpecError, StudyNotFoundError
 from tuner.journal import Journal
+from tuner.methods.marks import STOPPED, VALUES
 from tuner.methods.suggest import from_optuna, stored, suggest
 from tuner.metric import Metric
 from tuner.parameters import Constant, SearchSpace
@@ -163,10 +164,13 @@ class Study:
 
     def report(self, number: int, reports: Sequence[Report]) -> None:
         """Append to a running trial's curve."""
-        trial_id, name = self._id(number), self._metrics[0].name
+        trial_id, names = self._id(number), [metric.name for metric in self._metrics]
         with self._batch():
             for report in reports:
-                self._storage.set_trial_intermediate_value(trial_id, report.step, report.metrics[name])
+                self._storage.set_trial_intermediate_value(trial_id, report.step, report.metrics[names[0]])
+                if len(names) > 1:
+                    values = [report.metrics[name] for name in names]
+                    self._storage.set_trial_user_attr(trial_id, f"{VALUES}{report.step}", values)
 
     def change_params(self, number: int, after_step: int, params: Mapping[str, Any]) -> None:
         """Record that a rule has given a running trial another configuration, in effect after a step."""
@@ -202,6 +206,8 @@ class Study:
             self._storage.set_trial_user_attr(self._id(number), _OUTCOME, outcome)
             # Optuna's samplers fail at pruned trials of several objectives; those that have failed are left out.
             told = _TOLD_AS[state] if len(self._metrics) == 1 or values else OptunaState.FAIL
+            if told is not _TOLD_AS[state]:
+                self._storage.set_trial_user_attr(self._id(number), STOPPED, True)
             self._study.tell(number, list(values) if values else None, told)
         self._ids.pop(number, None)
         self._commit()
@@ -267,7 +273,7 @@ class Study:
         # Those who only read a study need not wait for the samplers.
         from tuner.methods.table import make_sampler
 
-        return make_sampler(method, seed, number, self._earlier, num_metrics=len(self._metrics))
+        return make_sampler(method, seed, number, self._earlier)
 
     def _frozen(self, *states: OptunaState) -> list[FrozenTrial]:
         return self._study.get_trials(deepcopy=False, states=states or None)

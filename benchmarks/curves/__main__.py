@@ -26,7 +26,7 @@ WORKERS = 4
 FULL_TRAININGS = 50
 # What a run's figures depend on.
 MADE_OF = (
-    *(f"benchmarks/curves/{name}.py" for name in ("__main__", "methods", "smac_peer", "synetune", "tasks")),
+    *(f"benchmarks/curves/{name}.py" for name in ("__main__", "methods", "sketches", "smac_peer", "synetune", "tasks")),
     *(f"tuner/{name}" for name in ("methods", "simulation", "stopping", "study.py")),
 )
 

@@ -37,10 +37,11 @@ def _ours(task: LCBenchInTime, seed: int, method: str, rule: str = "") -> Simula
 
 METHODS: dict[str, Callable[[LCBenchInTime, int], Method]] = {
     "tuner bayes + auto": lambda task, seed: _ours(task, seed, "bayes", "auto"),
+    "tuner tpe + auto": lambda task, seed: _ours(task, seed, "tpe", "auto"),
     "tuner nsgaii + auto": lambda task, seed: _ours(task, seed, "nsgaii", "auto"),
     "tuner random + auto": lambda task, seed: _ours(task, seed, "random", "auto"),
     # Optuna's own samplers as they are: it prunes no trial of several objectives.
-    "Optuna TPE, no early stopping": lambda task, seed: _ours(task, seed, "bayes"),
+    "Optuna TPE, no early stopping": lambda task, seed: _ours(task, seed, "tpe"),
     "Optuna NSGA-II, no early stopping": lambda task, seed: _ours(task, seed, "nsgaii"),
     # Ray's schedulers look at one metric, the accuracy.
     "Ray OptunaSearch + Ray ASHA": lambda task, seed: RayPeer(task, seed, TPESampler(seed=seed), ray_asha(task)),

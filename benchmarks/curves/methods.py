@@ -12,6 +12,7 @@ from optuna.samplers import BaseSampler, RandomSampler, TPESampler
 from ray.tune.schedulers import ASHAScheduler, FIFOScheduler, TrialScheduler
 from ray.tune.search.optuna import OptunaSearch
 
+from benchmarks.curves.sketches import ForestThompson, HighestRungTPE
 from tuner.methods.suggest import distributions
 from tuner.simulation.rows import RowSampler
 from tuner.simulation.simulator import Method
@@ -147,6 +148,12 @@ METHODS: dict[str, Callable[[Task, int], Method]] = {
         task, seed, TPESampler(seed=seed), FIFOScheduler()
     ),
     "random, no early stopping": lambda task, seed: RayPeer(task, seed, RandomSampler(seed), FIFOScheduler()),
+    "TPE on the highest rung + Ray ASHA": lambda task, seed: RayPeer(
+        task, seed, HighestRungTPE(seed, task.max_step), ray_asha(task)
+    ),
+    "forest, Thompson sample + Ray ASHA": lambda task, seed: RayPeer(
+        task, seed, ForestThompson(seed, task.max_step), ray_asha(task)
+    ),
     "tuner tpe + asha": lambda task, seed: _ours(task, seed, "tpe", "asha"),
     "tuner random + auto": lambda task, seed: _ours(task, seed, "random", "auto"),
     "tuner bayes + asha": lambda task, seed: _ours(task, seed, "bayes", "asha"),

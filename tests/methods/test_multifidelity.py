@@ -14,7 +14,8 @@ from scipy.stats import norm, rankdata
 
 from tuner.methods.cube import Cube
 from tuner.methods.gaussian_process import GaussianProcess, Kernel, Pairs, Points, negative_log_likelihood
-from tuner.methods.multifidelity import MultiFidelitySampler, gather, log_expected_improvement, scores
+from tuner.methods.marks import STOPPED, VALUES
+from tuner.methods.multifidelity import MultiFidelitySampler, gather, log_expected_improvement, scores, weighed
 from tuner.methods.table import make_sampler
 
 SPACE = {
@@ -98,7 +99,7 @@ def test_the_model_is_given_rungs_and_failures() -> None:
             trial.report(value, step)
         if state is not None:
             study.tell(trial, -3.0 if state is TrialState.COMPLETE else None, state)
-    data = gather(study.trials, Cube(SPACE), False, np.random.default_rng(0))
+    data = gather(study.trials, Cube(SPACE), np.array([-1.0]), np.random.default_rng(0))
     assert np.exp(data.points.t * math.log(9)) == pytest.approx([1, 3, 5, 9, 1, 3, 9])
     # The best up to each step, smaller losses higher; a failure is below all.
     assert rankdata(data.y).tolist() == [2.5, 4.5, 6, 1, 2.5, 4.5, 7]
@@ -122,7 +123,7 @@ def test_scores_follow_the_distance_from_the_best_and_no_diverged_value() -> Non
 def test_several_thousand_trials_are_held_to_as_many_values_as_are_affordable() -> None:
     study = optuna.create_study()
     sweep(study, 1500, lambda number: RandomSampler(seed=number))
-    data = gather(study.get_trials(deepcopy=False), Cube(SPACE), False, np.random.default_rng(0))
+    data = gather(study.get_trials(deepcopy=False), Cube(SPACE), np.array([-1.0]), np.random.default_rng(0))
     assert len(data.y) == 400
     assert (data.points.t == 1).sum() == 300
 
@@ -139,10 +140,53 @@ def test_conditional_parameters_and_those_of_one_value_are_handled() -> None:
     assert sum(trial.params["optimizer"] == "sgd" for trial in study.trials[10:]) > 5
 
 
-def test_several_objectives_are_refused() -> None:
-    study = optuna.create_study(directions=["minimize", "minimize"], sampler=MultiFidelitySampler(seed=0))
-    with pytest.raises(ValueError, match="takes one objective; the study has 2"):
-        study.ask(SPACE)
+def test_of_several_objectives_the_front_is_found() -> None:
+    """All from x = 0.2 to 0.6 is on the front, where z is 0; one in three trials goes on from the first step."""
+
+    def run(trials: int, sampler: Callable[[int], optuna.samplers.BaseSampler]) -> list[tuple[float, float]]:
+        study = optuna.create_study(directions=["minimize", "maximize"])
+        for number in range(trials):
+            study.sampler = sampler(number)
+            trial = study.ask({"x": FloatDistribution(-1.0, 2.0), "z": FloatDistribution(0.0, 1.0)})
+            x, z = trial.params["x"], trial.params["z"]
+            losses = [(x - 0.2) ** 2 + z, 1.0 - (x - 0.6) ** 2 - z]
+            trial.set_user_attr(f"{VALUES}1", [losses[0] + 0.3 * x, losses[1]])
+            if number % 3:
+                trial.set_user_attr(STOPPED, True)
+                study.tell(trial, state=TrialState.FAIL)
+            else:
+                trial.set_user_attr(f"{VALUES}9", losses)
+                study.tell(trial, losses)
+        return [(trial.params["x"], trial.params["z"]) for trial in study.trials]
+
+    found = np.array(run(60, ours)[30:])
+    on_front = (found[:, 0] > 0.15) & (found[:, 0] < 0.65) & (found[:, 1] < 0.05)
+    assert on_front.mean() > 0.4
+    assert np.ptp(found[on_front, 0]) > 0.25
+    by_chance = np.array(run(60, lambda number: RandomSampler(seed=number))[30:])
+    assert ((by_chance[:, 0] > 0.15) & (by_chance[:, 0] < 0.65) & (by_chance[:, 1] < 0.05)).mean() < 0.1
+
+
+def test_what_was_stopped_counts_by_its_values_and_what_failed_as_the_worst() -> None:
+    study = optuna.create_study(directions=["maximize", "minimize"])
+    for values, is_stopped in (([1.0, 1.0], False), ([2.0, 0.0], True), ([3.0, math.nan], True)):
+        trial = study.ask(SPACE)
+        trial.set_user_attr(f"{VALUES}1", values)
+        if is_stopped:
+            trial.set_user_attr(STOPPED, True)
+        study.tell(trial, state=TrialState.FAIL)
+    y = gather(study.trials, Cube(SPACE), np.array([1.0, -1.0]), np.random.default_rng(0)).y
+    assert y[1] > y[2] > y[0]
+
+
+def test_the_best_by_some_weights_is_on_the_front() -> None:
+    rng = np.random.default_rng(0)
+    values = rng.random((200, 2))
+    is_on_front = np.array([not ((values > row).all(axis=1)).any() for row in values])
+    best = {int(weighed(values, rng.dirichlet([1.0, 1.0])).argmax()) for _ in range(300)}
+    assert len(best) > 2
+    assert all(is_on_front[index] for index in best)
+    assert weighed(values[:, :1], np.ones(1)).tolist() == scores(values[:, 0]).tolist()
 
 
 def test_points_stand_for_their_parameters() -> None:

@@ -2,9 +2,7 @@ import random
 
 import optuna
 import pytest
-from optuna.samplers import TPESampler
 
-from tuner.methods.multifidelity import MultiFidelitySampler
 from tuner.methods.suggest import distribution, from_optuna, suggest, to_optuna
 from tuner.methods.table import METHODS, make_sampler
 from tuner.parameters import Choice, Constant, SearchSpace
@@ -55,11 +53,6 @@ def test_values_come_back_from_optuna_as_they_were() -> None:
             assert from_optuna(domain, stored) == value
             if isinstance(domain, Choice):
                 assert type(from_optuna(domain, stored)) is type(value)
-
-
-def test_bayes_is_tpe_where_there_are_several_metrics() -> None:
-    assert isinstance(make_sampler("bayes", 0, 0), MultiFidelitySampler)
-    assert isinstance(make_sampler("bayes", 0, 0, num_metrics=2), TPESampler)
 
 
 def test_an_unknown_method_lists_the_known() -> None:

@@ -1,9 +1,9 @@
 """An Optuna sampler that learns from partial curves: a Gaussian process over configurations and steps.
 
 It asks for what is expected to be best at the last step (expected improvement, Jones et al., Efficient Global
-Optimization, 1998), so a value after one step is never taken for a final one. Works in plain Optuna too, on any study
-with one objective, whether its trials report or not. What it asks for depends on the study, the seed and the earlier
-studies that it was given alone. Knows nothing of Ray.
+Optimization, 1998), so a value after one step is never taken for a final one. Of several objectives each suggestion
+looks at another weighing (Knowles, ParEGO, 2006). Works in plain Optuna too, whether trials report or not. What it asks
+for depends on the study, the seed and the earlier studies that it was given alone. Knows nothing of Ray.
 """
 
 import functools
@@ -25,6 +25,7 @@ from scipy.special import log_ndtr
 
 from tuner.methods.cube import Cube
 from tuner.methods.gaussian_process import GaussianProcess, Kernel, Points
+from tuner.methods.marks import STOPPED, VALUES
 
 # Under this key a trial holds the hyperparameters that were fitted before it was asked for.
 _KERNEL = "tuner:kernel"
@@ -48,6 +49,8 @@ _DEEPEST = 3.0
 _NEAREST = 0.05
 # A configuration nearer than this to one that was tried, in the unit cube, would show nothing new.
 _NEAR = 0.01
+# Of several objectives the one that is furthest from its best counts, and their sum so much.
+_SUM = 0.05
 # Of a curve the last value is used, and those at the powers of this.
 _ETA = 3
 
@@ -58,7 +61,8 @@ class Data:
 
     Attributes:
         points: `t` are scaled logarithms of steps: 1 is the largest step of any trial.
-        y: `scores` `[n]` of the best values up to these steps among those of the same sweep, larger is better.
+        y: `[n]`, larger is better: `scores` of the best values up to these steps among those of the same sweep; of
+            several objectives `weighed` ones of the values at these steps.
         pending: configurations `[m, d]` of running trials that have shown nothing yet.
     """
 
@@ -105,8 +109,6 @@ class MultiFidelitySampler(BaseSampler):
     def sample_relative(
         self, study: optuna.Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
     ) -> dict[str, Any]:
-        if len(study.directions) > 1:
-            raise ValueError(f"{type(self).__name__} takes one objective; the study has {len(study.directions)}")
         trials = [known for known in study.get_trials(deepcopy=False) if known.number != trial.number]
         num_shown = sum(bool(known.intermediate_values) or known.state is TrialState.COMPLETE for known in trials)
         if (
@@ -116,7 +118,8 @@ class MultiFidelitySampler(BaseSampler):
         ):
             return {}
         cube = Cube(search_space)
-        data = gather(trials, cube, study.direction is StudyDirection.MAXIMIZE, self._rng, self._earlier)
+        signs = np.array([1.0 if way is StudyDirection.MAXIMIZE else -1.0 for way in study.directions])
+        data = gather(trials, cube, signs, self._rng, self._earlier)
         kernel = self._kernel(study, trial, trials, data)
         model = GaussianProcess(kernel, data.points, data.y)
         if len(data.pending):
@@ -178,22 +181,28 @@ class MultiFidelitySampler(BaseSampler):
 def gather(
     trials: Sequence[FrozenTrial],
     cube: Cube,
-    maximise: bool,
+    signs: np.ndarray,
     rng: np.random.Generator,
     earlier: Sequence[Sequence[FrozenTrial]] = (),
 ) -> Data:
-    """What the model is to be given, of at least one trial with a value."""
+    """What the model is to be given, of at least one trial with a value.
+
+    Args:
+        signs: `[objectives]`, 1 for those to be maximised, -1 for the others.
+        rng: draws the weights of several objectives as well.
+    """
     sweeps = [trials, *earlier]
+    weights = rng.dirichlet(np.ones(len(signs))) if len(signs) > 1 else np.ones(1)
     last = max((max(trial.intermediate_values, default=1) for sweep in sweeps for trial in sweep), default=1)
     parts = []
     for index, sweep in enumerate(sweeps):
         limit = _MAX_EARLIER_ROWS // len(earlier) if index else _MAX_ROWS
-        rows = _rows(sweep, last, maximise, limit, rng)
+        rows = _rows(sweep, last, signs, limit, rng)
         if not rows:
             continue
         x = cube.points([trial.params for trial, _, _ in rows])
         t = np.array([math.log(step) for _, step, _ in rows]) / math.log(max(last, 2))
-        y = scores(np.array([value for _, _, value in rows]))
+        y = weighed(np.array([values for _, _, values in rows]), weights)
         parts.append((Points(x, t, np.full(len(rows), index)), y))
     pending = [trial for trial in trials if trial.state is TrialState.RUNNING and not trial.intermediate_values]
     return Data(
@@ -204,10 +213,10 @@ def gather(
 
 
 def _rows(
-    trials: Sequence[FrozenTrial], last: int, maximise: bool, limit: int, rng: np.random.Generator
-) -> list[tuple[FrozenTrial, int, float]]:
-    """(trial, step, value) of all trials, `limit` at most."""
-    rows = [(trial, step, value) for trial in trials for step, value in _curve(trial, last, maximise)]
+    trials: Sequence[FrozenTrial], last: int, signs: np.ndarray, limit: int, rng: np.random.Generator
+) -> list[tuple[FrozenTrial, int, np.ndarray]]:
+    """(trial, step, values `[objectives]`) of all trials, `limit` at most."""
+    rows = [(trial, step, values) for trial in trials for step, values in _curve(trial, last, signs)]
     if len(rows) <= limit:
         return rows
     # Of the trials that were stopped first, which are most, a random part is enough.
@@ -218,20 +227,24 @@ def _rows(
     return [*(short[index] for index in kept), *others]
 
 
-def _curve(trial: FrozenTrial, last: int, maximise: bool) -> list[tuple[int, float]]:
-    """(step, best value up to there), larger is better; a failed trial has reached the worst in the end."""
-    if trial.state is TrialState.FAIL:
-        return [(last, -math.inf)]
-    values = sorted(trial.intermediate_values.items())
-    if not values:
-        if trial.state is not TrialState.COMPLETE or trial.value is None:
+def _curve(trial: FrozenTrial, last: int, signs: np.ndarray) -> list[tuple[int, np.ndarray]]:
+    """(step, values), larger is better: of one objective the best up to there; a failed trial has reached the worst."""
+    worst = np.full(len(signs), -math.inf)
+    if trial.state is TrialState.FAIL and STOPPED not in trial.user_attrs:
+        return [(last, worst)]
+    reported = _reported(trial, len(signs))
+    if not reported:
+        if trial.state is not TrialState.COMPLETE or not trial.values:
             return []
-        values = [(last, trial.value)]
-    curve, best, rung = [], -math.inf, 1
-    for index, (step, value) in enumerate(values):
-        if math.isfinite(value):
-            best = max(best, value if maximise else -value)
-        if step >= rung or index == len(values) - 1:
+        reported = [(last, trial.values)]
+    curve, best, rung = [], worst, 1
+    for index, (step, values) in enumerate(reported):
+        signed = signs * values
+        if len(signs) > 1:
+            best = signed
+        elif math.isfinite(signed[0]):
+            best = np.maximum(best, signed)
+        if step >= rung or index == len(reported) - 1:
             curve.append((max(step, 1), best))
         while rung <= step:
             rung *= _ETA
@@ -239,6 +252,14 @@ def _curve(trial: FrozenTrial, last: int, maximise: bool) -> list[tuple[int, flo
         # It has run to its end, whatever the lengths of the others.
         curve[-1] = (last, best)
     return curve
+
+
+def _reported(trial: FrozenTrial, num_objectives: int) -> list[tuple[int, Sequence[float]]]:
+    """(step, one value for each objective), by steps."""
+    if num_objectives == 1:
+        return [(step, [value]) for step, value in sorted(trial.intermediate_values.items())]
+    found = ((key.removeprefix(VALUES), values) for key, values in trial.user_attrs.items() if key.startswith(VALUES))
+    return sorted((int(step), values) for step, values in found)
 
 
 def log_expected_improvement(z: np.ndarray) -> np.ndarray:
@@ -268,4 +289,18 @@ def scores(values: np.ndarray) -> np.ndarray:
     below = np.full(len(values), _DEEPEST)
     below[is_finite] = np.minimum((best - values[is_finite]) / (unit or 1.0), _DEEPEST)
     depth = np.sqrt(below + _NEAREST)
+    return np.asarray((depth.mean() - depth) / (depth.std() or 1.0))
+
+
+def weighed(values: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """`[n]` of `values` `[n, objectives]`: `scores`, or how far from the best of each objective the worst one is.
+
+    That is the augmented Tchebycheff function of ParEGO: whatever the weights, what is best by it is on the front, and
+    each point of the front is best by some.
+    """
+    found = np.stack([scores(column) for column in values.T], axis=1)
+    if len(weights) == 1:
+        return np.asarray(found[:, 0])
+    behind = weights * (found.max(axis=0) - found)
+    depth = behind.max(axis=1) + _SUM * behind.sum(axis=1)
     return np.asarray((depth.mean() - depth) / (depth.std() or 1.0))

@@ -33,8 +33,7 @@ def _qmc(seed: int, sweep_seed: int) -> BaseSampler:
     return QMCSampler(seed=sweep_seed, scramble=True, independent_sampler=rest, warn_independent_sampling=False)
 
 
-# Makers, of the trial's seed and the sweep's. A grid's sampled rest, if it has one, is sampled at random; `bayes` is
-# TPE where there are several metrics.
+# Makers, of the trial's seed and the sweep's. A grid's sampled rest, if it has one, is sampled at random.
 METHODS: dict[str, Callable[[int, int], BaseSampler]] = {
     "grid": lambda seed, _: RandomSampler(seed=seed),
     "random": lambda seed, _: RandomSampler(seed=seed),
@@ -47,9 +46,7 @@ METHODS: dict[str, Callable[[int, int], BaseSampler]] = {
 }
 
 
-def make_sampler(
-    method: str, seed: int, number: int, earlier: Sequence[Sequence[FrozenTrial]] = (), *, num_metrics: int = 1
-) -> BaseSampler:
+def make_sampler(method: str, seed: int, number: int, earlier: Sequence[Sequence[FrozenTrial]] = ()) -> BaseSampler:
     """The sampler that chooses trial `number` of a sweep with this seed.
 
     Raises ValueError for an unknown method.
@@ -57,8 +54,6 @@ def make_sampler(
     Args:
         earlier: the trials of earlier sweeps, for those that learn from them.
     """
-    if method == "bayes" and num_metrics > 1:
-        method = "tpe"
     if method not in METHODS:
         raise ValueError(f"method: {method!r} is not one of {', '.join(METHODS)}")
     with warnings.catch_warnings():

@@ -51,8 +51,7 @@ class SimulatedSweep:
         if self._rows is None:
             asked = self._study.ask(self._name, self._seed, self._start_with)
         elif self._rows.num_left:
-            number, num_metrics = self._study.num_trials, len(self._task.metrics)
-            self._rows.inner = make_sampler(self._name, self._seed, number, num_metrics=num_metrics)
+            self._rows.inner = make_sampler(self._name, self._seed, self._study.num_trials)
             asked = self._study.ask(self._rows, self._seed)
         else:
             return None
