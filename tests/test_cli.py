@@ -327,7 +327,7 @@ def test_a_run_of_before_methods_were_renamed_keeps_its_meaning(folder: Path, th
     described = load_yaml(path)
     del described["provenance"]["format"], described["early_terminate"]
     path.write_text(to_yaml({**described, "method": then}))
-    for read in (Results.read(folder).spec, load_file(path)):
+    for read in (Results.read(folder).spec, load_file(path, {})):
         assert (read.method, read.early_terminate) == (now, None)
     path.write_text(to_yaml({**described, "method": then, "early_terminate": {"type": "asha"}}))
     assert Results.read(folder).spec.early_terminate == {"type": "asha", "min_iter": 1, "eta": 3}

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import click
-from ruamel.yaml import YAML
 
 from tuner.console import format_params
 from tuner.errors import (
@@ -31,7 +30,7 @@ from tuner.results import Results, list_runs
 from tuner.spec import json_schema
 from tuner.sweepfile import load_and_import
 from tuner.uri import Place, as_place
-from tuner.verbs import COMMANDS, resume_paused, resume_there
+from tuner.verbs import COMMANDS, changed_by, resume_paused, resume_there, setting
 
 _REFUSED = (
     SpecError,
@@ -70,16 +69,25 @@ for command in COMMANDS:
 
 @cli.command()
 @_spec
+@changed_by
 @_output
 @click.option("--id", help="The run folder's name. Where it is there already, its sweep is gone on with.")
 @click.option("--storage", help="An Optuna RDB URL for the study, such as sqlite:///study.db.")
 @_address
 @_verbose
-def run(spec: Path, output: Place, id: str | None, storage: str | None, address: str | None, verbose: bool) -> None:
+def run(
+    spec: Path,
+    changes: dict[str, Any],
+    output: Place,
+    id: str | None,
+    storage: str | None,
+    address: str | None,
+    verbose: bool,
+) -> None:
     """Run the sweep that SPEC describes."""
     from tuner.sweep import Sweep
 
-    sweep = Sweep.from_file(spec, output=output, storage=storage)
+    sweep = Sweep.from_file(spec, changes=changes, output=output, storage=storage)
     _conclude(sweep.run(id=id, address=address, verbose=verbose))
 
 
@@ -106,9 +114,10 @@ def resume(folder: Place, run_cap: str | None, address: str | None, paused: bool
 
 @cli.command()
 @_spec
-def check(spec: Path) -> None:
+@changed_by
+def check(spec: Path, changes: dict[str, Any]) -> None:
     """Tell all mistakes of SPEC at once; writes nothing."""
-    described, _ = load_and_import(spec)
+    described, _ = load_and_import(spec, changes)
     if described.start_from:
         from tuner.history import gather_history
 
@@ -136,7 +145,7 @@ def try_(spec: Path, settings: tuple[str, ...], params: Path | None, seed: int) 
     """Run one trial of SPEC in this process, without Ray: a debugger works."""
     from tuner.tryout import problems_of_chosen, try_once
 
-    given = dict(_setting(text) for text in settings)
+    given = dict(setting(text) for text in settings)
     chosen = {**(_read_params(params) if params else {}), **given}
     described, train = load_and_import(spec)
     problems = problems_of_chosen(described, chosen)
@@ -210,7 +219,7 @@ def evaluate(
 
     if not isinstance(folder, Path):
         raise ControlError(f"{folder}: bring the run folder to this machine first, and name the folder here.")
-    chosen = dict(_setting(text) for text in settings)
+    chosen = dict(setting(text) for text in settings)
     evaluation = evaluate_sweep(folder, seeds, chosen, address=address, verbose=verbose)
     if as_json:
         click.echo(json.dumps(evaluation.to_json(), indent=2))
@@ -323,13 +332,6 @@ def _read_params(path: Path) -> dict[str, Any]:
     if not isinstance(found, dict):
         raise SpecError([f"--params {path}: this is no JSON object; give a trial's params.json."])
     return found
-
-
-def _setting(text: str) -> tuple[str, Any]:
-    name, equals, value = text.partition("=")
-    if not equals:
-        raise SpecError([f"--set {text}: write it as NAME=VALUE, such as --set lr=0.1"])
-    return name, YAML(typ="safe", pure=True).load(value)
 
 
 def _conclude(results: Results) -> None:

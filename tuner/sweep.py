@@ -11,7 +11,7 @@ import time
 import traceback
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -95,9 +95,20 @@ class Sweep:
         self._set(spec, function, method, rule, output, storage)
 
     @classmethod
-    def from_file(cls, path: Path | str, *, output: Place | str = "runs", storage: str | None = None) -> Self:
-        """The sweep that a file describes; its trainable is imported, the working directory first."""
-        spec, train = load_and_import(Path(path))
+    def from_file(
+        cls,
+        path: Path | str,
+        *,
+        changes: Mapping[str, Any] | None = None,
+        output: Place | str = "runs",
+        storage: str | None = None,
+    ) -> Self:
+        """The sweep that a file describes; its trainable is imported, the working directory first.
+
+        Args:
+            changes: as `tuner run --set` has them: `{"lr": 0.1, "budget.hours": 0.5}`.
+        """
+        spec, train = load_and_import(Path(path), changes)
         sweep = cls.__new__(cls)
         sweep._set(spec, train, spec.method, spec.early_terminate, output, storage)
         return sweep
@@ -338,15 +349,8 @@ class Sweep:
             console.stop()
             if is_stored:
                 clear(folder)
-                recorder.close(
-                    {
-                        "ended_by": verdict.ended_by,
-                        "message": verdict.message,
-                        "is_failure": verdict.is_failure,
-                        "slots": slots,
-                        "last_run_s": round(time.monotonic() - started, 3),
-                    }
-                )
+                last_run_s = round(time.monotonic() - started, 3)
+                recorder.close({**asdict(verdict), "slots": slots, "last_run_s": last_run_s})
             else:
                 recorder.abandon()
         return verdict

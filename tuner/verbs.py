@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
 
 from tuner.console import format_seconds
 from tuner.control import CONTROL_FILE, Verb, ask, asked
@@ -32,6 +34,27 @@ _address = click.option(
     "--address", help="A cluster's dashboard, http://HEAD:8265; SWEEP is then a submitted sweep's id."
 )
 _json = click.option("--json", "as_json", is_flag=True, help="Print JSON; docs/json.md describes it.")
+
+
+def setting(text: str) -> tuple[str, Any]:
+    """What a `--set NAME=VALUE` says."""
+    name, equals, value = text.partition("=")
+    if not equals:
+        raise SpecError([f"--set {text}: write it as NAME=VALUE, such as --set lr=0.1"])
+    try:
+        return name, YAML(typ="safe", pure=True).load(value)
+    except YAMLError as error:
+        raise SpecError([f"--set {text}: {value!r} is no YAML value: {str(error).splitlines()[0]}"]) from None
+
+
+changed_by = click.option(
+    "--set",
+    "changes",
+    multiple=True,
+    metavar="NAME=VALUE",
+    callback=lambda context, option, texts: dict(map(setting, texts)),
+    help="A parameter, which becomes a constant, or a key of SPEC such as budget.hours.",
+)
 
 _TOLD = {
     Verb.PAUSE: "paused: running trials go on, no new ones start; go on with: tuner resume {}",
@@ -143,6 +166,7 @@ def wait(sweep: str, address: str | None) -> None:
 
 @click.command()
 @click.argument("spec", type=click.Path(path_type=Path))
+@changed_by
 @click.option("--address", required=True, help="The cluster's dashboard, http://HEAD:8265.")
 @click.option("--id", help="The sweep's name there. Sent again with the same id it runs once, and goes on if it died.")
 @click.option(
@@ -155,6 +179,7 @@ def wait(sweep: str, address: str | None) -> None:
 @click.option("--env", multiple=True, metavar="NAME=VALUE", help="An environment variable of the driver and trials.")
 def submit(
     spec: Path,
+    changes: dict[str, Any],
     address: str,
     id: str | None,
     output: str | None,
@@ -163,7 +188,7 @@ def submit(
     env: tuple[str, ...],
 ) -> None:
     """Send the sweep that SPEC describes to a Ray cluster, with the working directory, and leave it running there."""
-    described, _ = load_and_import(spec)
+    described, _ = load_and_import(spec, changes)
     submitted = _cluster(address).submit(
         described,
         id=id,
