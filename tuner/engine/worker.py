@@ -1,6 +1,7 @@
 """One worker of a slot: a process of a Ray Train worker group that trains its part of one trial after another."""
 
 import os
+import secrets
 import socket
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -28,6 +29,8 @@ from tuner.trial import Report
 T = TypeVar("T")
 
 _PREFIX = "module."
+# Where workers meet to gather files, as it is named to those who are out of step.
+_GATHERING = "trial.gathered, or at ray.train.report"
 
 
 def serve(config: Mapping[str, Any]) -> None:
@@ -79,6 +82,7 @@ class Worker:
         self._folder = folder
         self._number = number
         self._gathered = 0
+        self._attempt = ""
 
     def deliver(self, report: Report, stop: StopTrial | None) -> None:
         """Hand over a report and wait until all workers have come to it; raises `Stopped` in all of them at once."""
@@ -93,13 +97,17 @@ class Worker:
     @contextmanager
     def gathered(self, files: Path | None) -> Iterator[list[Path]]:
         self._gathered += 1
+        if not self._attempt:
+            # A process of an earlier attempt that was given up with its node may still write its own.
+            told = self._call(Mean({"attempt": float(secrets.randbelow(2**40))}, _GATHERING)).values or {}
+            self._attempt = f"{told['attempt']:.0f}"
         # Names that `TrialFiles.tidy` knows. Not used twice: the next is put down while this one is taken away.
-        names = [f".shard-{self._gathered}-{rank}.tmp" for rank in range(self.world_size)]
+        names = [f".shard-{self._attempt}-{self._gathered}-{rank}.tmp" for rank in range(self.world_size)]
         is_sent = bool(self.rank and files and list_files(files, with_links=True))
         if is_sent and files:
             self._folder.put_shard(self._number, names[self.rank], files)
         mine = {name: float(is_sent and rank == self.rank) for rank, name in enumerate(names)}
-        sent = self._call(Mean(mine, "trial.gathered, or at ray.train.report")).values or {}
+        sent = self._call(Mean(mine, _GATHERING)).values or {}
         if self.rank:
             yield []
             return
