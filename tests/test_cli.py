@@ -326,6 +326,7 @@ def test_a_run_of_before_methods_were_renamed_keeps_its_meaning(folder: Path, th
     path = folder / "sweep.yaml"
     described = load_yaml(path)
     del described["provenance"]["format"], described["early_terminate"]
+    described["provenance"]["instances"] = ["ASHAScheduler"]
     path.write_text(to_yaml({**described, "method": then}))
     for read in (Results.read(folder).spec, load_file(path, {})):
         assert (read.method, read.early_terminate) == (now, None)

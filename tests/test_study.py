@@ -8,7 +8,7 @@ from optuna.trial import TrialState as OptunaState
 
 from tests.conftest import ACCURACY, LOSS, report
 from tuner.errors import StudyNotFoundError
-from tuner.methods.marks import VALUES
+from tuner.methods.marks import OUTCOME, VALUES
 from tuner.methods.table import METHODS
 from tuner.parameters import SearchSpace
 from tuner.study import Study
@@ -194,6 +194,8 @@ def test_stopped_trials_of_several_metrics_are_known_and_no_sampler_fails_at_the
             study.tell(asked.number, TrialState.PRUNED if number % 2 else TrialState.STOPPED, last_step=1)
     states = [record.state for record in study.records()]
     assert [states[number] for number in (0, 1, 3)] == [TrialState.STOPPED, TrialState.COMPLETED, TrialState.PRUNED]
+    assert [trial.state for trial in study._study.trials][:2] == [OptunaState.FAIL, OptunaState.COMPLETE]
+    assert [trial.user_attrs[OUTCOME]["state"] for trial in study._study.trials][:2] == ["stopped", "completed"]
 
 
 def test_any_optuna_sampler_can_take_the_place_of_a_method(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from click.testing import CliRunner
 from tests.conftest import folder_of
 from tuner.cli import cli
 from tuner.errors import SpecError
+from tuner.parameters import SearchSpace
 from tuner.sweepfile import changed, load_and_import
 
 DIGITS = Path("search_spaces/digits.yaml")
@@ -28,27 +29,62 @@ def test_parameters_become_constants_and_keys_are_changed() -> None:
 
 
 def test_a_rule_is_changed_within_and_a_word_for_it_replaced() -> None:
-    assert changed({"early_terminate": {"type": "asha"}}, {"early_terminate.max_iter": 9}) == {
-        "early_terminate": {"type": "asha", "max_iter": 9}
-    }
+    rule = changed({"early_terminate": {"type": "asha"}}, {"early_terminate.max_iter": 9})["early_terminate"]
+    assert rule == {"type": "asha", "max_iter": 9}
     data: dict[str, Any] = {"early_terminate": "auto", "parameters": {"method": {"values": [1, 2]}}}
-    assert changed(data, {"early_terminate.type": "asha", "method": 1}) == {
-        "early_terminate": {"type": "asha"},
+    assert changed(data, {"early_terminate.max_iter": 9, "method": 1}) == {
+        "early_terminate": {"type": "auto", "max_iter": 9},
         "parameters": {"method": {"value": 1}},
     }
     assert data["early_terminate"] == "auto"
+    assert changed({}, {"early_terminate.max_iter": 9})["early_terminate"] == {"type": "auto", "max_iter": 9}
+
+
+def test_what_hangs_on_a_parameter_goes_with_it_or_stays() -> None:
+    data = {
+        "parameters": {
+            "model": {"values": ["a", "b"]},
+            "size": {"values": [1, 2], "when": {"model": "a"}},
+            "width": {"min": 1, "max": 9, "when": {"size": [2], "model": ["a", "b"]}},
+            "lr": {"min": 0.1, "max": 1.0},
+        },
+        "start_with": [{"model": "a", "size": 2, "width": 3, "lr": 0.2}, {"model": "b"}],
+    }
+    assert changed(data, {"model": "b"}) == {
+        "parameters": {"model": {"value": "b"}, "lr": {"min": 0.1, "max": 1.0}},
+        "start_with": [{"lr": 0.2}, {}],
+    }
+    parameters = changed(data, {"model": "a"})["parameters"]
+    assert parameters.keys() == data["parameters"].keys()
+    assert parameters["width"]["when"] == {"size": [2], "model": "a"}
+    SearchSpace.from_dict(parameters)
+    fixed = changed(data, {"size": 1, "lr": {"min": 0.2, "max": 0.3}})
+    assert fixed["parameters"]["size"] == {"when": {"model": "a"}, "value": 1}
+    assert "width" not in fixed["parameters"]
+    assert fixed["parameters"]["lr"] == {"min": 0.2, "max": 0.3}
+    for name, value in (("optimizer", "adamw"), ("optimizer", "sgd"), ("momentum", 0.9)):
+        load_and_import(DIGITS, {name: value})
 
 
 def test_a_name_that_there_is_not_is_told_and_nothing_written(tmp_path: Path) -> None:
     with pytest.raises(SpecError) as told:
-        load_and_import(DIGITS, {"leraning_rate": 0.1, "epoch": 3, "budget.": 1})
-    assert len(told.value.problems) == 3
-    assert "--set epoch: neither a parameter of the file nor a key of it; did you mean epochs" in str(told.value)
+        load_and_import(DIGITS, {"leraning_rate": 0.1, "epoch": 3, "num_samples": 2, "parameters.lr.max": 1})
+    assert [problem.split(".")[0].split(";")[-1] for problem in told.value.problems] == [
+        "--set leraning_rate: neither a parameter of the file nor a key of it",
+        " did you mean epochs? A parameter that the file does not have yet is set as parameters",
+        " did you mean run_cap? A parameter that the file does not have yet is set as parameters",
+        "--set parameters",
+    ]
     with pytest.raises(SpecError, match=r"run_cap must be a whole number of 1 or more; got 0"):
         load_and_import(DIGITS, {"run_cap": 0})
+    two = {"metric": [{"name": "a"}, {"name": "b"}]}
+    with pytest.raises(SpecError, match=r"--set metric.name: metric is a list of 2; change the file"):
+        changed(two, {"metric.name": "a"})
     output = folder_of(tmp_path / "runs")
-    ended = CliRunner().invoke(cli, ["run", str(DIGITS), "--output", str(output), "--set", "epochs"])
-    assert ended.exit_code != 0
+    for text in ("epochs", "epochs=", "epochs=[1"):
+        ended = CliRunner().invoke(cli, ["run", str(DIGITS), "--output", str(output), "--set", text])
+        assert isinstance(ended.exception, SpecError)
+        assert f"--set {text}: " in str(ended.exception)
     assert not list(output.iterdir())
 
 

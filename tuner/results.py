@@ -322,8 +322,8 @@ def read_spec(folder: Path, place: Place | None = None) -> tuple[SweepSpec, dict
     provenance = data.pop(PROVENANCE, {}) if isinstance(data, dict) else {}
     if isinstance(data, dict) and isinstance(provenance, dict) and "format" not in provenance:
         method = data.get("method", "bayes")
-        # Beside an instance it stands for nothing.
-        renames = {} if provenance.get("instances") else {"bayes": "tpe", "multifidelity": "bayes"}
+        # Beside a sampler that was handed over a method stands for nothing, also this one.
+        renames = {"bayes": "tpe", "multifidelity": "bayes"}
         data = {"early_terminate": NONE, **data, "method": renames.get(method, method)}
         provenance = {"format": FORMAT, **provenance}
     return SweepSpec.from_dict(data), provenance

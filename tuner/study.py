@@ -21,7 +21,7 @@ from sqlalchemy.exc import IntegrityError, OperationalError, SQLAlchemyError
 
 from tuner.errors import SpecError, StudyNotFoundError
 from tuner.journal import Journal
-from tuner.methods.marks import STOPPED, VALUES
+from tuner.methods.marks import OUTCOME, VALUES
 from tuner.methods.suggest import from_optuna, stored, suggest
 from tuner.metric import Metric
 from tuner.parameters import Constant, SearchSpace
@@ -30,7 +30,6 @@ from tuner.trial import FailureReason, Goal, Report, TrialRecord, TrialState
 JOURNAL_FILE = "study.journal"
 # What Optuna raises, beside OSError, where a study can't be read or written now.
 DATABASE_ERRORS = (SQLAlchemyError, StorageInternalError)
-_OUTCOME = "tuner:outcome"
 _CHANGES = "tuner:changes"
 _SUMMARY = "tuner:summary"
 _GPUS = "tuner:gpus"
@@ -203,11 +202,9 @@ class Study:
             "ended_at_s": round(ended_at_s, 3),
         }
         with self._batch():
-            self._storage.set_trial_user_attr(self._id(number), _OUTCOME, outcome)
+            self._storage.set_trial_user_attr(self._id(number), OUTCOME, outcome)
             # Optuna's samplers fail at pruned trials of several objectives; those that have failed are left out.
             told = _TOLD_AS[state] if len(self._metrics) == 1 or values else OptunaState.FAIL
-            if told is not _TOLD_AS[state]:
-                self._storage.set_trial_user_attr(self._id(number), STOPPED, True)
             self._study.tell(number, list(values) if values else None, told)
         self._ids.pop(number, None)
         self._commit()
@@ -331,7 +328,7 @@ def _params(trial: FrozenTrial, space: SearchSpace) -> dict[str, Any]:
 
 
 def _record(trial: FrozenTrial, space: SearchSpace) -> TrialRecord:
-    outcome = trial.user_attrs.get(_OUTCOME, {})
+    outcome = trial.user_attrs.get(OUTCOME, {})
     is_final = trial.state.is_finished()
     last_step = outcome.get("last_step") if is_final else None
     curve = {

@@ -166,9 +166,11 @@ class Sweep:
         """
         place, console = as_place(folder), console or make_console()
         with opened(place, console.event, must_exist=True) as local:
-            differs = {"metric", "parameters"}.intersection(differences(local, self.spec))
-            if differs:
-                raise SpecError([f"{place} holds another sweep, which differs in {', '.join(sorted(differs))}."])
+            differs = differences(local, self.spec)
+            if others := {"metric", "parameters"}.intersection(differs):
+                raise SpecError([f"{place} holds another sweep, which differs in {', '.join(sorted(others))}."])
+            for key in {"method", "early_terminate"}.intersection(differs):
+                console.event(f"{place} was begun with another {key}; it goes on with this sweep's")
             return self._resume(local, place, run_cap, address, console, verbose)
 
     def _resume(

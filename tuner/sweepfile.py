@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 from ruamel.yaml import YAML
 
+from tuner.aliases import ours
+from tuner.conditions import parse_when
 from tuner.errors import SpecError
 from tuner.files import SPEC_FILE
-from tuner.keys import SWEEP
+from tuner.keys import NONE, SWEEP
 from tuner.results import PROVENANCE, read_spec
 from tuner.spec import SweepSpec, import_trainable, load_yaml
 from tuner.uri import Place
@@ -31,14 +33,15 @@ def load_and_import(path: Path, changes: Mapping[str, Any] | None = None) -> tup
         spec = load_file(path, changes or {})
     except SpecError as error:
         is_told = any(problem.startswith("trainable ") for problem in error.problems)
-        raise SpecError([*error.problems, *(() if is_told else _trainable_problems(path))]) from None
+        raise SpecError([*error.problems, *(() if is_told else _trainable_problems(path, changes or {}))]) from None
     return spec, import_trainable(spec.trainable, Path.cwd())
 
 
-def _trainable_problems(path: Path) -> Sequence[str]:
+def _trainable_problems(path: Path, changes: Mapping[str, Any]) -> Sequence[str]:
     """Of a file that has other mistakes as well."""
     try:
-        import_trainable(YAML(typ="safe", pure=True).load(path)["trainable"], Path.cwd())
+        given = YAML(typ="safe", pure=True).load(path)["trainable"]
+        import_trainable(changes.get("trainable", given), Path.cwd())
     except SpecError as error:
         return error.problems
     except Exception:
@@ -57,50 +60,94 @@ def load_file(path: Path, changes: Mapping[str, Any]) -> SweepSpec:
 def changed(data: Any, changes: Mapping[str, Any]) -> Any:
     """A sweep file's values, some of them changed.
 
-    A parameter of the file becomes a constant, also in `start_with`. Any other name is a key of the file, with dots
-    between the levels (`budget.hours`), and `parameters.NAME` a parameter that the file may not have yet. Raises
-    `SpecError` for a name that is none of these.
+    A parameter of the file becomes a constant, or what a mapping says (`{min: 0.1, max: 1}`); where it decides which
+    others there are (`when`), those that can't be any more are gone, also from `start_with`. Any other name is a key of
+    the file, with dots between the levels (`budget.hours`), and `parameters.NAME` a parameter that the file need not
+    have yet. Raises `SpecError` for a name that is none of these.
     """
     if not isinstance(data, Mapping):
         return data  # that is told by who reads it
     data = copy.deepcopy(dict(data))
-    space = data.get("parameters")
-    known = list(space) if isinstance(space, Mapping) else []
+    space = data.setdefault("parameters", {})
     problems = []
     for name, value in changes.items():
         first, *rest = name.split(".")
-        if name in known or (first == "parameters" and len(rest) == 1):
-            _fix(data, name.removeprefix("parameters."), value)
+        inner = name.removeprefix("parameters.")
+        if isinstance(space, dict) and (name in space or (first == "parameters" and rest and _is_name(inner, space))):
+            _fix(data, space, inner if inner in space or name not in space else name, value)
         elif first in SWEEP and first != "parameters" and all(rest):
-            _put(data, [first, *rest], value)
+            problems += _put(data, first, rest, value)
         else:
-            near = get_close_matches(name, [*known, *SWEEP], n=1)
-            meant = f"; did you mean {near[0]}?" if near else ""
-            problems.append(
-                f"--set {name}: neither a parameter of the file nor a key of it{meant} "
-                f"A parameter that the file does not have yet is set as parameters.{name}."
-            )
+            problems.append(f"--set {name}: {_unknown(name, space)}")
     if problems:
         raise SpecError(problems)
     return data
 
 
-def _fix(data: dict[str, Any], name: str, value: Any) -> None:
-    _put(data, ["parameters", name], {"value": value})
+def _is_name(name: str, space: Mapping[str, Any]) -> bool:
+    return name in space or "." not in name
+
+
+def _unknown(name: str, space: Any) -> str:
+    if name.split(".")[0] == "parameters":
+        return "a parameter is set as a whole, as in --set 'lr={min: 0.1, max: 1}'."
+    known = [*(space if isinstance(space, Mapping) else ()), *SWEEP]
+    meant = ours(name) or next(iter(get_close_matches(name, known, n=1)), "")
+    told = f"; did you mean {meant}?" if meant else "."
+    return (
+        f"neither a parameter of the file nor a key of it{told} A parameter that the file does not have yet is set as "
+        f"parameters.{name}."
+    )
+
+
+def _fix(data: dict[str, Any], space: dict[str, Any], name: str, value: Any) -> None:
+    old = space.get(name)
+    given = value if isinstance(value, Mapping) else {"value": value}
+    when = {"when": old["when"]} if isinstance(old, Mapping) and "when" in old else {}
+    space[name] = {**when, **given}
+    gone = {name}
+    if not isinstance(value, Mapping):
+        gone |= _no_longer(space, name, value)
+    for one in gone - {name}:
+        del space[one]
+    for node in space.values() if not isinstance(value, Mapping) else ():
+        if isinstance(node, dict) and name in node.get("when", ()):
+            node["when"] = {**node["when"], name: value}  # which names no other value any more
     known_good = data.get("start_with")
     for params in known_good if isinstance(known_good, list) else []:
-        if isinstance(params, dict):
-            params.pop(name, None)
+        for one in gone.intersection(params if isinstance(params, dict) else ()):
+            del params[one]
 
 
-def _put(data: dict[str, Any], path: Sequence[str], value: Any) -> None:
-    """Where there is something else than a mapping on the way, such as `auto`, it is replaced by one."""
-    *above, last = path
+def _no_longer(space: Mapping[str, Any], name: str, value: Any) -> set[str]:
+    """The parameters whose `when` can't hold where one has this value alone, with those that hang on them."""
+    whens = {child: parse_when("", node.get("when", {}))[0] for child, node in space.items() if isinstance(node, dict)}
+    can_be: dict[str, list[Any]] = {name: [value]}
+    while True:
+        gone = {
+            child
+            for child, when in whens.items()
+            for parent, wanted in when.items()
+            if parent in can_be and not any(one in wanted for one in can_be[parent])
+        }
+        if gone <= can_be.keys():
+            return gone
+        can_be |= {child: [] for child in gone}
+
+
+def _put(data: dict[str, Any], first: str, rest: Sequence[str], value: Any) -> list[str]:
+    """The problems there are. A rule that was left out, or named alone, becomes a mapping with that type."""
+    *above, last = [first, *rest]
     for key in above:
-        if not isinstance(data.get(key), dict):
-            data[key] = {}
+        there = data.get(key)
+        if isinstance(there, list):
+            return [f"--set {'.'.join([first, *rest])}: {key} is a list of {len(there)}; change the file."]
+        if not isinstance(there, dict):
+            is_rule = key == "early_terminate"
+            data[key] = {"type": there if isinstance(there, str) and there != NONE else "auto"} if is_rule else {}
         data = data[key]
     data[last] = value
+    return []
 
 
 def differences(folder: Path, spec: SweepSpec) -> list[str]:

@@ -39,7 +39,7 @@ _json = click.option("--json", "as_json", is_flag=True, help="Print JSON; docs/j
 def setting(text: str) -> tuple[str, Any]:
     """What a `--set NAME=VALUE` says."""
     name, equals, value = text.partition("=")
-    if not equals:
+    if not equals or not value.strip():
         raise SpecError([f"--set {text}: write it as NAME=VALUE, such as --set lr=0.1"])
     try:
         return name, YAML(typ="safe", pure=True).load(value)

@@ -1,6 +1,6 @@
 """Two simple samplers that learn from partial curves, as peers: what can be had with few lines.
 
-Both take the values of a study's trials at the rungs of early stopping, whether the trials were stopped or not.
+Both take the values of a study's trials at the rungs of early stopping, whether the trials were stopped there or not.
 """
 
 import math
@@ -12,7 +12,7 @@ import optuna
 from optuna.distributions import BaseDistribution
 from optuna.samplers import BaseSampler, RandomSampler, TPESampler
 from optuna.study import StudyDirection
-from optuna.trial import FrozenTrial
+from optuna.trial import FrozenTrial, TrialState
 from sklearn.ensemble import RandomForestRegressor
 
 from tuner.methods.cube import Cube
@@ -38,7 +38,7 @@ class _Sketch(BaseSampler):
     def sample_relative(
         self, study: optuna.Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
     ) -> dict[str, Any]:
-        trials = [known for known in study.get_trials(deepcopy=False) if known.intermediate_values]
+        trials = [known for known in study.get_trials(deepcopy=False) if _curve(known)]
         if len(trials) < self.fewest or self._rng.random() < self.random_share:
             return {}
         return self.choose(trials, search_space, study.direction is StudyDirection.MAXIMIZE)
@@ -59,9 +59,17 @@ class _Sketch(BaseSampler):
         sign = 1.0 if is_maximised else -1.0
         for trial in trials:
             for rung in self._rungs:
-                value = sign * trial.intermediate_values.get(rung, math.nan)
+                value = sign * _curve(trial).get(rung, math.nan)
                 if math.isfinite(value):
                     yield trial, rung, value
+
+
+def _curve(trial: FrozenTrial) -> dict[int, float]:
+    """Ray Tune does not hand on the report that a trial is stopped at, but as its value."""
+    shown = trial.intermediate_values
+    if trial.state is not TrialState.COMPLETE or trial.value is None:
+        return shown
+    return {**shown, max(shown, default=0) + 1: trial.value}
 
 
 class HighestRungTPE(_Sketch):

@@ -14,7 +14,7 @@ from scipy.stats import norm, rankdata
 
 from tuner.methods.cube import Cube
 from tuner.methods.gaussian_process import GaussianProcess, Kernel, Pairs, Points, negative_log_likelihood
-from tuner.methods.marks import STOPPED, VALUES
+from tuner.methods.marks import OUTCOME, VALUES
 from tuner.methods.multifidelity import MultiFidelitySampler, gather, log_expected_improvement, scores, weighed
 from tuner.methods.table import make_sampler
 
@@ -99,7 +99,7 @@ def test_the_model_is_given_rungs_and_failures() -> None:
             trial.report(value, step)
         if state is not None:
             study.tell(trial, -3.0 if state is TrialState.COMPLETE else None, state)
-    data = gather(study.trials, Cube(SPACE), np.array([-1.0]), np.random.default_rng(0))
+    data = gather(study.trials, Cube(SPACE), np.array([-1.0]), np.ones(1), np.random.default_rng(0))
     assert np.exp(data.points.t * math.log(9)) == pytest.approx([1, 3, 5, 9, 1, 3, 9])
     # The best up to each step, smaller losses higher; a failure is below all.
     assert rankdata(data.y).tolist() == [2.5, 4.5, 6, 1, 2.5, 4.5, 7]
@@ -123,7 +123,7 @@ def test_scores_follow_the_distance_from_the_best_and_no_diverged_value() -> Non
 def test_several_thousand_trials_are_held_to_as_many_values_as_are_affordable() -> None:
     study = optuna.create_study()
     sweep(study, 1500, lambda number: RandomSampler(seed=number))
-    data = gather(study.get_trials(deepcopy=False), Cube(SPACE), np.array([-1.0]), np.random.default_rng(0))
+    data = gather(study.get_trials(deepcopy=False), Cube(SPACE), np.array([-1.0]), np.ones(1), np.random.default_rng(0))
     assert len(data.y) == 400
     assert (data.points.t == 1).sum() == 300
 
@@ -150,12 +150,14 @@ def test_of_several_objectives_the_front_is_found() -> None:
             trial = study.ask({"x": FloatDistribution(-1.0, 2.0), "z": FloatDistribution(0.0, 1.0)})
             x, z = trial.params["x"], trial.params["z"]
             losses = [(x - 0.2) ** 2 + z, 1.0 - (x - 0.6) ** 2 - z]
+            study._storage.set_trial_intermediate_value(trial._trial_id, 1, losses[0] + 0.3 * x)
             trial.set_user_attr(f"{VALUES}1", [losses[0] + 0.3 * x, losses[1]])
             if number % 3:
-                trial.set_user_attr(STOPPED, True)
+                trial.set_user_attr(OUTCOME, {"state": "pruned"})
                 study.tell(trial, state=TrialState.FAIL)
             else:
-                trial.set_user_attr(f"{VALUES}9", losses)
+                study._storage.set_trial_intermediate_value(trial._trial_id, LAST, losses[0])
+                trial.set_user_attr(f"{VALUES}{LAST}", losses)
                 study.tell(trial, losses)
         return [(trial.params["x"], trial.params["z"]) for trial in study.trials]
 
@@ -167,16 +169,29 @@ def test_of_several_objectives_the_front_is_found() -> None:
     assert ((by_chance[:, 0] > 0.15) & (by_chance[:, 0] < 0.65) & (by_chance[:, 1] < 0.05)).mean() < 0.1
 
 
+def test_of_several_objectives_earlier_studies_teach_nothing() -> None:
+    earlier = optuna.create_study()
+    sweep(earlier, 12, ours)
+    study = optuna.create_study(directions=["maximize", "minimize"])
+    for number in range(12):
+        sampler = MultiFidelitySampler(seed=number, random_share=0.0)
+        sampler.learn_from([earlier.trials])
+        study.sampler = sampler
+        study.tell(study.ask(SPACE), [1.0, number])
+    assert len({str(trial.params) for trial in study.trials}) == 12
+
+
 def test_what_was_stopped_counts_by_its_values_and_what_failed_as_the_worst() -> None:
     study = optuna.create_study(directions=["maximize", "minimize"])
     for values, is_stopped in (([1.0, 1.0], False), ([2.0, 0.0], True), ([3.0, math.nan], True)):
         trial = study.ask(SPACE)
         trial.set_user_attr(f"{VALUES}1", values)
-        if is_stopped:
-            trial.set_user_attr(STOPPED, True)
+        trial.set_user_attr(OUTCOME, {"state": "stopped" if is_stopped else "failed"})
         study.tell(trial, state=TrialState.FAIL)
-    y = gather(study.trials, Cube(SPACE), np.array([1.0, -1.0]), np.random.default_rng(0)).y
-    assert y[1] > y[2] > y[0]
+    weights = np.array([0.5, 0.5])
+    data = gather(study.trials, Cube(SPACE), np.array([1.0, -1.0]), weights, np.random.default_rng(0))
+    assert data.y[1] > data.y[2] > data.y[0]
+    assert data.even.tolist() == data.y.tolist()
 
 
 def test_the_best_by_some_weights_is_on_the_front() -> None:

@@ -1,6 +1,7 @@
-"""What the study writes at a trial for a sampler, where Optuna has no place for it: of several objectives."""
+"""What the study writes at a trial for a sampler, where Optuna has no place for it."""
 
-# With a step behind it, the key of what was reported there, a value for each objective; Optuna keeps no such reports.
+# With a step behind it, the key of what was reported there, a value for each of several objectives: Optuna keeps those
+# of one alone.
 VALUES = "tuner:values:"
-# The trial was stopped early. Optuna has to be told that it failed, as it prunes no trial of several objectives.
-STOPPED = "tuner:stopped"
+# The key of how a trial has ended. Optuna has to be told that one of several objectives that was stopped has failed.
+OUTCOME = "tuner:outcome"

@@ -25,7 +25,7 @@ from scipy.special import log_ndtr
 
 from tuner.methods.cube import Cube
 from tuner.methods.gaussian_process import GaussianProcess, Kernel, Points
-from tuner.methods.marks import STOPPED, VALUES
+from tuner.methods.marks import OUTCOME, VALUES
 
 # Under this key a trial holds the hyperparameters that were fitted before it was asked for.
 _KERNEL = "tuner:kernel"
@@ -49,6 +49,8 @@ _DEEPEST = 3.0
 _NEAREST = 0.05
 # A configuration nearer than this to one that was tried, in the unit cube, would show nothing new.
 _NEAR = 0.01
+# The states in which a trial's outcome says that it was stopped.
+_STOPPED = ("pruned", "stopped")
 # Of several objectives the one that is furthest from its best counts, and their sum so much.
 _SUM = 0.05
 # Of a curve the last value is used, and those at the powers of this.
@@ -63,11 +65,13 @@ class Data:
         points: `t` are scaled logarithms of steps: 1 is the largest step of any trial.
         y: `[n]`, larger is better: `scores` of the best values up to these steps among those of the same sweep; of
             several objectives `weighed` ones of the values at these steps.
+        even: `[n]`, the same with all objectives weighed alike, what hyperparameters are fitted to.
         pending: configurations `[m, d]` of running trials that have shown nothing yet.
     """
 
     points: Points
     y: np.ndarray
+    even: np.ndarray
     pending: np.ndarray
 
 
@@ -110,17 +114,16 @@ class MultiFidelitySampler(BaseSampler):
         self, study: optuna.Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
     ) -> dict[str, Any]:
         trials = [known for known in study.get_trials(deepcopy=False) if known.number != trial.number]
-        num_shown = sum(bool(known.intermediate_values) or known.state is TrialState.COMPLETE for known in trials)
-        if (
-            not search_space
-            or (num_shown < self._n_startup and not self._earlier)
-            or self._rng.random() < self._random_share
-        ):
+        signs = np.array([1.0 if way is StudyDirection.MAXIMIZE else -1.0 for way in study.directions])
+        # Of several objectives those of earlier studies are not known.
+        earlier = self._earlier if len(signs) == 1 else []
+        num_shown = sum(known.state is TrialState.COMPLETE or _has_reported(known, len(signs)) for known in trials)
+        if not search_space or (num_shown < self._n_startup and not earlier) or self._rng.random() < self._random_share:
             return {}
         cube = Cube(search_space)
-        signs = np.array([1.0 if way is StudyDirection.MAXIMIZE else -1.0 for way in study.directions])
-        data = gather(trials, cube, signs, self._rng, self._earlier)
-        kernel = self._kernel(study, trial, trials, data)
+        weights = self._rng.dirichlet(np.ones(len(signs))) if len(signs) > 1 else np.ones(1)
+        data = gather(trials, cube, signs, weights, self._rng, earlier)
+        kernel = self._kernel(study, trial, trials, data, len(earlier))
         model = GaussianProcess(kernel, data.points, data.y)
         if len(data.pending):
             # Those are taken to reach what is expected of them (Ginsbourger et al., the Kriging believer, 2010).
@@ -160,9 +163,11 @@ class MultiFidelitySampler(BaseSampler):
         chosen: np.ndarray = candidates[int(gain.argmax())]
         return chosen
 
-    def _kernel(self, study: optuna.Study, trial: FrozenTrial, trials: Sequence[FrozenTrial], data: Data) -> Kernel:
+    def _kernel(
+        self, study: optuna.Study, trial: FrozenTrial, trials: Sequence[FrozenTrial], data: Data, num_earlier: int
+    ) -> Kernel:
         """The hyperparameters fitted last, or fitted anew where the study has grown enough since."""
-        kernel, fitted_at = Kernel.prior_mean(data.points.x.shape[1], len(self._earlier)), 0
+        kernel, fitted_at = Kernel.prior_mean(data.points.x.shape[1], num_earlier), 0
         for earlier in reversed(trials):
             if _KERNEL in earlier.system_attrs:
                 stored = json.loads(earlier.system_attrs[_KERNEL])
@@ -173,7 +178,7 @@ class MultiFidelitySampler(BaseSampler):
         if fitted_at and trial.number < _REFIT * fitted_at:
             return kernel
         rows = self._rng.permutation(len(data.y))[:_MAX_FITTED]
-        kernel = kernel.fitted(data.points[rows], data.y[rows])
+        kernel = kernel.fitted(data.points[rows], data.even[rows])
         study._storage.set_trial_system_attr(trial._trial_id, _KERNEL, json.dumps(kernel.theta.tolist()))
         return kernel
 
@@ -182,6 +187,7 @@ def gather(
     trials: Sequence[FrozenTrial],
     cube: Cube,
     signs: np.ndarray,
+    weights: np.ndarray,
     rng: np.random.Generator,
     earlier: Sequence[Sequence[FrozenTrial]] = (),
 ) -> Data:
@@ -189,10 +195,9 @@ def gather(
 
     Args:
         signs: `[objectives]`, 1 for those to be maximised, -1 for the others.
-        rng: draws the weights of several objectives as well.
+        weights: `[objectives]`, of `weighed`.
     """
     sweeps = [trials, *earlier]
-    weights = rng.dirichlet(np.ones(len(signs))) if len(signs) > 1 else np.ones(1)
     last = max((max(trial.intermediate_values, default=1) for sweep in sweeps for trial in sweep), default=1)
     parts = []
     for index, sweep in enumerate(sweeps):
@@ -202,12 +207,14 @@ def gather(
             continue
         x = cube.points([trial.params for trial, _, _ in rows])
         t = np.array([math.log(step) for _, step, _ in rows]) / math.log(max(last, 2))
-        y = weighed(np.array([values for _, _, values in rows]), weights)
-        parts.append((Points(x, t, np.full(len(rows), index)), y))
+        values = np.array([values for _, _, values in rows])
+        y, even = weighed(values, weights), weighed(values, np.full(len(signs), 1 / len(signs)))
+        parts.append((Points(x, t, np.full(len(rows), index)), y, even))
     pending = [trial for trial in trials if trial.state is TrialState.RUNNING and not trial.intermediate_values]
     return Data(
-        points=functools.reduce(operator.add, (points for points, _ in parts)),
-        y=np.concatenate([y for _, y in parts]),
+        points=functools.reduce(operator.add, (points for points, _, _ in parts)),
+        y=np.concatenate([y for _, y, _ in parts]),
+        even=np.concatenate([even for _, _, even in parts]),
         pending=cube.points([trial.params for trial in pending]),
     )
 
@@ -230,7 +237,7 @@ def _rows(
 def _curve(trial: FrozenTrial, last: int, signs: np.ndarray) -> list[tuple[int, np.ndarray]]:
     """(step, values), larger is better: of one objective the best up to there; a failed trial has reached the worst."""
     worst = np.full(len(signs), -math.inf)
-    if trial.state is TrialState.FAIL and STOPPED not in trial.user_attrs:
+    if trial.state is TrialState.FAIL and not _was_stopped(trial):
         return [(last, worst)]
     reported = _reported(trial, len(signs))
     if not reported:
@@ -252,6 +259,15 @@ def _curve(trial: FrozenTrial, last: int, signs: np.ndarray) -> list[tuple[int, 
         # It has run to its end, whatever the lengths of the others.
         curve[-1] = (last, best)
     return curve
+
+
+def _was_stopped(trial: FrozenTrial) -> bool:
+    """Whether one that Optuna was told to have failed had only been stopped."""
+    return trial.user_attrs.get(OUTCOME, {}).get("state") in _STOPPED
+
+
+def _has_reported(trial: FrozenTrial, num_objectives: int) -> bool:
+    return bool(trial.intermediate_values) if num_objectives == 1 else bool(_reported(trial, num_objectives))
 
 
 def _reported(trial: FrozenTrial, num_objectives: int) -> list[tuple[int, Sequence[float]]]:
