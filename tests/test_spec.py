@@ -225,7 +225,7 @@ AUTO = {"type": "auto", "min_iter": 1, "eta": 3}
     [
         ({}, AUTO),
         ({"method": "bayes"}, AUTO),
-        ({"metric": [{"name": "acc"}, {"name": "size"}]}, None),
+        ({"metric": [{"name": "acc"}, {"name": "size"}]}, AUTO),
         ({"early_terminate": "none"}, None),
         ({"early_terminate": "asha"}, {"type": "asha", "min_iter": 1, "eta": 3}),
         ({"method": "random"}, None),

@@ -9,7 +9,7 @@ from tuner.fields import Field
 
 METHODS = ("grid", "random", "bayes", "tpe", "gp", "cmaes", "qmc", "nsgaii")
 
-# The methods that can search for a Pareto front; `bayes` is then TPE.
+# The methods that can search for a Pareto front.
 FRONT_METHODS = ("bayes", "tpe", "nsgaii")
 
 # What stands for no early stopping.
@@ -119,7 +119,7 @@ SECTIONS = {
     "parameters": Field("any", "the search space: names and what they may be", required=True),
     "early_terminate": Field(
         "any",
-        "the rule that stops trials early, or none; if left out, auto with bayes and one metric, else none",
+        "the rule that stops trials early, or none; if left out, auto with bayes, else none",
     ),
     "budget": Field("object", "what the sweep may spend", default=_EMPTY),
     "resources": Field("object", "what each trial needs", default=_EMPTY),

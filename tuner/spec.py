@@ -87,9 +87,8 @@ class SweepSpec:
         given_rule: Any = NONE if self.early_terminate is None else self.early_terminate
         if given_rule == _LEFT_OUT:
             is_search = any(parameter.is_sampled for parameter in self.parameters.parameters)
-            # Which learns from stopped trials, of one metric.
-            learns = self.method == "bayes" and len(self.metrics) == 1
-            given_rule = "auto" if is_search and learns else NONE
+            # Which learns from stopped trials.
+            given_rule = "auto" if is_search and self.method == "bayes" else NONE
         rule, start_with = _read_early_terminate(given_rule), _read_start_with(self.start_with)
         start_from = _read_start_from(self.start_from)
         object.__setattr__(self, "early_terminate", rule.value)
