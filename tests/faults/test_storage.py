@@ -155,6 +155,7 @@ def test_a_half_written_line_and_a_lock_of_a_killed_driver_are_no_obstacle(tmp_p
         "seed": 0,
         "output": tmp_path,
         "parameters": {"epochs": 5, "step_s": 0.0, "marks": str(tmp_path), "x": X},
+        "early_terminate": "none",
         "run_cap": 1,
     }
     results = Sweep(loops.walk, **keys).run(console=Told())
