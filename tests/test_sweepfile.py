@@ -40,6 +40,19 @@ def test_a_rule_is_changed_within_and_a_word_for_it_replaced() -> None:
     assert changed({}, {"early_terminate.max_iter": 9})["early_terminate"] == {"type": "auto", "max_iter": 9}
 
 
+def test_a_file_without_parameters_is_told_of_them_unless_some_are_set(tmp_path: Path) -> None:
+    path = tmp_path / "few.yaml"
+    path.write_text("trainable: tests.loops:descent\nmetric: {name: loss}\nrun_cap: 2\n")
+    for changes in ({}, {"run_cap": 3}):
+        with pytest.raises(SpecError, match="parameters is missing"):
+            load_and_import(path, changes)
+    spec, _ = load_and_import(path, {"parameters.lr": 0.1})
+    assert spec.parameters.to_dict() == {"lr": {"value": 0.1}}
+    path.write_text(path.read_text() + "parameters: 5\n")
+    with pytest.raises(SpecError, match="parameters must map"):
+        load_and_import(path, {"run_cap": 3})
+
+
 def test_what_hangs_on_a_parameter_goes_with_it_or_stays() -> None:
     data = {
         "parameters": {

@@ -58,23 +58,26 @@ def load_file(path: Path, changes: Mapping[str, Any]) -> SweepSpec:
 
 
 def changed(data: Any, changes: Mapping[str, Any]) -> Any:
-    """A sweep file's values, some of them changed.
+    """A sweep file's values, some of them changed; the same where none is.
 
     A parameter of the file becomes a constant, or what a mapping says (`{min: 0.1, max: 1}`); where it decides which
     others there are (`when`), those that can't be any more are gone, also from `start_with`. Any other name is a key of
     the file, with dots between the levels (`budget.hours`), and `parameters.NAME` a parameter that the file need not
     have yet. Raises `SpecError` for a name that is none of these.
     """
-    if not isinstance(data, Mapping):
-        return data  # that is told by who reads it
+    if not changes or not isinstance(data, Mapping):
+        return data  # who reads it tells what is wrong
     data = copy.deepcopy(dict(data))
-    space = data.setdefault("parameters", {})
+    given = data.get("parameters", {})
+    space: dict[str, Any] = given if isinstance(given, dict) else {}
     problems = []
     for name, value in changes.items():
         first, *rest = name.split(".")
-        inner = name.removeprefix("parameters.")
-        if isinstance(space, dict) and (name in space or (first == "parameters" and rest and _is_name(inner, space))):
-            _fix(data, space, inner if inner in space or name not in space else name, value)
+        inner = name if name in space else name.removeprefix("parameters.")
+        is_new = inner != name and inner and "." not in inner
+        if isinstance(given, dict) and (inner in space or is_new):
+            data["parameters"] = space
+            _fix(data, space, inner, value)
         elif first in SWEEP and first != "parameters" and all(rest):
             problems += _put(data, first, rest, value)
         else:
@@ -82,10 +85,6 @@ def changed(data: Any, changes: Mapping[str, Any]) -> Any:
     if problems:
         raise SpecError(problems)
     return data
-
-
-def _is_name(name: str, space: Mapping[str, Any]) -> bool:
-    return name in space or "." not in name
 
 
 def _unknown(name: str, space: Any) -> str:
