@@ -77,32 +77,39 @@ class Cube:
         moved: np.ndarray = points + step * rng.normal(size=points.shape)
         moved = 1.0 - np.abs(1.0 - np.abs(moved) % 2.0)
         for columns in self._categories:
-            is_drawn = (rng.random(num) < 0.15)[:, None]
-            moved[:, columns] = np.where(is_drawn, _draw(columns, num, rng), points[:, columns])
+            # One that did not apply stands at no choice, and may apply now.
+            is_drawn = (rng.random(num) < 0.15) | ~points[:, columns].any(axis=1)
+            moved[:, columns] = np.where(is_drawn[:, None], _draw(columns, num, rng), points[:, columns])
         return moved
 
     def settle(self, points: np.ndarray, trials: Sequence[Mapping[str, Any]]) -> np.ndarray:
         """The points `[n, dimensions]` as they will stand once they were tried.
 
-        Numbers that come in steps are on one, and a parameter that no trial has had beside a point's choice of a
-        categorical one, though some have made that choice, is taken not to apply.
+        Numbers that come in steps are on one. A parameter that no trial has had beside a point's choice of a categorical
+        one, though some have made that choice, is taken not to apply; nor does the choice of one that does not apply
+        say anything of others.
         """
         settled = points.copy()
         for name, columns in self._columns.items():
             distribution = self._space[name]
             if isinstance(distribution, FloatDistribution | IntDistribution) and distribution.step is not None:
                 settled[:, columns] = _scaled(distribution, _unscaled(distribution, settled[:, columns]))
-        for name, columns in self._columns.items():
-            choices = self._space[name]
+        applies = dict.fromkeys(self._columns, np.ones(len(points), dtype=bool))
+        # What others depend on is there at least as often as they are.
+        num_with = {name: sum(name in trial for trial in trials) for name in self._columns}
+        for name in sorted(self._columns, key=lambda name: -num_with[name]):
+            choices, columns = self._space[name], self._columns[name]
             if not isinstance(choices, CategoricalDistribution):
                 continue
             chosen = points[:, columns].argmax(axis=1)
             for index, choice in enumerate(choices.choices):
                 beside = [trial for trial in trials if name in trial and trial[name] == choice]
-                for other, place in self._columns.items():
+                for other in self._columns:
                     if beside and not any(other in trial for trial in beside):
-                        is_number = place.stop - place.start == 1
-                        settled[chosen == index, place] = 0.5 if is_number else 0.0
+                        applies[other] = applies[other] & ~(applies[name] & (chosen == index))
+        for name, columns in self._columns.items():
+            is_number = columns.stop - columns.start == 1
+            settled[~applies[name], columns] = 0.5 if is_number else 0.0
         return settled
 
 
