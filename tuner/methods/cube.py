@@ -85,9 +85,9 @@ class Cube:
     def settle(self, points: np.ndarray, trials: Sequence[Mapping[str, Any]]) -> np.ndarray:
         """The points `[n, dimensions]` as they will stand once they were tried.
 
-        Numbers that come in steps are on one. A parameter that no trial has had beside a point's choice of a categorical
-        one, though some have made that choice, is taken not to apply; nor does the choice of one that does not apply
-        say anything of others.
+        Numbers that come in steps are on one. A parameter that no trial has had beside a point's choice of a
+        categorical one, though some have made that choice, is taken not to apply; nor does the choice of one that does
+        not apply say anything of others.
         """
         settled = points.copy()
         for name, columns in self._columns.items():
