@@ -3,7 +3,7 @@
 python -m benchmarks.curves [--half development] [--seeds 5] [--methods NAME ...] [--minutes M]
 
 A comparison may be made in pieces: runs that are in the runs file already are not made again, but for those of before a
-commit that has changed the methods. A run that fails is told, and no other is lost by it.
+commit that has changed what they were made of. A run that fails is told, and no other is lost by it.
 """
 
 import argparse
@@ -11,7 +11,7 @@ import itertools
 import sys
 import time
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
@@ -24,14 +24,20 @@ from tuner.simulation.simulator import simulate
 
 WORKERS = 4
 FULL_TRAININGS = 50
-# What a run's figures depend on.
+# What a run's figures depend on: those of a peer, and those of ours besides.
 MADE_OF = (
     *(f"benchmarks/curves/{name}.py" for name in ("__main__", "methods", "sketches", "smac_peer", "synetune", "tasks")),
-    *(f"tuner/{name}" for name in ("methods", "simulation", "stopping", "study.py")),
+    *(f"tuner/{name}.py" for name in ("methods/cube", "methods/suggest", "simulation/rows", "simulation/simulator")),
 )
+OURS_MADE_OF = (*MADE_OF, *(f"tuner/{name}" for name in ("methods", "simulation", "stopping", "study.py")))
 
 
-def run_one(method_name: str, task_name: str, seed: int, made_of: str) -> Record | str:
+def made_of(method_name: str) -> str:
+    """The last commit that has changed what a run of the method is made of."""
+    return commit(*(OURS_MADE_OF if method_name.startswith("tuner ") else MADE_OF))
+
+
+def run_one(method_name: str, task_name: str, seed: int, commit: str) -> Record | str:
     """A run by the code of that commit; what went wrong where it has failed."""
     try:
         task = load_task(task_name)
@@ -44,18 +50,20 @@ def run_one(method_name: str, task_name: str, seed: int, made_of: str) -> Record
     except Exception:
         return f"{method_name} on {task_name}, seed {seed}, has failed:\n{traceback.format_exc()}"
     return summarise(
-        run, task.metrics[0].goal, method_name, task_name, task.family, seed, budget, task.max_step, made_of
+        run, task.metrics[0].goal, method_name, task_name, task.family, seed, budget, task.max_step, commit
     )
 
 
-def run_all(cases: list[tuple[str, str, int]], jobs: int, seconds: float, made_of: str) -> Iterator[Record]:
-    """The runs as they end, until the time is up."""
+def run_all(
+    cases: list[tuple[str, str, int]], jobs: int, seconds: float, commits: Mapping[str, str]
+) -> Iterator[Record]:
+    """The runs as they end, until the time is up; `commits` by method."""
     ends_at = time.monotonic() + seconds
     with ProcessPoolExecutor(jobs) as pool:
         for batch in (cases[i : i + 4 * jobs] for i in range(0, len(cases), 4 * jobs)):
             if time.monotonic() > ends_at:
                 return
-            for found in pool.map(run_one, *zip(*batch, strict=True), itertools.repeat(made_of)):
+            for found in pool.map(run_one, *zip(*batch, strict=True), [commits[method] for method, _, _ in batch]):
                 if isinstance(found, Record):
                     yield found
                 else:
@@ -74,16 +82,16 @@ def main() -> None:
     given = parser.parse_args()
     tasks = given.tasks or task_names(given.half)
     cases = list(itertools.product(given.methods, tasks, range(given.seeds)))
-    now = commit(*MADE_OF)
+    now = {name: made_of(name) for name in given.methods}
 
     def counted() -> list[Record]:
-        return [record for record in read_records(given.runs) if record.commit == now]
+        return [record for record in read_records(given.runs) if record.commit == now.get(record.method)]
 
     done = {record.key for record in counted()}
     # All methods of a task and seed before the next seed: what is there so far can be compared.
     cases = sorted((case for case in cases if case not in done), key=lambda case: case[2])
     append_records(given.runs, run_all(cases, given.jobs, given.minutes * 60, now))
-    records = [record for record in counted() if record.task in tasks and record.method in given.methods]
+    records = [record for record in counted() if record.task in tasks]
     print(write_report(records, given.runs.parent))
 
 

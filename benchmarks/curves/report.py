@@ -21,6 +21,8 @@ def write_report(records: Sequence[Record], folder: Path) -> str:
 
     Only tasks and seeds that all methods have been run on are used.
     """
+    if not records:
+        return "No runs.\n"
     methods = list(dict.fromkeys(record.method for record in records))
     wanted = set.intersection(*({(r.task, r.seed) for r in records if r.method == name} for name in methods))
     records = [record for record in records if (record.task, record.seed) in wanted]

@@ -47,9 +47,13 @@ def test_the_halves_are_told_apart_and_losses_are_counted(tmp_path: Path) -> Non
     assert len(list(tmp_path.glob("*.png"))) == 3
 
 
+def test_no_runs_are_no_table(tmp_path: Path) -> None:
+    assert write_report([], tmp_path) == "No runs.\n"
+
+
 def test_a_run_that_fails_is_told_and_the_others_are_kept() -> None:
     cases = [("random, no early stopping", "nowhere", 0), ("nobody", "3945", 0)]
-    assert list(command.run_all(cases, 1, 60.0, "abc1234")) == []
+    assert list(command.run_all(cases, 1, 60.0, {name: "abc1234" for name, _, _ in cases})) == []
     told = command.run_one(*cases[0], "abc1234")
     assert isinstance(told, str)
     assert told.startswith("random, no early stopping on nowhere, seed 0, has failed:")
