@@ -139,6 +139,10 @@ class Recorder:
         return running
 
     @storing(*DATABASE_ERRORS)
+    def keeps_promise(self, number: int) -> bool:
+        """`Study.keeps_promise` of the sweep's method."""
+        return self.study.keeps_promise(self._method, self._seed, number)
+
     def report(self, number: int, reports: Sequence[Report]) -> None:
         """Record a batch of a running trial's reports."""
         if not reports:

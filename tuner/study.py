@@ -161,6 +161,13 @@ class Study:
         self._may_have_waiting = len(waiting) > 1
         return Asked(trial.number, params, resumed=bool(waiting), gpus=trial.user_attrs.get(_GPUS))
 
+    def keeps_promise(self, method: str | BaseSampler, seed: int, number: int) -> bool:
+        """Whether the method expects as much of a running trial as when it asked for it; False if it can't say."""
+        from tuner.methods.multifidelity import MultiFidelitySampler
+
+        sampler = method if isinstance(method, BaseSampler) else self._sampler(method, seed, number)
+        return isinstance(sampler, MultiFidelitySampler) and sampler.keeps_promise(self._study, number)
+
     def report(self, number: int, reports: Sequence[Report]) -> None:
         """Append to a running trial's curve."""
         trial_id, names = self._id(number), [metric.name for metric in self._metrics]

@@ -86,6 +86,22 @@ def test_trials_that_run_are_not_asked_for_again() -> None:
     assert np.median(distances) > 0.1
 
 
+def test_a_trial_keeps_its_promise_unless_it_is_worse_than_was_expected() -> None:
+    study = optuna.create_study()
+    sweep(study, 30, ours)
+    study.sampler = MultiFidelitySampler(seed=3, random_share=0.0)
+    for value, is_kept in [(-2.0, True), (9.0, False)]:
+        trial = study.ask(SPACE)
+        trial.report(value, 1)
+        assert study.sampler.keeps_promise(study, trial.number) is is_kept
+        study.tell(trial, state=TrialState.PRUNED)
+    # Nothing was expected of one that came by chance.
+    study.sampler = MultiFidelitySampler(seed=3, random_share=1.0)
+    trial = study.ask(SPACE)
+    trial.report(-2.0, 1)
+    assert not study.sampler.keeps_promise(study, trial.number)
+
+
 def test_the_model_is_given_rungs_and_failures() -> None:
     study = optuna.create_study()
     for curve, state in [

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.simulation.tasks import Slopes
+from tests.simulation.tasks import Overtaken, Slopes
 from tuner.history import History
 from tuner.simulation.simulator import simulate
 from tuner.simulation.sweep import SimulatedSweep
@@ -20,6 +20,15 @@ def test_our_study_is_told_what_the_engine_would_tell() -> None:
     assert by_state[TrialState.COMPLETED]
     assert by_state[TrialState.PRUNED]
     method.close()
+
+
+def test_what_begins_low_and_ends_high_is_found() -> None:
+    task = Overtaken()
+    method = SimulatedSweep(task, 0, "bayes", {"type": "auto", "min_iter": 1, "max_iter": 27, "eta": 3})
+    run = simulate(task, method, workers=2, budget=27 * 10)
+    method.close()
+    # What is ahead at the first rung ends at 0.7.
+    assert max(run.reports) > 0.9
 
 
 def test_a_sweep_that_starts_from_another_begins_with_the_best_of_it() -> None:

@@ -44,6 +44,17 @@ def test_one_in_eta_goes_on_and_what_is_not_finite_stops_nothing() -> None:
     assert goes_on(scheduler, 999, 1, math.nan)
 
 
+def test_a_trial_that_keeps_its_promise_is_not_stopped_before_its_end() -> None:
+    stopping = make_stopping(RULE, [ACCURACY], SPACE)
+    scheduler = stopping.scheduler
+    assert isinstance(scheduler, RecentHalving)
+    stopping.consult(lambda number: number == 40)
+    for number in range(40):
+        goes_on(scheduler, number, 1, number / 100)
+    assert not goes_on(scheduler, 43, 1, 0.0)
+    assert [goes_on(scheduler, 40, step, 0.0) for step in (1, 3, 9, 27)] == [True, True, True, False]
+
+
 def test_the_cutoff_follows_the_recent_trials() -> None:
     scheduler = make()
     for number in range(100):

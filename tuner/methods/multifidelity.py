@@ -29,6 +29,9 @@ from tuner.methods.marks import OUTCOME, VALUES
 
 # Under this key a trial holds the hyperparameters that were fitted before it was asked for.
 _KERNEL = "tuner:kernel"
+# And under this one the weights of the objectives that it was asked for by, and the logarithm of the improvement that
+# was expected of it.
+_PROMISE = "tuner:promise"
 # They are fitted anew once there are so many times more trials, to so many values at most.
 _REFIT = 1.2
 _MAX_FITTED = 200
@@ -114,9 +117,7 @@ class MultiFidelitySampler(BaseSampler):
         self, study: optuna.Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
     ) -> dict[str, Any]:
         trials = [known for known in study.get_trials(deepcopy=False) if known.number != trial.number]
-        signs = np.array([1.0 if way is StudyDirection.MAXIMIZE else -1.0 for way in study.directions])
-        # Of several objectives those of earlier studies are not known.
-        earlier = self._earlier if len(signs) == 1 else []
+        signs, earlier = self._aims(study)
         num_shown = sum(known.state is TrialState.COMPLETE or _has_reported(known, len(signs)) for known in trials)
         if not search_space or (num_shown < self._n_startup and not earlier) or self._rng.random() < self._random_share:
             return {}
@@ -128,7 +129,40 @@ class MultiFidelitySampler(BaseSampler):
         if len(data.pending):
             # Those are taken to reach what is expected of them (Ginsbourger et al., the Kriging believer, 2010).
             model = model.believing(Points.at_the_end(data.pending))
-        return cube.params(self._best_candidate(model, data, cube, [known.params for known in trials]))
+        point, gain = self._best_candidate(model, data, cube, [known.params for known in trials])
+        if gain is not None:
+            promise = json.dumps({"weights": weights.tolist(), "gain": gain})
+            study._storage.set_trial_system_attr(trial._trial_id, _PROMISE, promise)
+        return cube.params(point)
+
+    def keeps_promise(self, study: optuna.Study, number: int) -> bool:
+        """Whether a running trial is still expected to improve on the others as much as when it was asked for.
+
+        That a value early on is poor says nothing against such a trial: the model took it to be, and if it is stopped
+        for it, nothing shows that the model is wrong of the end.
+        """
+        trials = study.get_trials(deepcopy=False)
+        trial = trials[number]
+        if _PROMISE not in trial.system_attrs:
+            return False
+        promise = json.loads(trial.system_attrs[_PROMISE])
+        signs, earlier = self._aims(study)
+        cube = Cube(self.infer_relative_search_space(study, trial))
+        # Where there are too many values the last trial's are kept.
+        in_order = [*(known for known in trials if known.number != number), trial]
+        data = gather(in_order, cube, signs, np.array(promise["weights"]), self._rng, earlier)
+        kernel, _ = _fitted(trials, cube.dimensions, len(earlier))
+        model = GaussianProcess(kernel, data.points, data.y)
+        point = cube.points([trial.params])
+        is_other = (data.points.sweep == 0) & (data.points.x != point).any(axis=1)
+        others = np.unique(data.points.x[is_other], axis=0)
+        best = model.mean(Points.at_the_end(others)).max(initial=-math.inf)
+        return bool(_log_gain(model, point, best)[0] >= promise["gain"])
+
+    def _aims(self, study: optuna.Study) -> tuple[np.ndarray, list[Sequence[FrozenTrial]]]:
+        """Signs of the objectives, and the earlier studies: of several objectives those are not known."""
+        signs = np.array([1.0 if way is StudyDirection.MAXIMIZE else -1.0 for way in study.directions])
+        return signs, self._earlier if len(signs) == 1 else []
 
     def sample_independent(
         self, study: optuna.Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
@@ -137,8 +171,11 @@ class MultiFidelitySampler(BaseSampler):
 
     def _best_candidate(
         self, model: GaussianProcess, data: Data, cube: Cube, tried: Sequence[Mapping[str, Any]]
-    ) -> np.ndarray:
-        """The point `[d]` with the largest expected improvement, at the last step, on what is expected so far."""
+    ) -> tuple[np.ndarray, float | None]:
+        """The point `[d]` with the largest expected improvement, at the last step, on what is expected so far.
+
+        With the logarithm of that; None at the beginning, where the largest mean is taken.
+        """
         x, is_own = data.points.x, data.points.sweep == 0
         own = np.unique(np.vstack([x[is_own], data.pending]), axis=0)
         known = np.vstack([own, np.unique(x[~is_own], axis=0)])
@@ -153,34 +190,43 @@ class MultiFidelitySampler(BaseSampler):
         else:
             candidates = cube.sample(_NUM_AFAR, self._rng)
         candidates = cube.settle(candidates, tried)
-        mean, deviation = model.predict(Points.at_the_end(candidates))
+        if is_beginning:
+            gain = model.mean(Points.at_the_end(candidates))
+        else:
+            gain = _log_gain(model, candidates, expected[: len(own)].max())
         # What only earlier sweeps have tried may be tried again.
-        best = expected[: len(own)].max() if len(own) else mean.max()
-        gain = mean if is_beginning else log_expected_improvement((mean - best) / deviation) + np.log(deviation)
         is_new = cdist(candidates, own).min(axis=1, initial=math.inf) >= _NEAR
         if is_new.any():  # a space of few configurations may have been tried whole
             gain[~is_new] = -math.inf
-        chosen: np.ndarray = candidates[int(gain.argmax())]
-        return chosen
+        chosen = int(gain.argmax())
+        return candidates[chosen], None if is_beginning else float(gain[chosen])
 
     def _kernel(
         self, study: optuna.Study, trial: FrozenTrial, trials: Sequence[FrozenTrial], data: Data, num_earlier: int
     ) -> Kernel:
         """The hyperparameters fitted last, or fitted anew where the study has grown enough since."""
-        kernel, fitted_at = Kernel.prior_mean(data.points.x.shape[1], num_earlier), 0
-        for earlier in reversed(trials):
-            if _KERNEL in earlier.system_attrs:
-                stored = json.loads(earlier.system_attrs[_KERNEL])
-                # A space that has grown since has more of them.
-                if len(stored) == len(kernel.theta):
-                    kernel, fitted_at = Kernel(np.array(stored), kernel.dimensions), earlier.number
-                break
+        kernel, fitted_at = _fitted(trials, data.points.x.shape[1], num_earlier)
         if fitted_at and trial.number < _REFIT * fitted_at:
             return kernel
         rows = self._rng.permutation(len(data.y))[:_MAX_FITTED]
         kernel = kernel.fitted(data.points[rows], data.even[rows])
         study._storage.set_trial_system_attr(trial._trial_id, _KERNEL, json.dumps(kernel.theta.tolist()))
         return kernel
+
+
+def _fitted(trials: Sequence[FrozenTrial], dimensions: int, num_earlier: int) -> tuple[Kernel, int]:
+    """The hyperparameters fitted last, and before which trial; what is expected of them and 0 where none are."""
+    kernel = Kernel.prior_mean(dimensions, num_earlier)
+    for trial in reversed(trials):
+        if _KERNEL in trial.system_attrs:
+            stored = json.loads(trial.system_attrs[_KERNEL])
+            # A space that has grown since has more of them.
+            return (
+                (Kernel(np.array(stored), dimensions), trial.number)
+                if len(stored) == len(kernel.theta)
+                else (kernel, 0)
+            )
+    return kernel, 0
 
 
 def gather(
@@ -276,6 +322,13 @@ def _reported(trial: FrozenTrial, num_objectives: int) -> list[tuple[int, Sequen
         return [(step, [value]) for step, value in sorted(trial.intermediate_values.items())]
     found = ((key.removeprefix(VALUES), values) for key, values in trial.user_attrs.items() if key.startswith(VALUES))
     return sorted((int(step), values) for step, values in found)
+
+
+def _log_gain(model: GaussianProcess, points: np.ndarray, best: float) -> np.ndarray:
+    """`[n]`, logarithms of the improvement on `best` that is expected at the end of configurations `[n, d]`."""
+    mean, deviation = model.predict(Points.at_the_end(points))
+    gain: np.ndarray = log_expected_improvement((mean - best) / deviation) + np.log(deviation)
+    return gain
 
 
 def log_expected_improvement(z: np.ndarray) -> np.ndarray:

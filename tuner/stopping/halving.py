@@ -9,13 +9,15 @@ Against Ray's `AsyncHyperBandScheduler` (Li et al., A System for Massively Paral
 - The share that goes on is 1/eta where the order at a rung is seen to be that at the next one, more the less it is,
   and all where it is the reverse (cf. Bohdal et al., PASHA, 2023, which grows the last rung by such agreement). One
   trial in twenty goes on whatever its value, so that not only those are seen which the rung has favoured.
+- A trial that a method which learns expects as much of as when it asked for it goes on: otherwise one that asks for
+  what begins poorly and ends well would never be shown whether it does.
 - With several metrics trials are compared by the fronts that they stand on.
 - Where nobody has said how long a trial is, none is stopped at a step that no other has gone beyond: it may be the end.
 """
 
 import math
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -44,7 +46,9 @@ class RecentHalving(FIFOScheduler):  # type: ignore[misc]  # Ray's classes are u
     eta: of the trials that reach a rung, one in `eta` goes on where it foretells the order at the next one.
     max_iter: the step at which a trial has run its full length; None where that is not known.
 
-    Attributes: run_cap: how many trials there will be at most; None where nobody has said.
+    Attributes:
+        run_cap: how many trials there will be at most; None where nobody has said.
+        keeps_promise: whether a trial, by its id, is as promising as ever to the method that has asked for it.
     """
 
     run_cap: int | None = None
@@ -53,6 +57,7 @@ class RecentHalving(FIFOScheduler):  # type: ignore[misc]  # Ray's classes are u
         self, metrics: Sequence[Metric], time_attr: str, steps: Sequence[int], eta: float, max_iter: int | None
     ) -> None:
         super().__init__()
+        self.keeps_promise: Callable[[str], bool] = lambda trial_id: False
         self._metrics = metrics
         self._signs = np.array([1.0 if metric.goal is Goal.MAXIMIZE else -1.0 for metric in metrics])
         self._time_attr, self._eta, self._max_iter = time_attr, eta, max_iter
@@ -72,7 +77,8 @@ class RecentHalving(FIFOScheduler):  # type: ignore[misc]  # Ray's classes are u
         index = sum(step >= rung for rung in self._steps) - 1
         if index >= 0 and np.isfinite(values).all() and trial.trial_id not in self._rungs[index]:
             self._rungs[index][trial.trial_id] = values
-            goes_on = goes_on and (may_be_last or self._may_pass(index, trial.trial_id))
+            may_pass = goes_on and (may_be_last or self._may_pass(index, trial.trial_id))
+            goes_on = may_pass or (goes_on and self.keeps_promise(trial.trial_id))
         return str(TrialScheduler.CONTINUE if goes_on else TrialScheduler.STOP)
 
     def on_trial_complete(self, tune_controller: Any, trial: Any, result: Mapping[str, Any]) -> None:

@@ -47,6 +47,11 @@ class Stopping:
         if isinstance(self.scheduler, RecentHalving):
             self.scheduler.watch(max((report.step for report in reports), default=0))
 
+    def consult(self, keeps_promise: Callable[[int], bool]) -> None:
+        """Ask this of a trial's number before it is stopped: whether it is as promising as ever."""
+        if isinstance(self.scheduler, RecentHalving):
+            self.scheduler.keeps_promise = lambda trial_id: keeps_promise(int(trial_id))
+
 
 def make_stopping(
     rule: Mapping[str, Any] | TrialScheduler | None,
