@@ -140,9 +140,9 @@ class Recorder:
 
     @storing(*DATABASE_ERRORS)
     def keeps_promise(self, number: int) -> bool:
-        """`Study.keeps_promise` of the sweep's method."""
         return self.study.keeps_promise(self._method, self._seed, number)
 
+    @storing(*DATABASE_ERRORS)
     def report(self, number: int, reports: Sequence[Report]) -> None:
         """Record a batch of a running trial's reports."""
         if not reports:

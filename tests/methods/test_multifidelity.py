@@ -102,6 +102,16 @@ def test_a_trial_keeps_its_promise_unless_it_is_worse_than_was_expected() -> Non
     assert not study.sampler.keeps_promise(study, trial.number)
 
 
+def test_a_sweep_whose_first_trials_ended_without_a_value_goes_by_the_earlier_one() -> None:
+    earlier, study = optuna.create_study(), optuna.create_study()
+    sweep(earlier, 20, ours)
+    for _ in range(10):
+        study.tell(study.ask(SPACE), state=TrialState.PRUNED)
+    study.sampler = MultiFidelitySampler(seed=3, random_share=0.0)
+    study.sampler.learn_from([earlier.trials])
+    assert set(study.ask(SPACE).params) == set(SPACE)
+
+
 def test_the_model_is_given_rungs_and_failures() -> None:
     study = optuna.create_study()
     for curve, state in [

@@ -193,7 +193,8 @@ class MultiFidelitySampler(BaseSampler):
         if is_beginning:
             gain = model.mean(Points.at_the_end(candidates))
         else:
-            gain = _log_gain(model, candidates, expected[: len(own)].max())
+            # Those of this sweep, unless all that it has tried ended without a value.
+            gain = _log_gain(model, candidates, expected[: len(own) or None].max())
         # What only earlier sweeps have tried may be tried again.
         is_new = cdist(candidates, own).min(axis=1, initial=math.inf) >= _NEAR
         if is_new.any():  # a space of few configurations may have been tried whole
@@ -221,11 +222,9 @@ def _fitted(trials: Sequence[FrozenTrial], dimensions: int, num_earlier: int) ->
         if _KERNEL in trial.system_attrs:
             stored = json.loads(trial.system_attrs[_KERNEL])
             # A space that has grown since has more of them.
-            return (
-                (Kernel(np.array(stored), dimensions), trial.number)
-                if len(stored) == len(kernel.theta)
-                else (kernel, 0)
-            )
+            if len(stored) == len(kernel.theta):
+                return Kernel(np.array(stored), dimensions), trial.number
+            break
     return kernel, 0
 
 
