@@ -1,6 +1,7 @@
 """The record of a sweep, driven as the engine drives it, without Ray."""
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from tests.conftest import ACCURACY, report
 from tuner.checkpoint import load_checkpoint, save_checkpoint
 from tuner.checkpoint_folder import checkpoint_steps
+from tuner.errors import StorageError
 from tuner.files import read_reports, trial_dir
 from tuner.recorder import Recorder
 from tuner.spec import SweepSpec
@@ -233,6 +235,18 @@ def test_of_equal_values_the_first_trial_has_the_best_and_its_checkpoint_stays(r
     assert (best["trial"], best["step"], best["checkpoint"]) == (first, 2, True)
     assert checkpoint_steps(trial_dir(recorder.folder, first)) == [2]
     assert checkpoint_steps(trial_dir(recorder.folder, second)) == []
+
+
+def test_a_report_that_finds_no_room_is_a_storage_error(recorder: Recorder) -> None:
+    number = train(recorder, [0.4])
+    journal = recorder.study._journal
+    assert journal is not None
+    assert journal._file is not None
+    full = os.open("/dev/full", os.O_WRONLY)
+    os.dup2(full, journal._file)
+    os.close(full)
+    with pytest.raises(StorageError):
+        recorder.report(number, [report(2, 0.5)])
 
 
 def test_an_infinite_value_is_not_the_best(recorder: Recorder) -> None:
