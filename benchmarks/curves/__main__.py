@@ -37,7 +37,7 @@ def made_of(method_name: str) -> str:
     return commit(*(OURS_MADE_OF if method_name.startswith("tuner ") else MADE_OF))
 
 
-def run_one(method_name: str, task_name: str, seed: int, commit: str) -> Record | str:
+def run_one(method_name: str, task_name: str, seed: int, of_commit: str) -> Record | str:
     """A run by the code of that commit; what went wrong where it has failed."""
     try:
         task = load_task(task_name)
@@ -50,7 +50,7 @@ def run_one(method_name: str, task_name: str, seed: int, commit: str) -> Record 
     except Exception:
         return f"{method_name} on {task_name}, seed {seed}, has failed:\n{traceback.format_exc()}"
     return summarise(
-        run, task.metrics[0].goal, method_name, task_name, task.family, seed, budget, task.max_step, commit
+        run, task.metrics[0].goal, method_name, task_name, task.family, seed, budget, task.max_step, of_commit
     )
 
 

@@ -1,42 +1,26 @@
+"""A search space as a cube: what is asked for in it is what a trial will be."""
+
 import random
 
 import numpy as np
 import pytest
 
 from tuner.methods.cube import Cube
-from tuner.methods.suggest import distributions, from_optuna, stored
-from tuner.parameters import Constant, SearchSpace
-from tuner.spec import SweepSpec
+from tuner.methods.suggest import applicable, distributions, stored
+from tuner.parameters import SearchSpace
 
 # Two branches with parameters of their own, one of them with a branch in it.
-SPACE = SweepSpec.from_dict(
+SPACE = SearchSpace.from_dict(
     {
-        "trainable": "tests.trainables.quick:train",
-        "method": "bayes",
-        "metric": {"name": "loss", "goal": "minimize"},
-        "run_cap": 1,
-        "parameters": {
-            "model": {"values": ["bag", "gru", "transformer"]},
-            "lr": {"min": 1e-4, "max": 1e-1, "distribution": "log_uniform_values"},
-            "ngrams": {"values": [1, 2], "when": {"model": "bag"}},
-            "width": {"values": [64, 128, 256], "when": {"model": ["bag", "gru"]}},
-            "hidden": {"values": [0, 256], "when": {"model": "transformer"}},
-            "dropout": {"min": 0.0, "max": 0.5, "when": {"model": "transformer", "hidden": 256}},
-            "layers": {"values": [1, 2, 3, 4]},
-        },
+        "model": {"values": ["bag", "gru", "transformer"]},
+        "lr": {"min": 1e-4, "max": 1e-1, "distribution": "log_uniform_values"},
+        "ngrams": {"values": [1, 2], "when": {"model": "bag"}},
+        "width": {"values": [64, 128, 256], "when": {"model": ["bag", "gru"]}},
+        "hidden": {"values": [0, 256], "when": {"model": "transformer"}},
+        "dropout": {"min": 0.0, "max": 0.5, "when": {"model": "transformer", "hidden": 256}},
+        "layers": {"values": [1, 2, 3, 4]},
     }
-).parameters
-
-
-def _applicable(space: SearchSpace, params: dict[str, object]) -> dict[str, object]:
-    """Of a value for every parameter those that a trial would have."""
-    domains = {parameter.name: parameter.domain for parameter in space.parameters}
-    chosen = {
-        name: from_optuna(domain, value)
-        for name, value in params.items()
-        if not isinstance(domain := domains[name], Constant)
-    }
-    return stored(space, space.complete(chosen, random.Random(0)))
+)
 
 
 @pytest.mark.parametrize("are_neighbours", [False, True])
@@ -48,7 +32,7 @@ def test_settled_points_are_those_of_the_trials_that_come_of_them(are_neighbours
     if are_neighbours:
         points = cube.mutate(cube.points(tried * 3), rng)
     settled = cube.settle(points, tried)
-    expected = cube.points([_applicable(SPACE, cube.params(point)) for point in points])
+    expected = cube.points([applicable(SPACE, cube.params(point)) for point in points])
     np.testing.assert_allclose(settled, expected, atol=1e-9)
 
 

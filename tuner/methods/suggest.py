@@ -1,5 +1,6 @@
 """A search space asked from Optuna, define-by-run: a parameter is asked once those it depends on are known."""
 
+import random
 import warnings
 from collections.abc import Mapping
 from typing import Any
@@ -67,6 +68,17 @@ def stored(space: SearchSpace, params: Mapping[str, Any]) -> dict[str, Any]:
         for name, value in params.items()
         if not isinstance(domain := domains[name], Constant)
     }
+
+
+def applicable(space: SearchSpace, params: Mapping[str, Any]) -> dict[str, Any]:
+    """Of a value for every parameter, as Optuna stores them, those that apply beside the others."""
+    domains = {parameter.name: parameter.domain for parameter in space.parameters}
+    chosen = {
+        name: from_optuna(domain, value)
+        for name, value in params.items()
+        if not isinstance(domain := domains[name], Constant)
+    }
+    return stored(space, space.complete(chosen, random.Random(0)))
 
 
 def from_optuna(domain: Float | Int | Choice, value: Any) -> Any:

@@ -1,6 +1,5 @@
 """Any Optuna sampler on recorded configurations: each suggestion becomes the nearest one that has not been tried."""
 
-import random
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -11,8 +10,8 @@ from optuna.samplers import BaseSampler
 from optuna.trial import FrozenTrial, TrialState
 
 from tuner.methods.cube import Cube
-from tuner.methods.suggest import distributions, from_optuna, stored
-from tuner.parameters import Constant, SearchSpace
+from tuner.methods.suggest import applicable, distributions, stored
+from tuner.parameters import SearchSpace
 
 
 class RowSampler(BaseSampler):
@@ -49,7 +48,7 @@ class RowSampler(BaseSampler):
 
     def take(self, params: Mapping[str, Any]) -> dict[str, Any]:
         """The row nearest to a configuration that Optuna stores as `params`, among those that are left."""
-        distances = ((self._points - self._cube.point(self._applicable(params))) ** 2).sum(axis=1)
+        distances = ((self._points - self._cube.point(applicable(self._space, params))) ** 2).sum(axis=1)
         nearest = int(np.where(self._is_left, distances, np.inf).argmin())
         self._is_left[nearest] = False
         return dict(self._rows[nearest])
@@ -66,13 +65,3 @@ class RowSampler(BaseSampler):
         self, study: optuna.Study, trial: FrozenTrial, state: TrialState, values: Sequence[float] | None
     ) -> None:
         self.inner.after_trial(study, trial, state, values)
-
-    def _applicable(self, params: Mapping[str, Any]) -> dict[str, Any]:
-        """Without those that do not apply beside the others' values."""
-        domains = {parameter.name: parameter.domain for parameter in self._space.parameters}
-        chosen = {
-            name: from_optuna(domain, value)
-            for name, value in params.items()
-            if not isinstance(domain := domains[name], Constant)
-        }
-        return stored(self._space, self._space.complete(chosen, random.Random(0)))
