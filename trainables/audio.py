@@ -90,7 +90,7 @@ def read_spectrograms(files: Sequence[Path], sound: Sound) -> tuple[torch.Tensor
         for row, path in enumerate(some):
             try:
                 wave = _read_wave(path, sound.sample_rate)
-            except (OSError, ValueError, EOFError, struct.error) as error:
+            except (OSError, ValueError, EOFError, struct.error, Warning) as error:
                 unreadable.append(f"{path} ({error})")
                 continue
             num_cut += len(wave) > sound.samples
@@ -152,7 +152,7 @@ def _listed(root: Path, part: TreePart, name: str) -> tuple[TreePart, TreePart] 
         raise ValueError(f"{root / name} names none of the files beside it, which it should as CLASS/FILE.wav")
     if missing := len(names) - int(is_listed.sum()):
         part = replace(part, notes=(*part.notes, f"{missing} of {len(names)} names in {name} are of no file here"))
-    return part.take(is_listed.nonzero().flatten()), part.take((~is_listed).nonzero().flatten())
+    return part.parted(is_listed.nonzero().flatten(), (~is_listed).nonzero().flatten(), name)
 
 
 def _read(part: TreePart, sound: Sound) -> Labelled:
@@ -170,6 +170,7 @@ def _read_wave(path: Path, sample_rate: int) -> np.ndarray:
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", wavfile.WavFileWarning)  # of chunks that hold no sound
+        warnings.filterwarnings("error", "Reached EOF", wavfile.WavFileWarning)
         rate, values = wavfile.read(path)
     if not values.size:
         raise ValueError("holds no sound")

@@ -3,7 +3,16 @@
 import torch
 from torch.nn.functional import one_hot, pad
 
-AUGMENTATIONS = ("none", "flip", "crop", "crop+flip", "crop+flip+randaugment")
+AUGMENTATIONS = (
+    "none",
+    "flip",
+    "crop",
+    "crop+flip",
+    "randaugment",
+    "flip+randaugment",
+    "crop+randaugment",
+    "crop+flip+randaugment",
+)
 # So many parts of a batch get operations of their own, since torchvision gives all images of a call the same.
 RANDAUGMENT_PARTS = 16
 
@@ -12,7 +21,7 @@ class Augmentation:
     """What happens to the images of a batch before the network sees them.
 
     Args:
-        name: one of `AUGMENTATIONS`; the last adds RandAugment (Cubuk et al. 2019, arXiv:1909.13719) with its defaults.
+        name: one of `AUGMENTATIONS`; RandAugment (Cubuk et al. 2019, arXiv:1909.13719) is as its authors have set it.
         num_classes: of the labels.
         mixup, cutmix: the alpha of mixup (Zhang et al. 2017, arXiv:1710.09412) and of CutMix (Yun et al. 2019,
             arXiv:1905.04899), 0 for never; where both are given each batch gets one of them.

@@ -12,10 +12,12 @@ from pathlib import Path
 import torch
 
 from trainables.entities import OUTSIDE
-from trainables.splits import SPLIT_SEED, TEST_SHARE, VALIDATION_SHARE
+from trainables.splits import TEST_SHARE, VALIDATION_SHARE, split_rows
 from trainables.trees import DATA_ENV, MOST_NAMED
 
 _PREFIXES = ("B-", "I-")
+_DOCUMENT_START = "-DOCSTART-"
+GROUPS = ("", "document")
 
 
 @dataclass(frozen=True)
@@ -25,25 +27,29 @@ class Source:
     Attributes:
         dataset: `wnut17`, or a file of training sentences.
         validation_dataset, test_dataset: files; if empty, and none comes with `dataset`, a part of it is set apart.
+        group: one of `GROUPS`: `document` sets whole documents apart, which begin with a line of -DOCSTART-.
     """
 
     dataset: str
     validation_dataset: str = ""
     test_dataset: str = ""
+    group: str = ""
 
 
 @dataclass(frozen=True)
 class Sentences:
-    """Words and tags of each sentence, as many of the one as of the other."""
+    """Words and tags of each sentence, as many of the one as of the other, and the number of its document."""
 
     words: tuple[tuple[str, ...], ...]
     tags: tuple[tuple[str, ...], ...]
+    documents: tuple[int, ...]
 
     def __len__(self) -> int:
         return len(self.words)
 
     def take(self, rows: list[int]) -> "Sentences":
-        return Sentences(tuple(self.words[i] for i in rows), tuple(self.tags[i] for i in rows))
+        words, tags = (tuple(column[i] for i in rows) for column in (self.words, self.tags))
+        return Sentences(words, tags, tuple(self.documents[i] for i in rows))
 
 
 @dataclass(frozen=True)
@@ -67,7 +73,7 @@ def load_development(source: Source) -> Development:
     rows, notes = _cleaned(_read(train))
     rows = _without_test(rows, source)
     if validation is None:
-        held_out, rows = _split(rows, VALIDATION_SHARE)
+        held_out, rows = _split(rows, VALIDATION_SHARE, source)
     else:
         held_out, more = _cleaned(_read(validation))
         notes += [f"{validation.name}: {note}" for note in more]
@@ -85,10 +91,10 @@ def load_test(source: Source) -> tuple[Sentences, tuple[str, ...]]:
     development, _ = _cleaned(_read(train))
     notes: list[str] = []
     if test is None:
-        rows = _split(development, TEST_SHARE)[0]
+        rows = _split(development, TEST_SHARE, source)[0]
         development = _without_test(development, source)
     else:
-        rows, notes = _cleaned(_read(test))
+        rows, notes = _cleaned(_read(test), are_all_kept=True)
     if unseen := _tags(rows) - _tags(development):
         notes.append(f"tags of test words that no training word has, never found: {', '.join(sorted(unseen))}")
     seen = set(development.words)
@@ -142,6 +148,8 @@ def _path(text: str) -> Path | None:
 def _read(path: Path) -> Sentences:
     words: list[tuple[str, ...]] = []
     tags: list[tuple[str, ...]] = []
+    documents: list[int] = []
+    document = 0
     sentence: list[tuple[str, str]] = []
     try:
         lines = path.read_text(encoding="utf-8").split("\n")
@@ -150,11 +158,14 @@ def _read(path: Path) -> Sentences:
     wrong = []
     for number, line in enumerate([*lines, ""], 1):
         columns = line.split("\t") if "\t" in line else line.split()
-        if not line.strip():
+        is_start = columns[:1] == [_DOCUMENT_START]
+        if is_start or not line.strip():
             if sentence:
                 words.append(tuple(word for word, _ in sentence))
                 tags.append(tuple(tag for _, tag in sentence))
+                documents.append(document)
             sentence = []
+            document += is_start
             continue
         tag = columns[-1].strip()
         if len(columns) < 2 or (tag != OUTSIDE and not (tag[:2] in _PREFIXES and tag[2:])):
@@ -168,31 +179,35 @@ def _read(path: Path) -> Sentences:
         )
     if not words:
         raise ValueError(f"{path} has no sentences")
-    return Sentences(tuple(words), tuple(tags))
+    return Sentences(tuple(words), tuple(tags), tuple(documents))
 
 
-def _cleaned(rows: Sentences) -> tuple[Sentences, list[str]]:
-    """Each sentence once, and what there is to tell of the others."""
+def _cleaned(rows: Sentences, *, are_all_kept: bool = False) -> tuple[Sentences, list[str]]:
+    """Each sentence once, and what there is to tell of the others.
+
+    Args:
+        are_all_kept: repeated ones as well: a test set that is given is the one that others have measured on.
+    """
     first: dict[tuple[str, ...], int] = {}
     torn = 0
     for number, words in enumerate(rows.words):
         torn += rows.tags[first.setdefault(words, number)] != rows.tags[number]
     notes = []
     if len(first) < len(rows):
-        notes.append(f"{len(rows) - len(first)} of {len(rows)} sentences were there before and were left out")
+        what = "count again" if are_all_kept else "were left out"
+        notes.append(f"{len(rows) - len(first)} of {len(rows)} sentences were there before and {what}")
     if torn:
         notes.append(f"{torn} of these were tagged otherwise")
-    return rows.take(list(first.values())), notes
+    return rows if are_all_kept else rows.take(list(first.values())), notes
 
 
-def _split(rows: Sentences, share: float) -> tuple[Sentences, Sentences]:
-    """That share of the sentences, and the rest; always the same ones."""
-    order = torch.randperm(len(rows), generator=torch.Generator().manual_seed(SPLIT_SEED)).tolist()
-    cut = round(len(rows) * share)
-    if not 0 < cut < len(rows):
-        raise ValueError(f"{len(rows)} sentences are too few to set {share:.0%} of them apart")
-    return rows.take(sorted(order[:cut])), rows.take(sorted(order[cut:]))
+def _split(rows: Sentences, share: float, source: Source) -> tuple[Sentences, Sentences]:
+    """That share of the sentences or of the documents, and the rest; always the same ones."""
+    has_entity = torch.tensor([set(tags) != {OUTSIDE} for tags in rows.tags])
+    parts = split_rows(has_entity, share, rows.documents if source.group else None)
+    held_out, rest = (rows.take(sorted(part.tolist())) for part in parts)
+    return held_out, rest
 
 
 def _without_test(rows: Sentences, source: Source) -> Sentences:
-    return rows if _files(source)[2] is not None else _split(rows, TEST_SHARE)[1]
+    return rows if _files(source)[2] is not None else _split(rows, TEST_SHARE, source)[1]

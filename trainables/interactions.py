@@ -15,7 +15,7 @@ import pandas as pd
 import torch
 
 from trainables.csvfile import read_csv
-from trainables.trees import DATA_ENV
+from trainables.trees import DATA_ENV, MOST_NAMED
 
 # A user has one item for the test, one for the validation, and one to train on.
 FEWEST_ITEMS = 3
@@ -98,7 +98,11 @@ def find_dataset(name: str) -> Callable[[], tuple[pd.DataFrame, dict[str, str]]]
 def _read_folder(folder: Path) -> tuple[pd.DataFrame, dict[str, str]]:
     rows = _read_csv(folder / INTERACTIONS, ("user", "item", "timestamp"), ",")
     texts = _read_csv(folder / ITEMS, ("item", "text"), ",") if (folder / ITEMS).is_file() else None
-    return rows, {} if texts is None else dict(zip(texts["item"], texts["text"].fillna(""), strict=True))
+    if texts is None:
+        return rows, {}
+    if repeated := list(texts["item"][texts["item"].duplicated()].unique()):
+        raise ValueError(f"{folder / ITEMS} has more than one row of: {', '.join(map(str, repeated[:MOST_NAMED]))}")
+    return rows, dict(zip(texts["item"], texts["text"].fillna(""), strict=True))
 
 
 def _movielens_100k() -> tuple[pd.DataFrame, dict[str, str]]:

@@ -90,13 +90,15 @@ def classification_report(
     indices = list(range(len(class_names)))
     arguments = {"labels": indices, "target_names": list(class_names), "zero_division": 0}
     averages = {average: _averaged(labels, predictions, average, indices) for average in ("macro", "micro", "weighted")}
-    table = sk.classification_report(labels, predictions, output_dict=True, **arguments)
+    columns = sk.precision_recall_fscore_support(labels, predictions, labels=indices, average=None, zero_division=0)
+    measures = ("precision", "recall", "f1-score", "support")
+    table = [dict(zip(measures, map(float, row), strict=True)) for row in zip(*columns, strict=True)]
     matrix = sk.confusion_matrix(labels, predictions, labels=indices)
     scores = classification_metrics("test", labels, probabilities)
     text = sk.classification_report(labels, predictions, digits=4, **arguments)
     return {
         "rows": len(labels),
-        "classes": {name: table[name] for name in class_names},
+        "classes": dict(zip(class_names, table, strict=True)),
         "averages": averages,
         "scores": scores,
         "confusion_matrix": {"classes": list(class_names), "rows": matrix.tolist()},

@@ -3,18 +3,22 @@
 import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 import torch
 from torch import nn
 from torch.optim import SGD, Adagrad, Adam, AdamW, Optimizer
 from torch.optim.lr_scheduler import LambdaLR
+from torch.optim.swa_utils import update_bn
 
 from trainables.settings import POSITIVE, SHARE, Allowed, Range
 
 ParamGroups = list[dict[str, Any]]
 # What an optimizer counts beside its settings (schedule_free).
 _COUNTERS = ("k", "weight_sum", "lr_max")
+# As many as its authors take.
+_STATISTICS_BATCHES = 50
 
 
 def _schedule_free(groups: ParamGroups, lr: float, _: float) -> Optimizer:
@@ -90,6 +94,27 @@ def set_training(optimizer: Optimizer, is_training: bool) -> None:
     switch = getattr(optimizer, "train" if is_training else "eval", None)
     if switch is not None:
         switch()
+
+
+def renew_statistics(model: nn.Module, optimizer: Optimizer, forwards: Iterable[Callable[[], object]]) -> None:
+    """Find batch norm's means and variances anew where an optimizer trains other weights than those to be evaluated.
+
+    Args:
+        forwards: each has the model compute a training batch.
+    """
+    if hasattr(optimizer, "eval"):
+        update_bn(islice(forwards, _STATISTICS_BATCHES), _Calling(model))
+
+
+class _Calling(nn.Module):
+    """A model whose input has it compute something."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, call: Callable[[], object]) -> object:
+        return call()
 
 
 def _constant(_: float) -> float:

@@ -70,6 +70,10 @@ class Settings(Recipe):
         return settings
 
     @property
+    def reads_texts(self) -> bool:
+        return self.item_text or self.model == "two_tower"
+
+    @property
     def source(self) -> Source:
         return Source(**{field.name: getattr(self, field.name) for field in fields(Source)})
 
@@ -126,7 +130,10 @@ def train(trial: Trial) -> None:
     settings = Settings.from_params(trial.params)
     place = f"{Path(settings.dataset).expanduser().resolve()} {os.environ.get(DATA_ENV)} {settings.min_rating}"
     data = trial.shared(f"interactions {place}", lambda: load_interactions(settings.source))
-    keep_notes(trial, data.notes)
+    notes = list(data.notes)
+    if settings.reads_texts and not any(data.texts):
+        notes.append("no item has a text: items are known by their numbers alone")
+    keep_notes(trial, notes)
     key = f"known {place} {settings.max_length} {trial.device}"
     known = trial.cached(key, lambda: Known.before(data, 2, settings.max_length, trial.device))
     model = _make_model(settings, data)
@@ -246,7 +253,7 @@ def predict(config: Mapping[str, Any], model: Model, inputs: Sequence[str]) -> I
 
 def _make_model(settings: Settings, data: Interactions) -> nn.Module:
     ids = lengths = None
-    if (settings.item_text or settings.model == "two_tower") and any(data.texts):
+    if settings.reads_texts and any(data.texts):
         words = build_vocabulary(data.texts, 1, 2)
         ids, lengths = (part.long() for part in encode_words(data.texts, words, 1, LONGEST_TEXT))
     num_users, num_items, width, dropout = len(data.users), len(data.items), settings.width, settings.dropout

@@ -74,7 +74,10 @@ def _checked(name: str, value: Any, allowed: Allowed, kind: Any) -> Any:
     if isinstance(allowed, Range):
         return _number(name, value, allowed, kind)
     if callable(allowed):
-        allowed(str(value))
+        try:
+            allowed(str(value))
+        except ValueError as error:
+            raise error if str(error).startswith(f"{name} ") else ValueError(f"{name}: {error}") from error
         return str(value)
     if not any(value is choice or (isinstance(value, str) and value == choice) for choice in allowed):
         raise ValueError(f"{name} must be one of {', '.join(map(str, allowed))}; got {value!r}")

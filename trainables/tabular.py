@@ -138,7 +138,7 @@ def train(trial: Trial) -> None:
     (trial.dir / "data.json").write_text(json.dumps(development.told, indent=2) + "\n")
     fold_of = fold_numbers(table.target, table.groups, settings.folds)
     splits = [(table.take(fold_of != fold), table.take(fold_of == fold)) for fold in range(settings.folds)]
-    guesses = [scores("val", schema, held_out, guess(schema, rows, len(held_out))) for rows, held_out in splits]
+    guesses = [guessed(schema, rows, held_out) for rows, held_out in splits]
     state = trial.restore()
     done: list[dict[str, float]] = state["scores"] if state else []
     for fold in range(len(done), settings.folds):
@@ -242,12 +242,13 @@ def fit(settings: Settings, schema: Schema, rows: Table, seed: int, device: torc
     return Predictor(encoder, model, offset, scale)
 
 
-def guess(schema: Schema, rows: Table, count: int) -> Floats:
-    """What can be predicted of `count` rows without looking at them."""
+def guessed(schema: Schema, rows: Table, held_out: Table) -> dict[str, float]:
+    """The scores of what can be predicted of held out rows without looking at them, from the others."""
     if not schema.is_classification:
-        return np.full(count, rows.target.mean())
+        return scores("val", schema, held_out, np.full(len(held_out), rows.target.mean()))
     shares = np.bincount(rows.target, minlength=len(schema.classes)) / len(rows)
-    return np.tile(shares, (count, 1))
+    # A guess is well calibrated, which no model should have to compete with.
+    return scores("val", schema, held_out, np.tile(shares, (len(held_out), 1))) | {"val_calibration_error": 1.0}
 
 
 def scores(prefix: str, schema: Schema, rows: Table, predictions: Floats) -> dict[str, float]:

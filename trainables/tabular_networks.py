@@ -5,6 +5,7 @@ Knows nothing of columns or trials.
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
@@ -13,7 +14,15 @@ from torch import nn
 from torch.nn.functional import cross_entropy, mse_loss
 
 from trainables.batches import count_batches, epoch_batches, epoch_generator, share_of
-from trainables.optim import Descent, descend, make_optimizer, make_scheduler, param_groups, set_training
+from trainables.optim import (
+    Descent,
+    descend,
+    make_optimizer,
+    make_scheduler,
+    param_groups,
+    renew_statistics,
+    set_training,
+)
 
 # Of the ResNet's hidden layers, against its width.
 EXPANSION = 2
@@ -118,4 +127,6 @@ def train_network(
             parts = (loss_of(rows) * share_of(rows, given, row_weights) for rows in pieces)
             descend(parts, model, optimizer, scheduler, settings.clip_norm)
     set_training(optimizer, False)
+    again = epoch_batches(len(inputs), settings.batch_size, epoch_generator(seed, settings.epochs))
+    renew_statistics(model, optimizer, (partial(loss_of, batch.to(device)) for batch in again))
     return model.eval()

@@ -17,7 +17,7 @@ from torch.nn.functional import cross_entropy, pad
 from trainables.batches import balanced_weights
 from trainables.distillation import DISTILLATION, Distillation, check_teacher, load_teacher
 from trainables.finetuning import FINE_TUNING, FineTuning
-from trainables.metrics import classification_metrics, classification_report
+from trainables.metrics import as_lines, classification_metrics, classification_report
 from trainables.notes import keep_notes
 from trainables.predictions import predictions
 from trainables.pretrained import FeatureClassifier, PretrainedClassifier, features, load_tokenizer, tokenize, trimmed
@@ -170,8 +170,12 @@ def evaluate(params: Mapping[str, Any], state: Mapping[str, Any], device: torch.
     probabilities = logits.softmax(dim=1).numpy()
     report = classification_report(test.labels[known].numpy(), probabilities[known.numpy()], test.class_names, notes)
     threshold = float(state["threshold"])
-    report["threshold"] = {"confidence": threshold, "share_below": float((_confidence(logits) < threshold).mean())}
-    return {**_scores("test", test, logits, threshold), "report": report}
+    share_below = float((_confidence(logits) < threshold).mean())
+    report["threshold"] = {"confidence": threshold, "share_below": share_below}
+    scores = _scores("test", test, logits, threshold)
+    told = [f"told as unknown: {share_below:.1%} of the texts, whose confidence is below {threshold:.4f}"]
+    told += [f"{name.removeprefix('test_')}: {value:.4f}" for name, value in scores.items() if "_unknown_" in name]
+    return {**scores, "report": {**report, "text": report["text"] + as_lines(told)}}
 
 
 def export(params: Mapping[str, Any], state: Mapping[str, Any]) -> Portable:
@@ -281,9 +285,12 @@ def _inputs(trial: Trial, settings: Settings, part: str, texts: Texts, words: Se
 def _encode(settings: Settings, texts: Sequence[str], words: Sequence[str], device: torch.device | str) -> Inputs:
     if settings.model == "transformer":
         ids, lengths = tokenize(settings.pretrained, texts, settings.max_length)
+        full = settings.max_length
     else:
         ids, lengths = encode_words(texts, words, _ngrams(settings), settings.max_length)
-    num_full = int((lengths >= settings.max_length).sum())
+        # Of a text that is as long as it may be; pairs of words are tokens beside the words.
+        full = sum(settings.max_length - count for count in range(_ngrams(settings)))
+    num_full = int((lengths >= full).sum())
     if settings.model == "transformer" and settings.finetune == "head":
         return Inputs(features(settings.pretrained, ids, lengths, device), None, num_full)
     return Inputs(ids, lengths, num_full)

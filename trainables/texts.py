@@ -155,9 +155,11 @@ def _read(source: Source, test: bool) -> tuple[Rows, list[str]]:
     own = path / train.name.replace("train", "test")
     held_out = Path(source.test_dataset).expanduser() if source.test_dataset else own
     has_test = bool(source.test_dataset) or (train != path and own.exists())
+    if train == path and (strays := [name for name in ("test", "test.csv") if (path / name).exists()]):
+        raise ValueError(f"{path} has {strays[0]} but no train beside it: put the training texts there")
     if test and has_test:
-        return _cleaned(_read_place(held_out, replace(source, group_column="")))
-    rows, notes = _cleaned(_read_place(train, source))
+        return _cleaned(*_read_place(held_out, replace(source, group_column="")), are_all_kept=True)
+    rows, notes = _cleaned(*_read_place(train, source))
     if has_test:
         return rows, notes
     return _split(rows, _class_names(rows), TEST_SHARE)[0 if test else 1], notes
@@ -172,8 +174,8 @@ def _split(rows: Rows, names: Sequence[str], share: float) -> tuple[Rows, Rows]:
     return part, rest
 
 
-def _read_place(path: Path, source: Source) -> Rows:
-    return _read_tree(path) if path.is_dir() else _read_csv(path, source)
+def _read_place(path: Path, source: Source) -> tuple[Rows, list[str]]:
+    return _read_tree(path) if path.is_dir() else (_read_csv(path, source), [])
 
 
 def _read_csv(path: Path, source: Source) -> Rows:
@@ -193,8 +195,9 @@ def _read_csv(path: Path, source: Source) -> Rows:
     return [Row(text, label, group or _normal(text)) for text, label, group in rows]
 
 
-def _read_tree(root: Path) -> Rows:
+def _read_tree(root: Path) -> tuple[Rows, list[str]]:
     rows: Rows = []
+    loose = len(list(root.glob("*.txt")))
     for folder in sorted(entry for entry in root.iterdir() if entry.is_dir() and not entry.name.startswith(".")):
         files = sorted(folder.rglob("*.txt"))
         if not files:
@@ -207,24 +210,29 @@ def _read_tree(root: Path) -> Rows:
         except UnicodeDecodeError as error:
             raise ValueError(f"a file in {folder} is no UTF-8 text: {error}") from error
         rows += [Row(text, folder.name, _normal(text)) for text in texts]
-    return rows
+    return rows, [f"{loose} files in {root} are in no class's folder and were left out"] * bool(loose)
 
 
-def _cleaned(rows: Rows) -> tuple[Rows, list[str]]:
-    """The rows with a text and a label, each pair once, and what there is to tell of the others."""
+def _cleaned(rows: Rows, notes: list[str], *, are_all_kept: bool = False) -> tuple[Rows, list[str]]:
+    """The rows with a text and a label, each pair once, and what there is to tell of the others.
+
+    Args:
+        are_all_kept: repeated rows as well: a test set that is given is the one that others have measured on.
+    """
     whole = [Row(" ".join(row.text.split()), row.label.strip(), row.group) for row in rows]
     whole = [row for row in whole if row.text and row.label]
     first: dict[tuple[str, str], Row] = {}
     for row in whole:
         first.setdefault((row.text, row.label), row)
-    kept = list(first.values())
+    kept = whole if are_all_kept else list(first.values())
     labels = Counter(text for text, _ in {(_normal(row.text), row.label) for row in kept})
     torn = sum(count > 1 for count in labels.values())
-    notes = []
+    notes = list(notes)
     if len(whole) < len(rows):
         notes.append(f"{len(rows) - len(whole)} of {len(rows)} rows have no text or no label and were left out")
-    if len(kept) < len(whole):
-        notes.append(f"{len(whole) - len(kept)} of {len(rows)} rows were there before and were left out")
+    if repeated := len(whole) - len(first):
+        what = "count again" if are_all_kept else "were left out"
+        notes.append(f"{repeated} of {len(rows)} rows were there before and {what}")
     if torn:
         notes.append(f"{torn} texts have more than one label; they were kept")
     return kept, notes

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 from torch.nn.functional import cross_entropy
 
-from trainables.conll import Development, Sentences, Source, find_dataset, load_development, load_test
+from trainables.conll import GROUPS, Development, Sentences, Source, find_dataset, load_development, load_test
 from trainables.distillation import DISTILLATION, Distillation, check_teacher, load_teacher
 from trainables.entities import entities_of, entity_report, entity_scores
 from trainables.finetuning import FINE_TUNING, FineTuning
@@ -36,7 +36,7 @@ class Settings(Distillation, FineTuning):
     """The parameters of a trial; `from_params` checks them.
 
     Attributes:
-        dataset, validation_dataset, test_dataset: as in `Source`.
+        dataset, validation_dataset, test_dataset, group: as in `Source`.
         max_length: pieces of a sentence beyond these are cut off; their words are found to be outside of any entity.
         outside_weight: of the loss at words outside of any entity, of which most sentences are full.
     """
@@ -44,6 +44,7 @@ class Settings(Distillation, FineTuning):
     dataset: str = "wnut17"
     validation_dataset: str = ""
     test_dataset: str = ""
+    group: str = ""
     max_length: int = 96
     batch_size: int = 32
     lr: float = 3e-4
@@ -65,6 +66,7 @@ _ALLOWED: dict[str, Allowed] = {
     "dataset": find_dataset,
     "validation_dataset": find_file,
     "test_dataset": find_file,
+    "group": GROUPS,
     "max_length": Range(4, 512),
     "outside_weight": Range(0, 1, (True, False)),
 }
@@ -195,7 +197,7 @@ def predict(config: Mapping[str, Any], model: Model, inputs: Sequence[str]) -> I
         words = tuple(text.split()) or ("",)
         pieces = cut(config["folder"], [words], config["max_length"])
         classes = model(pieces.ids.long(), pieces.lengths.long()).argmax(dim=2)
-        sentence = Sentences((words,), (("O",) * len(words),))
+        sentence = Sentences((words,), (("O",) * len(words),), (0,))
         (tags,) = tags_of(classes, pieces.word_of, sentence, config["tags"])
         entities = [{**one._asdict(), "text": " ".join(words[one.start : one.end])} for one in entities_of(tags)]
         yield {"input": text, "entities": entities}

@@ -4,6 +4,7 @@ import copy
 import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -19,6 +20,7 @@ from trainables.optim import (
     make_optimizer,
     make_scheduler,
     param_groups,
+    renew_statistics,
     set_training,
 )
 from trainables.settings import SHARE, YES_OR_NO, Allowed, Range
@@ -146,6 +148,9 @@ class Training:
             if self.model is not self._trained:
                 move_towards(self.model, self._trained, min(self._recipe.ema_decay, (1 + step) / (10 + step)))
         set_training(self._optimizer, False)
+        batches = self._batches(self.epoch + 1)
+        forwards = (partial(self._loss, loss_of, rows, noise) for rows, noise in batches)
+        renew_statistics(self._trained, self._optimizer, forwards)
         mean = self._trial.mean({"train_loss": float(torch.stack(losses).mean())})
         return {**mean, "lr": float(learning_rate)}
 
@@ -201,9 +206,11 @@ class Training:
         self, loss_of: LossOf, row_weights: torch.Tensor | None, rows: torch.Tensor, noise: torch.Generator
     ) -> Iterator[torch.Tensor]:
         for part in rows.chunk(self._recipe.accumulate):
-            with self._arithmetic():
-                loss = loss_of(part, noise)
-            yield loss * share_of(part, rows, row_weights)
+            yield self._loss(loss_of, part, noise) * share_of(part, rows, row_weights)
+
+    def _loss(self, loss_of: LossOf, rows: torch.Tensor, noise: torch.Generator) -> torch.Tensor:
+        with self._arithmetic():
+            return loss_of(rows, noise)
 
     def _batches(self, epoch: int) -> Iterator[tuple[torch.Tensor, torch.Generator]]:
         trial = self._trial

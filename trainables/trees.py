@@ -38,9 +38,12 @@ class TreePart:
             group: a regular expression: files in whose names it finds the same text are not parted; empty for none.
         """
         groups = [_group_of(path, group) for path in self.files] if group else None
-        part, rest = split_rows(self.labels, share, groups)
+        return self.parted(*split_rows(self.labels, share, groups), f"group {group!r}")
+
+    def parted(self, part: torch.Tensor, rest: torch.Tensor, by: str) -> tuple["TreePart", "TreePart"]:
+        """These rows, and the rest; raises ValueError, naming what has parted them so, where that lacks a class."""
         if missing := [name for label, name in enumerate(self.class_names) if label not in self.labels[rest]]:
-            raise ValueError(f"group {group!r} puts all files of {', '.join(missing)} on one side of a split")
+            raise ValueError(f"{by} puts all files of {', '.join(missing)} on one side of a split")
         return self.take(part), self.take(rest)
 
 

@@ -86,9 +86,10 @@ def test_recordings_are_cut_and_filled_up(tmp_path: Path) -> None:
 def test_all_that_can_not_be_read_is_named(tmp_path: Path) -> None:
     (tmp_path / "text.wav").write_text("no sound")
     (tmp_path / "cut.wav").write_bytes(write_wav(tmp_path / "whole.wav", tone(300.0)).read_bytes()[:25])
+    (tmp_path / "half.wav").write_bytes((tmp_path / "whole.wav").read_bytes()[:2000])
     write_wav(tmp_path / "empty.wav", np.zeros(0))
     wavfile.write(tmp_path / "nan.wav", 4000, np.full(100, np.nan, dtype=np.float32))
-    files = [tmp_path / f"{name}.wav" for name in ("text", "cut", "empty", "nan")]
+    files = [tmp_path / f"{name}.wav" for name in ("text", "cut", "half", "empty", "nan")]
     with pytest.raises(ValueError, match="unreadable recordings, mend or remove them") as caught:
         read_spectrograms(files, SOUND)
     assert all(str(path) in str(caught.value) for path in files)
@@ -119,6 +120,10 @@ def test_the_lists_of_a_tree_say_what_is_for_test_and_validation(tmp_path: Path)
     assert len(test) == 4
     assert torch.equal(test.inputs[1], read_spectrograms([spaced], SOUND)[0][0])
     assert notes == ("1 of 5 names in testing_list.txt are of no file here",)
+    low = sorted((tmp_path / "low").iterdir())
+    (tmp_path / TEST_LIST).write_text("".join(f"low/{path.name}\n" for path in low))
+    with pytest.raises(ValueError, match=r"testing_list\.txt puts all files of low on one side of a split"):
+        load_test(str(tmp_path), SOUND)
     (tmp_path / TEST_LIST).write_text("nothing.wav\n")
     with pytest.raises(ValueError, match=r"testing_list\.txt names none of the files beside it"):
         load_test(str(tmp_path), SOUND)

@@ -39,6 +39,22 @@ def test_what_comes_in_one_piece_is_split_in_three(tmp_path: Path) -> None:
     assert load_development(source).train == data.train
 
 
+def test_documents_are_not_parted_where_asked(tmp_path: Path) -> None:
+    """A document is told by its sentences' numbers: five each."""
+    parts = [f"-DOCSTART- -X- O\n\n{write(tmp_path / 'one', range(5 * n, 5 * n + 5)).read_text()}" for n in range(12)]
+    (tmp_path / "all").write_text("\n".join(parts), encoding="utf-8")
+    source = Source(str(tmp_path / "all"), group="document")
+    data, (test, _) = load_development(source), load_test(source)
+    documents = [{int(words[-1]) // 5 for words in rows.words} for rows in (data.train, data.validation, test)]
+    assert [len(rows) for rows in (data.train, data.validation, test)] == [40, 10, 10]
+    assert list(map(len, documents)) == [8, 2, 2]
+    assert len(set.union(*documents)) == 12
+    plain = load_development(Source(str(tmp_path / "all")))
+    assert (len(plain.train), len({int(words[-1]) // 5 for words in plain.validation.words})) == (40, 6)
+    with pytest.raises(ValueError, match="1 groups of rows are too few"):
+        load_development(Source(str(write(tmp_path / "none", range(60))), group="document"))
+
+
 def test_a_test_set_that_is_set_apart_is_not_trained_on_where_validation_is_given(tmp_path: Path) -> None:
     source = Source(
         *(str(write(tmp_path / name, numbers)) for name, numbers in (("a", range(50)), ("b", range(50, 60))))

@@ -7,6 +7,7 @@ import torch
 from trainables.image_models import MODELS, ImageClassifier, make_image_classifier
 
 OWN = ("cnn", "classic")
+LAST_LAYERS = ("fc", "heads", "classifier")
 
 
 def classifier(name: str, **keys: Any) -> ImageClassifier:
@@ -52,14 +53,14 @@ def test_the_order_in_memory_changes_nothing_but_the_time() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["resnet18", "vit_b_16"])
+@pytest.mark.parametrize("name", ["resnet18", "vit_b_16", "efficientnet_b0", "convnext_tiny"])
 def test_weights_are_taken_over_but_for_the_last_layer(tmp_path: Path, name: str) -> None:
     given = classifier(name, image_size=64, num_classes=7, in_channels=3)
     torch.save(given.network.state_dict(), tmp_path / "weights.pt")
     # The positions of a transformer are drawn out to images of another size.
     size = 96 if name == "vit_b_16" else 64
     net = classifier(name, image_size=size, in_channels=3, weights=str(tmp_path / "weights.pt"), dropout=0.1)
-    taken = {key: value for key, value in net.network.state_dict().items() if not key.startswith(("fc", "heads"))}
+    taken = {key: value for key, value in net.network.state_dict().items() if not key.startswith(LAST_LAYERS)}
     same = [key for key, value in taken.items() if torch.equal(value, given.network.state_dict()[key])]
     assert set(taken) - set(same) <= {"encoder.pos_embedding"}
     assert net(torch.zeros(1, 3, size, size, dtype=torch.uint8)).shape == (1, 3)

@@ -83,6 +83,13 @@ def test_the_report_has_classes_averages_and_the_confusion_matrix() -> None:
     assert json.loads(json.dumps(report)) == report
     assert report["classes"]["cat"]["recall"] == pytest.approx(2 / 3)
     assert report["classes"]["emu"]["support"] == 0
+    named = classification_report(np.array([0, 0, 0, 1]), sure(0, 0, 1, 1), ["accuracy", "macro avg"])
+    assert named["classes"]["accuracy"] == {
+        "precision": 1.0,
+        "recall": pytest.approx(2 / 3),
+        "f1-score": pytest.approx(0.8),
+        "support": 3.0,
+    }
     assert report["averages"]["micro"]["f1"] == pytest.approx(3 / 4)
     assert set(report["averages"]) == {"macro", "micro", "weighted"}
     assert report["confusion_matrix"] == {

@@ -1,3 +1,5 @@
+from functools import partial
+
 import pytest
 import torch
 from torch import nn
@@ -10,6 +12,7 @@ from trainables.optim import (
     make_optimizer,
     make_scheduler,
     param_groups,
+    renew_statistics,
     set_training,
 )
 
@@ -28,6 +31,26 @@ def rates(name: str, total_steps: int = 20, warmup_steps: int = 0) -> list[float
         optimizer.step()
         scheduler.step()
     return seen
+
+
+@pytest.mark.parametrize("name", ["schedule_free", "adamw"])
+def test_batch_norm_has_the_statistics_of_the_weights_that_are_evaluated(name: str) -> None:
+    torch.manual_seed(0)
+    linear, norm, inputs = nn.Linear(3, 2), nn.BatchNorm1d(2), torch.randn(40, 3) + 1
+    net = nn.Sequential(linear, norm)
+    optimizer = make_optimizer(name, param_groups(net, 0.0), lr=0.3, momentum=0.9)
+    set_training(optimizer, True)
+    for batch in inputs.split(10):
+        optimizer.zero_grad()
+        (net(batch) * torch.tensor([1.0, -1.0])).sum().backward()
+        optimizer.step()
+    set_training(optimizer, False)
+    before = norm.running_mean.clone()
+    renew_statistics(net, optimizer, (partial(net, batch) for batch in inputs.split(10)))
+    wanted = linear(inputs).mean(dim=0) if name == "schedule_free" else before
+    torch.testing.assert_close(norm.running_mean, wanted)
+    assert norm.training
+    assert norm.momentum == 0.1
 
 
 @pytest.mark.parametrize("name", OPTIMIZERS)

@@ -1,4 +1,5 @@
 import functools
+import json
 import math
 import random
 from importlib.util import find_spec
@@ -62,6 +63,13 @@ def test_it_learns_what_comes_next_and_is_evaluated_exported_and_used(
         assert found["items"][0]["item"] == f"i{(int(state['history'][place + 9]) + 1) % 60:02d}"
     with pytest.raises(ControlError, match="no users of the training data: nobody"):
         list(predict(tmp_path / "out", ["nobody"]))
+
+
+def test_texts_that_are_asked_for_and_missing_are_told(tmp_path: Path) -> None:
+    source = write(tmp_path / "data", [(f"u{user}", f"i{item}", item) for user in range(6) for item in range(5)])
+    for model, told in (("matrix", []), ("two_tower", ["no item has a text: items are known by their numbers alone"])):
+        run(tmp_path, {"dataset": source.dataset, "model": model, "width": 8, "epochs": 1})
+        assert json.loads((tmp_path / "data.json").read_text())["notes"] == told
 
 
 @pytest.mark.parametrize("how", MODELS)

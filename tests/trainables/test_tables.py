@@ -203,6 +203,8 @@ def test_what_can_not_be_used_is_refused(tmp_path: Path) -> None:
     rare = write_csv(tmp_path / "rare.csv", [*rows_of(60), ["1.25", "red", "huge"], ["2.25", "red", "huge"]])
     with pytest.raises(ValueError, match=r"needs 5 rows of each class for 5 folds; too few of: huge \([12]\)"):
         check_classes(load_development(Source(str(rare))), 5)
+    with pytest.raises(ValueError, match=r"needs 6 rows of each class for 2 folds"):  # three are left to be trained on
+        check_classes(load_development(Source(str(rare))), 2)
 
 
 @pytest.mark.parametrize("scaling", ["standard", "quantile"])

@@ -11,7 +11,7 @@ from tests.trainables.test_tables import rows_of, write_csv
 from tests.trainables.trials import run_trial
 from trainables import tabular
 from trainables.tables import Source, fold_numbers, load_development
-from trainables.tabular import MODELS, Settings, evaluate, export, fit, guess, scores, train
+from trainables.tabular import MODELS, Settings, evaluate, export, fit, guessed, scores, train
 from tuner.checkpoint import load_checkpoint
 from tuner.checkpoint_folder import checkpoint_path
 from tuner.context import NotFinite
@@ -78,7 +78,7 @@ def test_a_step_is_the_mean_over_the_folds_run_and_guesses_for_the_rest(tmp_path
     for fold in range(3):
         rows, held_out = table.take(fold_of != fold), table.take(fold_of == fold)
         models.append(scores("val", schema, held_out, fit(settings, schema, rows, 0, "cpu")(held_out)))
-        guesses.append(scores("val", schema, held_out, guess(schema, rows, len(held_out))))
+        guesses.append(guessed(schema, rows, held_out))
     for step, report in enumerate(reports, start=1):
         for name in ("val_accuracy", "val_loss", "val_auc"):
             counted = [each[name] for each in models[:step] + guesses[step:]]
@@ -86,6 +86,8 @@ def test_a_step_is_the_mean_over_the_folds_run_and_guesses_for_the_rest(tmp_path
     # So the last step, the whole cross-validation, is the best one.
     curve = [report.metrics["val_accuracy"] for report in reports]
     assert curve == sorted(curve)
+    errors = [report.metrics["val_calibration_error"] for report in reports]
+    assert errors == sorted(errors, reverse=True)
 
 
 def test_training_never_reads_the_test_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

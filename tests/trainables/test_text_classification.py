@@ -1,5 +1,6 @@
 import csv
 import functools
+import json
 import math
 import random
 from pathlib import Path
@@ -112,6 +113,15 @@ def test_texts_of_no_known_class_are_told_by_the_confidence(tmp_path: Path, data
     scores = evaluate(params, state, "cpu")
     assert all(0 <= scores[f"test_unknown_{name}"] <= 1 for name in ("auc", "precision", "recall"))
     assert sum(map(sum, scores["report"]["confusion_matrix"]["rows"])) == 16, "texts of known classes alone"
+    assert f"unknown_recall: {scores['test_unknown_recall']:.4f}\n" in scores["report"]["text"]
+
+
+def test_texts_that_are_cut_off_are_counted(tmp_path: Path, data: dict[str, Any]) -> None:
+    """By their words, of which they have eight at most: pairs of words count beside them."""
+    for length, is_told in ((9, False), (8, True)):
+        run(tmp_path, params_of(data, "bag", epochs=1, ngrams=2, max_length=length))
+        notes = json.loads((tmp_path / "data.json").read_text())["notes"]
+        assert any("training texts fill max_length" in note for note in notes) == is_told
 
 
 def test_the_threshold_is_the_one_that_tells_best() -> None:
@@ -155,7 +165,7 @@ def test_it_learns_banking77(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     state, _ = load_checkpoint(checkpoint_path(tmp_path, 4))
     scores = evaluate(params, state, "cpu")
     assert scores["test_accuracy"] > 0.8
-    assert "7 of 3079 test texts stand among the training texts as well" in scores["report"]["notes"]
+    assert "7 of 3080 test texts stand among the training texts as well" in scores["report"]["notes"]
 
 
 @pytest.mark.slow  # imports transformers

@@ -1,4 +1,5 @@
 import csv
+import shutil
 from pathlib import Path
 
 import pytest
@@ -123,7 +124,7 @@ def test_what_is_left_out_or_doubtful_is_counted(tmp_path: Path) -> None:
         ("Torn apart", "card"),
         ("torn  apart", "loan"),
     ]
-    test = [*rows_of(2, "b"), ("A card QUESTION 1", "card")]
+    test = [*rows_of(2, "b"), ("A card QUESTION 1", "card"), ("A card QUESTION 1", "card")]
     write_csv(tmp_path / "train.csv", rows)
     write_csv(tmp_path / "test.csv", test)
     development = load_development(Source(str(tmp_path)))
@@ -133,7 +134,16 @@ def test_what_is_left_out_or_doubtful_is_counted(tmp_path: Path) -> None:
         "1 texts have more than one label; they were kept",
     )
     assert len(development.train) + len(development.validation) == 32
-    assert load_test(Source(str(tmp_path)))[1] == ("1 of 7 test texts stand among the training texts as well",)
+    test_rows, notes = load_test(Source(str(tmp_path)))
+    assert len(test_rows) == 8
+    assert notes == (
+        "1 of 8 rows were there before and count again",
+        "2 of 8 test texts stand among the training texts as well",
+    )
+    (write_tree(tmp_path / "tree", rows_of(10)) / "readme.txt").touch()
+    assert load_development(Source(str(tmp_path / "tree"))).notes == (
+        f"1 files in {tmp_path / 'tree'} are in no class's folder and were left out",
+    )
 
 
 def test_unknown_classes_are_validated_and_tested_and_never_trained_on(tmp_path: Path) -> None:
@@ -204,6 +214,10 @@ def test_what_can_not_be_used_is_told(tmp_path: Path, monkeypatch: pytest.Monkey
     with pytest.raises(ValueError, match=r"empty has no .txt files"):
         load_development(Source(str(tmp_path / "tree")))
     write_tree(tmp_path / "mixed", rows_of(10))
+    (tmp_path / "mixed" / "test" / "card").mkdir(parents=True)
+    with pytest.raises(ValueError, match=r"mixed has test but no train beside it: put the training texts there"):
+        load_development(Source(str(tmp_path / "mixed")))
+    shutil.rmtree(tmp_path / "mixed" / "test")
     (next((tmp_path / "mixed").iterdir()) / "note.doc").touch()
     with pytest.raises(ValueError, match=r"files other than .txt, turn them into such or move them away: .*note\.doc"):
         load_development(Source(str(tmp_path / "mixed")))

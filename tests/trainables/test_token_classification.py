@@ -49,7 +49,7 @@ def params(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 
 def test_a_words_tag_stands_at_its_first_piece_alone(params: dict[str, Any]) -> None:
     """The well-known trap: padding and the other pieces must count neither in the loss nor in the scores."""
-    sentences = Sentences((("ada", "lovelace", "is"), ("paris",)), (("B-per", "I-per", "O"), ("B-loc",)))
+    sentences = Sentences((("ada", "lovelace", "is"), ("paris",)), (("B-per", "I-per", "O"), ("B-loc",)), (0, 0))
     tags = ("O", "B-loc", "B-per", "I-per")
     pieces = cut(params["pretrained"], sentences.words, 16)
     assert pieces.lengths.tolist() == [6, 3]
