@@ -139,8 +139,8 @@ class Recorder:
         return running
 
     @storing(*DATABASE_ERRORS)
-    def keeps_promise(self, number: int) -> bool:
-        return self.study.keeps_promise(self._method, self._seed, number)
+    def is_to_go_on(self, number: int) -> bool:
+        return self.study.is_to_go_on(self._method, self._seed, number, self._start_with)
 
     @storing(*DATABASE_ERRORS)
     def report(self, number: int, reports: Sequence[Report]) -> None:

@@ -161,10 +161,18 @@ class Study:
         self._may_have_waiting = len(waiting) > 1
         return Asked(trial.number, params, resumed=bool(waiting), gpus=trial.user_attrs.get(_GPUS))
 
-    def keeps_promise(self, method: str | BaseSampler, seed: int, number: int) -> bool:
-        """Whether the method expects as much of a running trial as when it asked for it; False if it can't say."""
+    def is_to_go_on(
+        self, method: str | BaseSampler, seed: int, number: int, start_with: Sequence[Mapping[str, Any]] = ()
+    ) -> bool:
+        """Whether a running trial goes on however poor it is so far.
+
+        The first known good configuration does: it is what one would take without a search; this must not find less.
+        So does a trial of which the method expects as much as when it asked for it, where it can say.
+        """
         from tuner.methods.multifidelity import MultiFidelitySampler
 
+        if start_with and number == 0:
+            return True
         sampler = method if isinstance(method, BaseSampler) else self._sampler(method, seed, number)
         return isinstance(sampler, MultiFidelitySampler) and sampler.keeps_promise(self._study, number)
 

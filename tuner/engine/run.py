@@ -108,7 +108,7 @@ def run(
                 stopping.asking,
                 lambda number: read_reports(trial_dir(recorder.folder, number)),
             )
-        stopping.consult(recorder.keeps_promise)
+        stopping.consult(recorder.is_to_go_on)
         try:
             verdict = _Loop(controller, search, recorder, console, slots, run_cap, driver_node).run()
         finally:

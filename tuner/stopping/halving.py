@@ -10,7 +10,8 @@ Against Ray's `AsyncHyperBandScheduler` (Li et al., A System for Massively Paral
   and all where it is the reverse (cf. Bohdal et al., PASHA, 2023, which grows the last rung by such agreement). One
   trial in twenty goes on whatever its value, so that not only those are seen which the rung has favoured.
 - A trial that a method which learns expects as much of as when it asked for it goes on: otherwise one that asks for
-  what begins poorly and ends well would never be shown whether it does.
+  what begins poorly and ends well would never be shown whether it does. So does the known good configuration that a
+  sweep begins with: what is found is no worse than it, and if it ends better than it begins, its curve tells so.
 - With several metrics trials are compared by the fronts that they stand on.
 - Where nobody has said how long a trial is, none is stopped at a step that no other has gone beyond: it may be the end.
 """
@@ -48,7 +49,7 @@ class RecentHalving(FIFOScheduler):  # type: ignore[misc]  # Ray's classes are u
 
     Attributes:
         run_cap: how many trials there will be at most; None where nobody has said.
-        keeps_promise: whether a trial, by its id, is as promising as ever to the method that has asked for it.
+        is_to_go_on: whether a trial, by its id, goes on whatever its rank.
     """
 
     run_cap: int | None = None
@@ -57,7 +58,7 @@ class RecentHalving(FIFOScheduler):  # type: ignore[misc]  # Ray's classes are u
         self, metrics: Sequence[Metric], time_attr: str, steps: Sequence[int], eta: float, max_iter: int | None
     ) -> None:
         super().__init__()
-        self.keeps_promise: Callable[[str], bool] = lambda trial_id: False
+        self.is_to_go_on: Callable[[str], bool] = lambda trial_id: False
         self._metrics = metrics
         self._signs = np.array([1.0 if metric.goal is Goal.MAXIMIZE else -1.0 for metric in metrics])
         self._time_attr, self._eta, self._max_iter = time_attr, eta, max_iter
@@ -78,7 +79,7 @@ class RecentHalving(FIFOScheduler):  # type: ignore[misc]  # Ray's classes are u
         if index >= 0 and np.isfinite(values).all() and trial.trial_id not in self._rungs[index]:
             self._rungs[index][trial.trial_id] = values
             may_pass = goes_on and (may_be_last or self._may_pass(index, trial.trial_id))
-            goes_on = may_pass or (goes_on and self.keeps_promise(trial.trial_id))
+            goes_on = may_pass or (goes_on and self.is_to_go_on(trial.trial_id))
         return str(TrialScheduler.CONTINUE if goes_on else TrialScheduler.STOP)
 
     def on_trial_complete(self, tune_controller: Any, trial: Any, result: Mapping[str, Any]) -> None:

@@ -47,10 +47,10 @@ class Stopping:
         if isinstance(self.scheduler, RecentHalving):
             self.scheduler.watch(max((report.step for report in reports), default=0))
 
-    def consult(self, keeps_promise: Callable[[int], bool]) -> None:
-        """Ask this of a trial's number before it is stopped: whether it is as promising as ever."""
+    def consult(self, is_to_go_on: Callable[[int], bool]) -> None:
+        """Ask this of a trial's number before it is stopped: whether it goes on all the same."""
         if isinstance(self.scheduler, RecentHalving):
-            self.scheduler.keeps_promise = lambda trial_id: keeps_promise(int(trial_id))
+            self.scheduler.is_to_go_on = lambda trial_id: is_to_go_on(int(trial_id))
 
 
 def make_stopping(
