@@ -183,6 +183,13 @@ def test_images_are_evaluated_over_seeds_and_a_default_that_fails_is_told(tmp_pa
     assert (told["gain"], told["verdict"]) == (None, None)
     assert "optimizer must be one of" in told["default"]["trainings"][0]["error"]
     assert told["tuned"]["trainings"][0]["step"] <= 2
+    # Without another default the best configuration is the default one, and is trained once.
+    same = CliRunner().invoke(cli, ["evaluate", str(results.folder), "--seeds", "1"], catch_exceptions=False)
+    assert same.exit_code == 0, same.output
+    assert "the best configuration is the default one" in same.stdout
+    told = json.loads((results.folder / "best" / EVALUATION_FILE).read_text())
+    assert told["tuned"] == told["default"]
+    assert told["gain"]["mean"] == 0
     # The winner is of use at once, and knows where it comes from.
     shown = CliRunner().invoke(cli, ["export", str(results.folder), str(tmp_path / "model")])
     assert shown.exit_code == 0, shown.output

@@ -135,7 +135,9 @@ def evaluate(
         raise SpecError(
             [f"trainable {spec.trainable}: its module has no evaluate(params, state, device), which reads test data."]
         )
-    candidates = {TUNED: dict(best.params), DEFAULT: default_params(spec, chosen)}
+    default = default_params(spec, chosen)
+    # They are the same where nothing better than the default was found.
+    candidates = {TUNED: dict(best.params)} if default == best.params else {TUNED: dict(best.params), DEFAULT: default}
     with tempfile.TemporaryDirectory(prefix="tuner-evaluate-") as output:
         found = _sweep(spec, candidates, num_seeds, Path(output)).run(
             console=make_console(sys.stderr), address=address, verbose=verbose
@@ -269,7 +271,8 @@ def _gather(found: Results, spec: SweepSpec, best: Best, candidates: Mapping[str
     by_name: dict[str, list[Training]] = {name: [] for name in candidates}
     for trial in sorted(found.trials, key=lambda trial: trial.params["seed"]):
         by_name[trial.params["configuration"]].append(_training(found, trial))
-    tuned, default = (Candidate(candidates[name], by_name[name]) for name in (TUNED, DEFAULT))
+    both = (TUNED, DEFAULT if DEFAULT in candidates else TUNED)
+    tuned, default = (Candidate(candidates[name], by_name[name]) for name in both)
     goal = spec.metrics[0].goal
     names = [*tuned.score_names, *default.score_names]
     # val_accuracy is about test_accuracy, as accuracy is.

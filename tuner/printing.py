@@ -141,6 +141,9 @@ def print_evaluation(evaluation: "Evaluation") -> None:
             if training.error:
                 click.echo(f"{title}, seed {training.seed} failed: {training.error}")
     Console(width=None if sys.stdout.isatty() else 200).print(table)
+    if evaluation.tuned == evaluation.default:
+        click.echo("the best configuration is the default one: the sweep has found nothing better")
+        return
     gain = evaluation.gain(evaluation.metric) if evaluation.metric else None
     if gain is None:
         click.echo("no verdict: no seed has a test score of the sweep's metric from both")
