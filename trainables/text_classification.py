@@ -25,7 +25,7 @@ from trainables.settings import Allowed, Range, read_settings, without_files
 from trainables.text_models import BagOfEmbeddings, Head, Recurrent, build_vocabulary, encode_words
 from trainables.texts import UNKNOWN, Development, Source, Texts, find_dataset, find_file, load_development, load_test
 from trainables.training import Training, load_trained
-from trainables.trees import DATA_ENV
+from trainables.trees import DATA_ENV, check_group
 from tuner.context import Trial
 from tuner.portable import Model, Portable
 
@@ -40,7 +40,7 @@ class Settings(Distillation, FineTuning):
     """The parameters of a trial; `from_params` checks them. Those of other models than `model` are ignored.
 
     Attributes:
-        dataset, text_column, label_column, test_dataset, unknown_classes, group_column: as in `Source`.
+        dataset, text_column, label_column, test_dataset, unknown_classes, group_column, group: as in `Source`.
         model: bag of embeddings, gru, or transformer.
         max_length: tokens of a text beyond these are cut off.
         class_weight: balanced counts each class alike in the training.
@@ -56,6 +56,7 @@ class Settings(Distillation, FineTuning):
     test_dataset: str = ""
     unknown_classes: int = 0
     group_column: str = ""
+    group: str = ""
     model: str = "transformer"
     max_length: int = 64
     class_weight: str = "none"
@@ -85,6 +86,7 @@ _ALLOWED: dict[str, Allowed] = {
     "test_dataset": find_file,
     "unknown_classes": Range(0),
     "group_column": str,
+    "group": check_group,
     "model": MODELS,
     "max_length": Range(2, 512),
     "class_weight": ("none", "balanced"),

@@ -15,7 +15,7 @@ import torch
 
 from trainables.csvfile import read_csv
 from trainables.splits import SPLIT_SEED, TEST_SHARE, VALIDATION_SHARE, split_rows
-from trainables.trees import DATA_ENV, MOST_NAMED
+from trainables.trees import DATA_ENV, MOST_NAMED, group_of
 
 # A class needs one row to train on and one to validate with, and some more for either to mean anything.
 FEWEST_ROWS = 4
@@ -35,6 +35,7 @@ class Source:
         unknown_classes: so many classes are never trained on: their texts are for telling what no class fits.
         group_column: of a CSV file: rows with the same value there, such as one customer's, are not parted by a split;
             where it is empty, those with the same text are not.
+        group: a regular expression: the same of a tree's files in whose names it finds the same text.
     """
 
     dataset: str
@@ -43,6 +44,7 @@ class Source:
     test_dataset: str = ""
     unknown_classes: int = 0
     group_column: str = ""
+    group: str = ""
 
 
 @dataclass(frozen=True)
@@ -175,7 +177,7 @@ def _split(rows: Rows, names: Sequence[str], share: float) -> tuple[Rows, Rows]:
 
 
 def _read_place(path: Path, source: Source) -> tuple[Rows, list[str]]:
-    return _read_tree(path) if path.is_dir() else (_read_csv(path, source), [])
+    return _read_tree(path, source.group) if path.is_dir() else (_read_csv(path, source), [])
 
 
 def _read_csv(path: Path, source: Source) -> Rows:
@@ -195,7 +197,7 @@ def _read_csv(path: Path, source: Source) -> Rows:
     return [Row(text, label, group or _normal(text)) for text, label, group in rows]
 
 
-def _read_tree(root: Path) -> tuple[Rows, list[str]]:
+def _read_tree(root: Path, group: str) -> tuple[Rows, list[str]]:
     rows: Rows = []
     loose = len(list(root.glob("*.txt")))
     for folder in sorted(entry for entry in root.iterdir() if entry.is_dir() and not entry.name.startswith(".")):
@@ -209,7 +211,8 @@ def _read_tree(root: Path) -> tuple[Rows, list[str]]:
             texts = [path.read_text(encoding="utf-8") for path in files]
         except UnicodeDecodeError as error:
             raise ValueError(f"a file in {folder} is no UTF-8 text: {error}") from error
-        rows += [Row(text, folder.name, _normal(text)) for text in texts]
+        groups = [group_of(path, group) if group else "" for path in files]
+        rows += [Row(text, folder.name, one or _normal(text)) for text, one in zip(texts, groups, strict=True)]
     return rows, [f"{loose} files in {root} are in no class's folder and were left out"] * bool(loose)
 
 

@@ -37,7 +37,7 @@ class TreePart:
         Args:
             group: a regular expression: files in whose names it finds the same text are not parted; empty for none.
         """
-        groups = [_group_of(path, group) for path in self.files] if group else None
+        groups = [group_of(path, group) or str(path) for path in self.files] if group else None
         return self.parted(*split_rows(self.labels, share, groups), f"group {group!r}")
 
     def parted(self, part: torch.Tensor, rest: torch.Tensor, by: str) -> tuple["TreePart", "TreePart"]:
@@ -55,9 +55,10 @@ def check_group(pattern: str) -> None:
         raise ValueError(f"group {pattern!r} is no regular expression: {error}") from error
 
 
-def _group_of(path: Path, pattern: str) -> str:
+def group_of(path: Path, pattern: str) -> str:
+    """What the regular expression finds in the file's name; empty where that is nothing."""
     found = re.search(pattern, path.name)
-    return found.group() if found and found.group() else str(path)
+    return found.group() if found else ""
 
 
 def read_part(root: Path, test: bool | None, suffixes: Collection[str], group: str = "") -> TreePart:

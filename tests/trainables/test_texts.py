@@ -68,6 +68,20 @@ def test_texts_that_differ_in_case_alone_are_not_parted_nor_those_of_a_group_whe
         load_development(Source(str(path), group_column="client"))
 
 
+def test_files_of_one_group_are_not_parted_where_asked(tmp_path: Path) -> None:
+    """Of each class there are thirty texts, five each of six authors."""
+    for name in CLASSES:
+        (tmp_path / name).mkdir()
+        for number in range(30):
+            (tmp_path / name / f"author{number // 5}-{number}.txt").write_text(f"{name} author{number // 5} {number}")
+    source = Source(str(tmp_path), group=r"^author\d+")
+    development, (test, _) = load_development(source), load_test(source)
+    parts = [{text.split()[1] for text in part.texts} for part in (development.train, development.validation, test)]
+    assert [len(part) for part in (development.train, development.validation, test)] == [60, 15, 15]
+    assert [len(part) for part in parts] == [4, 1, 1]
+    assert len(set.union(*parts)) == 6
+
+
 def test_a_class_of_one_group_is_trained_on(tmp_path: Path) -> None:
     path = tmp_path / "lonely.csv"
     for lonely in CLASSES:
