@@ -20,6 +20,7 @@ def test_the_interval_is_students() -> None:
     low, high = stats.t.interval(0.95, 4, loc=np.mean(values), scale=stats.sem(values))
     assert (result.mean, result.num_seeds) == (pytest.approx(np.mean(values)), 5)
     assert result.half_width == pytest.approx((high - low) / 2)
+    assert estimate([0.1 + 0.2, 0.3, 0.3]).half_width == 0
 
 
 def test_the_interval_holds_the_mean_about_95_times_in_100() -> None:

@@ -66,7 +66,7 @@ def estimate(values: Sequence[float]) -> Estimate:
     count = len(values)
     if count < 2:
         return Estimate(float(values[0]), None, count)
-    spread = float(np.std(values, ddof=1)) / math.sqrt(count)
+    spread = 0.0 if _are_alike(values) else float(np.std(values, ddof=1)) / math.sqrt(count)
     return Estimate(float(np.mean(values)), float(stats.t.ppf((1 + LEVEL) / 2, count - 1)) * spread, count)
 
 
@@ -79,9 +79,13 @@ def gain(tuned: BySeed, default: BySeed, goal: Goal) -> Gain | None:
         return None
     found = estimate(differences)
     is_better = goal.better(found.mean, 0.0)
-    # All alike, to within rounding: neither configuration depends on its seed, or both do in the same way.
-    is_constant = np.ptp(differences) <= 1e-12 * max(map(abs, differences))
-    if found.half_width is None or is_constant:
+    # Neither configuration depends on its seed, or both do in the same way.
+    if found.half_width is None or _are_alike(differences):
         return Gain(found, None, is_better, found.half_width is not None and found.mean != 0)
     p = float(stats.ttest_1samp(differences, 0.0).pvalue)
     return Gain(found, p, is_better, abs(found.mean) > found.half_width)
+
+
+def _are_alike(values: Sequence[float]) -> bool:
+    """To within rounding."""
+    return bool(np.ptp(values) <= 1e-12 * max(map(abs, values)))
