@@ -142,6 +142,8 @@ def test_rare_classes_count_as_much_as_others_where_asked() -> None:
 def test_all_wrong_parameters_are_told_at_once(data: dict[str, Any]) -> None:
     params = {
         "dataset": "nowhere",
+        "test_dataset": "typo.csv",
+        "teacher": "nobody",
         "model": "lstm",
         "finetune": "some",
         "pretrained": "./nothing",
@@ -154,6 +156,8 @@ def test_all_wrong_parameters_are_told_at_once(data: dict[str, Any]) -> None:
         Settings.from_params(params)
     told = str(caught.value)
     assert "model must be one of bag, gru, transformer; got 'lstm'" in told
+    assert "test_dataset: there is no file typo.csv" in told
+    assert "teacher: nobody is no exported model" in told
     assert all(name in told for name in params)
 
 
