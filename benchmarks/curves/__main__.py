@@ -15,6 +15,8 @@ from collections.abc import Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
+from threadpoolctl import threadpool_limits
+
 from benchmarks.common import RESULTS, commit
 from benchmarks.curves.methods import METHODS, make_method
 from benchmarks.curves.records import Record, append_records, read_records, summarise
@@ -59,7 +61,8 @@ def run_all(
 ) -> Iterator[Record]:
     """The runs as they end, until the time is up; `commits` by method."""
     ends_at = time.monotonic() + seconds
-    with ProcessPoolExecutor(jobs) as pool:
+    # More threads than cores would slow all of them down, and tell nothing of what a suggestion costs.
+    with ProcessPoolExecutor(jobs, initializer=threadpool_limits, initargs=(1,)) as pool:
         for batch in (cases[i : i + 4 * jobs] for i in range(0, len(cases), 4 * jobs)):
             if time.monotonic() > ends_at:
                 return

@@ -1,5 +1,6 @@
 """The sampler that learns from partial curves: what it is given, what it asks for, and that it can be resumed."""
 
+import json
 import math
 from collections.abc import Callable
 
@@ -95,6 +96,14 @@ def test_a_trial_keeps_its_promise_unless_it_is_worse_than_was_expected() -> Non
         trial.report(value, 1)
         assert study.sampler.keeps_promise(study, trial.number) is is_kept
         study.tell(trial, state=TrialState.PRUNED)
+    # A sweep that was begun before improvements had a measure goes on.
+    trial = study.ask(SPACE)
+    promise = json.loads(study.trials[trial.number].system_attrs["tuner:promise"])
+    del promise["worth"]
+    study._storage.set_trial_system_attr(trial._trial_id, "tuner:promise", json.dumps(promise))
+    trial.report(-2.0, 1)
+    assert study.sampler.keeps_promise(study, trial.number)
+    study.tell(trial, state=TrialState.PRUNED)
     # Nothing was expected of one that came by chance.
     study.sampler = MultiFidelitySampler(seed=3, random_share=1.0)
     trial = study.ask(SPACE)

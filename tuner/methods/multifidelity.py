@@ -22,6 +22,7 @@ from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 from scipy.spatial.distance import cdist
 from scipy.special import log_ndtr
+from threadpoolctl import ThreadpoolController
 
 from tuner.methods.cube import Cube
 from tuner.methods.gaussian_process import GaussianProcess, Kernel, Points
@@ -46,6 +47,9 @@ _NUM_PARENTS = 3
 # better is to be expected for long, though the best may lie in another region.
 _AFAR = 4
 _NUM_AFAR = 1000
+# Of one objective an improvement counts from so many standard deviations of the scores on at most: each suggestion
+# draws its own measure. Near-copies of the best promise a little for ever, and would all be trained first.
+_WORTHWHILE = 0.8
 # What is further below the best than so many times the lower quartile counts as so far; what is nearer than so much of
 # it hardly differs from the best.
 _DEEPEST = 3.0
@@ -58,6 +62,8 @@ _STOPPED = ("pruned", "stopped")
 _SUM = 0.05
 # Of a curve the last value is used, and those at the powers of this.
 _ETA = 3
+# Matrices of some hundred rows take longer with several threads, the more so beside trials that use all cores.
+_BLAS = ThreadpoolController().select(user_api="blas")
 
 
 @dataclass(frozen=True)
@@ -113,6 +119,7 @@ class MultiFidelitySampler(BaseSampler):
                 space.update(known.distributions)
         return {name: space[name] for name in sorted(space) if not space[name].single()}
 
+    @_BLAS.wrap(limits=1)  # type: ignore[untyped-decorator]
     def sample_relative(
         self, study: optuna.Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
     ) -> dict[str, Any]:
@@ -129,12 +136,14 @@ class MultiFidelitySampler(BaseSampler):
         if len(data.pending):
             # Those are taken to reach what is expected of them (Ginsbourger et al., the Kriging believer, 2010).
             model = model.believing(Points.at_the_end(data.pending))
-        point, gain = self._best_candidate(model, data, cube, [known.params for known in trials])
+        worth = float(self._rng.uniform(0, _WORTHWHILE)) if len(signs) == 1 else 0.0
+        point, gain = self._best_candidate(model, data, cube, [known.params for known in trials], worth)
         if gain is not None:
-            promise = json.dumps({"weights": weights.tolist(), "gain": gain})
+            promise = json.dumps({"weights": weights.tolist(), "worth": worth, "gain": gain})
             study._storage.set_trial_system_attr(trial._trial_id, _PROMISE, promise)
         return cube.params(point)
 
+    @_BLAS.wrap(limits=1)  # type: ignore[untyped-decorator]
     def keeps_promise(self, study: optuna.Study, number: int) -> bool:
         """Whether a running trial is still expected to improve on the others as much as when it was asked for.
 
@@ -157,7 +166,7 @@ class MultiFidelitySampler(BaseSampler):
         is_other = (data.points.sweep == 0) & (data.points.x != point).any(axis=1)
         others = np.unique(data.points.x[is_other], axis=0)
         best = model.mean(Points.at_the_end(others)).max(initial=-math.inf)
-        return bool(_log_gain(model, point, best)[0] >= promise["gain"])
+        return bool(_log_gain(model, point, best + promise.get("worth", 0.0))[0] >= promise["gain"])
 
     def _aims(self, study: optuna.Study) -> tuple[np.ndarray, list[Sequence[FrozenTrial]]]:
         """Signs of the objectives, and the earlier studies: of several objectives those are not known."""
@@ -170,9 +179,9 @@ class MultiFidelitySampler(BaseSampler):
         return self._random.sample_independent(study, trial, param_name, param_distribution)
 
     def _best_candidate(
-        self, model: GaussianProcess, data: Data, cube: Cube, tried: Sequence[Mapping[str, Any]]
+        self, model: GaussianProcess, data: Data, cube: Cube, tried: Sequence[Mapping[str, Any]], worth: float
     ) -> tuple[np.ndarray, float | None]:
-        """The point `[d]` with the largest expected improvement, at the last step, on what is expected so far.
+        """The point `[d]` with the largest expected improvement, at the last step, on `worth` above what is expected.
 
         With the logarithm of that; None at the beginning, where the largest mean is taken.
         """
@@ -194,7 +203,7 @@ class MultiFidelitySampler(BaseSampler):
             gain = model.mean(Points.at_the_end(candidates))
         else:
             # Those of this sweep, unless all that it has tried ended without a value.
-            gain = _log_gain(model, candidates, expected[: len(own) or None].max())
+            gain = _log_gain(model, candidates, expected[: len(own) or None].max() + worth)
         # What only earlier sweeps have tried may be tried again.
         is_new = cdist(candidates, own).min(axis=1, initial=math.inf) >= _NEAR
         if is_new.any():  # a space of few configurations may have been tried whole
