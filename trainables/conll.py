@@ -203,6 +203,11 @@ def _cleaned(rows: Sentences, *, are_all_kept: bool = False) -> tuple[Sentences,
 
 def _split(rows: Sentences, share: float, source: Source) -> tuple[Sentences, Sentences]:
     """That share of the sentences or of the documents, and the rest; always the same ones."""
+    if source.group and len(set(rows.documents)) == 1:
+        raise ValueError(
+            f"group: 'document' needs lines that begin with {_DOCUMENT_START}, one before each document, and "
+            f"{source.dataset} has no two; leave group out to part it by sentences"
+        )
     has_entity = torch.tensor([set(tags) != {OUTSIDE} for tags in rows.tags])
     parts = split_rows(has_entity, share, rows.documents if source.group else None)
     held_out, rest = (rows.take(sorted(part.tolist())) for part in parts)

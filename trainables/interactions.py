@@ -101,7 +101,8 @@ def _read_folder(folder: Path) -> tuple[pd.DataFrame, dict[str, str]]:
     if texts is None:
         return rows, {}
     if repeated := list(texts["item"][texts["item"].duplicated()].unique()):
-        raise ValueError(f"{folder / ITEMS} has more than one row of: {', '.join(map(str, repeated[:MOST_NAMED]))}")
+        named = ", ".join(map(str, repeated[:MOST_NAMED]))
+        raise ValueError(f"{folder / ITEMS} has more than one row of: {named}; keep one of each")
     return rows, dict(zip(texts["item"], texts["text"].fillna(""), strict=True))
 
 

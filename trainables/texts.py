@@ -160,7 +160,7 @@ def _read(source: Source, test: bool) -> tuple[Rows, list[str]]:
     if train == path and (strays := [name for name in ("test", "test.csv") if (path / name).exists()]):
         raise ValueError(f"{path} has {strays[0]} but no train beside it: put the training texts there")
     if test and has_test:
-        return _cleaned(*_read_place(held_out, replace(source, group_column="")), are_all_kept=True)
+        return _cleaned(*_read_place(held_out, replace(source, group_column="", group="")), are_all_kept=True)
     rows, notes = _cleaned(*_read_place(train, source))
     if has_test:
         return rows, notes
@@ -177,7 +177,13 @@ def _split(rows: Rows, names: Sequence[str], share: float) -> tuple[Rows, Rows]:
 
 
 def _read_place(path: Path, source: Source) -> tuple[Rows, list[str]]:
-    return _read_tree(path, source.group) if path.is_dir() else (_read_csv(path, source), [])
+    if path.is_dir():
+        if source.group_column:
+            raise ValueError(f"group_column: {path} is a tree of files, which has no columns; give group in its place")
+        return _read_tree(path, source.group)
+    if source.group:
+        raise ValueError(f"group: {path} is a file, and group is for a tree of files; give group_column in its place")
+    return _read_csv(path, source), []
 
 
 def _read_csv(path: Path, source: Source) -> Rows:

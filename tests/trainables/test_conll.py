@@ -51,7 +51,7 @@ def test_documents_are_not_parted_where_asked(tmp_path: Path) -> None:
     assert len(set.union(*documents)) == 12
     plain = load_development(Source(str(tmp_path / "all")))
     assert (len(plain.train), len({int(words[-1]) // 5 for words in plain.validation.words})) == (40, 6)
-    with pytest.raises(ValueError, match="1 groups of rows are too few"):
+    with pytest.raises(ValueError, match="needs lines that begin with -DOCSTART-"):
         load_development(Source(str(write(tmp_path / "none", range(60))), group="document"))
 
 

@@ -66,6 +66,8 @@ def test_texts_that_differ_in_case_alone_are_not_parted_nor_those_of_a_group_whe
     assert len(load_test(Source(str(path), test_dataset=str(tmp_path / "test.csv"), group_column="customer"))[0]) == 6
     with pytest.raises(ValueError, match="has no column 'client'; it has text, customer, label"):
         load_development(Source(str(path), group_column="client"))
+    with pytest.raises(ValueError, match=r"group: .* give group_column in its place"):
+        load_development(Source(str(path), group="^a"))
 
 
 def test_files_of_one_group_are_not_parted_where_asked(tmp_path: Path) -> None:
@@ -74,6 +76,8 @@ def test_files_of_one_group_are_not_parted_where_asked(tmp_path: Path) -> None:
         (tmp_path / name).mkdir()
         for number in range(30):
             (tmp_path / name / f"author{number // 5}-{number}.txt").write_text(f"{name} author{number // 5} {number}")
+    with pytest.raises(ValueError, match=r"group_column: .* give group in its place"):
+        load_development(Source(str(tmp_path), group_column="author"))
     source = Source(str(tmp_path), group=r"^author\d+")
     development, (test, _) = load_development(source), load_test(source)
     parts = [{text.split()[1] for text in part.texts} for part in (development.train, development.validation, test)]
