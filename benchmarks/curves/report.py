@@ -85,12 +85,15 @@ def _plot(title: str, records: Sequence[Record], methods: Sequence[str], path: P
 
     shares = np.linspace(0.02, 1.0, 99)
     figure, axes = plt.subplots(figsize=(8, 5))
+    axes.set_prop_cycle(color=plt.get_cmap("tab20").colors)
     for name in methods:
         means = _task_means([record for record in records if record.method == name], list(shares))
         bounds = np.array([interval(column) for column in means.T])
         (line,) = axes.plot(shares * 100, means.mean(axis=0), label=name)
         axes.fill_between(shares * 100, bounds[:, 0], bounds[:, 1], color=line.get_color(), alpha=0.08)
     axes.set(xlabel="budget spent (%)", ylabel="normalised regret", title=title, yscale="log")
-    axes.legend(fontsize=8)
+    # The first steps of a diverged training are no better than anything.
+    axes.set_ylim(top=2.0)
+    axes.legend(fontsize=8, loc="upper left", bbox_to_anchor=(1.01, 1.0))
     figure.savefig(path, dpi=120, bbox_inches="tight")
     plt.close(figure)
