@@ -15,7 +15,7 @@ import itertools
 import statistics
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -131,22 +131,24 @@ def main() -> None:
             for name, search in searches.items():
                 with tempfile.TemporaryDirectory() as folder:
                     runs[name].append(search(seed, Path(folder)))
+            # Hours go into it: what is there so far is kept.
+            save(f"trainings_{given.name}", {"seconds": given.seconds, **figures(runs)})
+
+
+def figures(runs: Mapping[str, Sequence[Reports]]) -> dict[str, Any]:
+    """What is recorded of the runs, one for each seed, by name of the search."""
     final = {name: [max((value for _, value in reports), default=0.0) for reports in runs[name]] for name in runs}
-    bars = [max(final[name][seed] for name in runs if name != OURS) for seed in range(given.seeds)]
-    reached = [
-        next((at for at, value in reports if value >= bar), None) for reports, bar in zip(runs[OURS], bars, strict=True)
-    ]
-    save(
-        f"trainings_{given.name}",
-        {
-            "seconds": given.seconds,
-            "final": final,
-            "final_mean": {name: statistics.fmean(values) for name, values in final.items()},
-            "reports": {name: [len(reports) for reports in runs[name]] for name in runs},
-            "incumbents": {name: [incumbents(reports) for reports in runs[name]] for name in runs},
-            "seconds_to_peer": reached,
-        },
-    )
+    bars = [max(of_seed) for of_seed in zip(*(final[name] for name in runs if name != OURS), strict=True)]
+    return {
+        "final": final,
+        "final_mean": {name: statistics.fmean(values) for name, values in final.items()},
+        "reports": {name: [len(reports) for reports in runs[name]] for name in runs},
+        "incumbents": {name: [incumbents(reports) for reports in runs[name]] for name in runs},
+        "seconds_to_peer": [
+            next((at for at, value in reports if value >= bar), None)
+            for reports, bar in zip(runs[OURS], bars, strict=True)
+        ],
+    }
 
 
 def incumbents(reports: Reports) -> Reports:

@@ -1,11 +1,11 @@
-"""That the peers of real trainings are given what they search for."""
+"""That the peers of real trainings are given what they search for, and what is told of the runs."""
 
 import functools
 
 from optuna.samplers import RandomSampler
 from ray.tune.search.optuna import OptunaSearch
 
-from benchmarks.trainings import ask
+from benchmarks.trainings import OURS, ask, figures
 from tuner.parameters import SearchSpace
 
 SPACE = SearchSpace.from_dict(
@@ -24,3 +24,12 @@ def test_a_peer_is_given_the_whole_configuration() -> None:
     assert all(params["epochs"] == 3 for params in asked)
     assert all(("momentum" in params) == (params["optimizer"] == "sgd") for params in asked)
     assert len({params["lr"] for params in asked}) == 20
+
+
+def test_time_to_the_better_peer_of_the_same_seed() -> None:
+    ours = [[(1.0, 0.5), (2.0, 0.4), (3.0, 0.8)], [(1.0, 0.7)]]
+    peers = {"one": [[(9.0, 0.6)], [(9.0, 0.7)]], "other": [[(9.0, 0.7)], [(8.0, 0.8), (9.0, 0.6)]]}
+    found = figures({OURS: ours, **peers})
+    assert found["seconds_to_peer"] == [3.0, None]
+    assert found["final"] == {OURS: [0.8, 0.7], "one": [0.6, 0.7], "other": [0.7, 0.8]}
+    assert found["incumbents"][OURS] == [[(1.0, 0.5), (3.0, 0.8)], [(1.0, 0.7)]]
