@@ -53,7 +53,8 @@ def run_ours(spec: Mapping[str, Any], seconds: float, seed: int, folder: Path) -
     results = sweep.run(console=Silent())
     name = spec["metric"]["name"]
     reports = [report for path in (results.folder / "trials").iterdir() for report in read_reports(path)]
-    return sorted((report.timestamp - started, report.metrics[name]) for report in reports)
+    found = sorted((report.timestamp - started, report.metrics[name]) for report in reports)
+    return [(at, value) for at, value in found if at <= seconds]
 
 
 def run_peer(spec: Mapping[str, Any], seconds: float, sampler: BaseSampler, folder: Path) -> Reports:

@@ -15,7 +15,7 @@ from tuner.errors import SpecError
 from tuner.history import HISTORY_FILE, History, gather_history
 from tuner.methods.table import make_sampler
 from tuner.study import Study
-from tuner.trial import TrialState
+from tuner.trial import FailureReason, TrialRecord, TrialState
 
 SGD = {"optimizer": "sgd", "momentum": 0.9, "lr": 0.1}
 ADAM = {"optimizer": "adam", "lr": 0.001}
@@ -32,7 +32,7 @@ def test_the_best_come_first_and_the_curves_go_to_the_model(tmp_path: Path, earl
     (tmp_path / HISTORY_FILE).write_text(gather_history(new))
     history = History.read(tmp_path, new.parameters)
     assert history.start_with == (SGD, {**ADAM, "lr": 0.01}, ADAM)
-    assert history.told[0] == f"starts from {earlier}: 4 of its 4 trials lie within the parameters"
+    assert history.told[0] == f"starts from {earlier}, with 4 of its 4 trials"
     first, second, failed, again = history.trials[0]
     assert first.params == SGD
     assert [one.state.name for one in history.trials[0]] == ["COMPLETE", "PRUNED", "FAIL", "PRUNED"]
@@ -49,6 +49,29 @@ def test_of_another_space_is_taken_what_fits(tmp_path: Path, earlier: Path) -> N
     history = History.read(tmp_path, new.parameters)
     assert [trial.params["lr"] for trial in history.trials[0]] == [0.1, 0.001, 0.1]
     assert history.start_with == ({"lr": 0.1}, {"lr": 0.001})
+
+
+def test_of_what_the_earlier_sweep_has_varied_the_value_counts_that_is_fixed_now(tmp_path: Path, earlier: Path) -> None:
+    fixed = {"optimizer": {"value": "sgd"}, "lr": {"min": 1e-4, "max": 1.0}, "epochs": {"value": 9}}
+    found = json.loads(gather_history(spec([earlier], parameters=fixed)))
+    assert [trial["params"] for trial in found["sweeps"][0]["trials"]] == [{"lr": 0.1}, {"lr": 0.1}]
+    assert found["start_with"] == [{"lr": 0.1}]
+
+
+def test_what_failed_by_no_fault_of_its_configuration_is_not_the_worst() -> None:
+    space = spec().parameters
+
+    def trial(number: int, reason: FailureReason, curve: Mapping[int, float]) -> TrialRecord:
+        return TrialRecord(number, TrialState.FAILED, ADAM, curve, reason=reason)
+
+    trials = [
+        trial(0, FailureReason.NAN, {}),
+        trial(1, FailureReason.ERROR, {}),
+        trial(2, FailureReason.LOST, {1: 0.5}),
+        trial(3, FailureReason.OOM, {1: 0.5}),
+    ]
+    history = History.of([trials], ACCURACY, space)
+    assert [one.state.name for one in history.trials[0]] == ["FAIL", "PRUNED", "FAIL"]
 
 
 def test_what_can_not_be_started_from_is_told_at_once(tmp_path: Path, earlier: Path) -> None:
@@ -87,8 +110,9 @@ def test_the_method_asks_where_an_earlier_sweep_was_good(tmp_path: Path) -> None
             one = study.ask("bayes", 3, history.start_with)
             assert one is not None
             found.append(math.log10(one.params["lr"]))
-            study.report(number, [report(step, v) for step, v in enumerate(value(one.params, best_at), start=1)])
-            study.tell(number, TrialState.COMPLETED, values=[1.0], last_step=3)
+            curve = value(one.params, best_at)
+            study.report(number, [report(step, v) for step, v in enumerate(curve, start=1)])
+            study.tell(number, TrialState.COMPLETED, values=[max(curve)], last_step=3)
         study.close()
         return found
 

@@ -11,6 +11,7 @@ import optuna
 from optuna.trial import FrozenTrial
 from optuna.trial import TrialState as OptunaState
 
+from tuner.domains import Constant, same
 from tuner.errors import ObjectStoreError, SpecError, StudyNotFoundError
 from tuner.files import finite, read_json
 from tuner.methods.suggest import distributions, stored
@@ -18,7 +19,7 @@ from tuner.metric import Metric
 from tuner.parameters import SearchSpace
 from tuner.results import Results
 from tuner.spec import SweepSpec
-from tuner.trial import TrialRecord, TrialState
+from tuner.trial import FailureReason, TrialRecord, TrialState
 
 HISTORY_FILE = "history.json"
 # Of the best configurations of earlier sweeps so many are tried first: of each sweep, and of all together.
@@ -98,7 +99,7 @@ def gather_history(spec: SweepSpec) -> str:
                 f"start_from[{index}]: none of the {of_all} trials of {place} lies within `parameters`: "
                 "widen the ranges, or leave it out."
             )
-        told = f"starts from {place}: {len(fitting)} of its {of_all} trials lie within the parameters"
+        told = f"starts from {place}, with {len(fitting)} of its {of_all} trials"
         found.append(_Found(told, fitting))
     if problems:
         raise SpecError(problems)
@@ -116,14 +117,32 @@ def _gathered(found: Sequence[_Found], metric: Metric) -> dict[str, Any]:
 def _fitting(trials: Sequence[TrialRecord], space: SearchSpace) -> list[tuple[TrialRecord, dict[str, Any]]]:
     """The trials with something to tell, and how their configurations stand in the space."""
     names = {parameter.name for parameter in space.parameters}
+    # What neither sweep has varied, its data or length, may be another; of what the earlier one has, the value counts
+    # that is fixed now.
+    settled = {
+        parameter.name: parameter.domain.value
+        for parameter in space.parameters
+        if isinstance(parameter.domain, Constant) and _is_varied(parameter.name, trials)
+    }
     found = []
     for trial in trials:
         params = space.varied({name: value for name, value in trial.params.items() if name in names})
-        is_known = bool(trial.curve) or trial.state is TrialState.FAILED
+        is_other = any(name in trial.params and not same(trial.params[name], settled[name]) for name in settled)
+        is_known = bool(trial.curve) or _is_at_fault(trial)
         # One whose configuration was changed on its way belongs to none.
-        if params and is_known and not trial.changes and not space.problems_of(params):
+        if params and is_known and not is_other and not trial.changes and not space.problems_of(params):
             found.append((trial, params))
     return found
+
+
+def _is_varied(name: str, trials: Sequence[TrialRecord]) -> bool:
+    values = [trial.params[name] for trial in trials if name in trial.params]
+    return any(not same(value, values[0]) for value in values[1:])
+
+
+def _is_at_fault(trial: TrialRecord) -> bool:
+    """Whether its configuration has made it fail, so far as one knows, and not the code or the machine."""
+    return trial.reason in (FailureReason.NAN, FailureReason.OOM, FailureReason.TIMEOUT)
 
 
 def _best(fitting: Sequence[tuple[TrialRecord, dict[str, Any]]], metric: Metric) -> list[dict[str, Any]]:
@@ -140,7 +159,10 @@ def _best(fitting: Sequence[tuple[TrialRecord, dict[str, Any]]], metric: Metric)
 
 def _kept(trial: TrialRecord, params: Mapping[str, Any]) -> dict[str, Any]:
     curve = {step: finite(value) for step, value in trial.curve.items()}
-    return {"params": dict(params), "curve": curve, "state": trial.state.value}
+    is_cut_off = trial.state is TrialState.FAILED and not _is_at_fault(trial)
+    state = TrialState.STOPPED if is_cut_off else trial.state
+    value = finite(trial.values[0]) if trial.values else None
+    return {"params": dict(params), "curve": curve, "state": state.value, "value": value}
 
 
 def _frozen(number: int, kept: Mapping[str, Any], space: SearchSpace) -> FrozenTrial:
@@ -148,14 +170,15 @@ def _frozen(number: int, kept: Mapping[str, Any], space: SearchSpace) -> FrozenT
     curve = {int(step): value for step, value in kept["curve"].items() if value is not None}
     state = TrialState(kept["state"])
     told = OptunaState.FAIL if state is TrialState.FAILED or not curve else OptunaState.PRUNED
-    if state is TrialState.COMPLETED and curve:
+    value = kept.get("value")
+    if state is TrialState.COMPLETED and curve and value is not None:
         told = OptunaState.COMPLETE
     trial = optuna.trial.create_trial(
         state=told,
         params=params,
         distributions={name: one for name, one in distributions(space).items() if name in params},
         intermediate_values=curve,
-        value=curve[max(curve)] if told is OptunaState.COMPLETE else None,
+        value=value if told is OptunaState.COMPLETE else None,
     )
     trial.number = number
     return trial

@@ -140,7 +140,7 @@ class Recorder:
 
     @storing(*DATABASE_ERRORS)
     def is_to_go_on(self, number: int) -> bool:
-        return self.study.is_to_go_on(self._method, self._seed, number, self._start_with)
+        return self.study.is_to_go_on(self._method, self._seed, number, self.spec.start_with)
 
     @storing(*DATABASE_ERRORS)
     def report(self, number: int, reports: Sequence[Report]) -> None:

@@ -314,7 +314,7 @@ class Sweep:
             history = History.read(folder, space)
             study = Study(folder, name, self.storage, spec.metrics, space, write=True, earlier=history.trials)
             recovered = study.recover()
-            start_with = [*spec.start_with, *history.start_with]
+            start_with = [*spec.start_with, *(known for known in history.start_with if known not in spec.start_with)]
             recorder = Recorder(folder, spec, study, self.method, seed, start_with)
         stopping = make_stopping(self.rule, spec.metrics, space, spec.run_cap)
         console.start(f"{spec.name}  {place}", self._subtitle(recovered))

@@ -397,4 +397,4 @@ def test_a_finished_sweep_is_extended_and_its_study_may_lie_in_a_database(tmp_pa
     begun = sweep(loops.descent, tmp_path, told, **keys)
     assert whole.best is not None
     assert begun.trials[0].params == whole.best.trial.params
-    assert f"starts from {whole.folder}: 8 of its 8 trials lie within the parameters" in told.events
+    assert f"starts from {whole.folder}, with 8 of its 8 trials" in told.events

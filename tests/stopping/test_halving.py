@@ -32,9 +32,19 @@ def goes_on(scheduler: RecentHalving, number: int, step: int, value: float) -> b
 
 def test_it_is_asked_at_its_rungs_alone() -> None:
     stopping = make_stopping(RULE, [LOSS], SPACE)
-    assert [step for step in range(1, 28) if stopping.asking(step)] == [1, 3, 9, 27]
+    assert [step for step in range(1, 28) if stopping.asking(step, step - 1)] == [1, 3, 9, 27]
     assert stopping.asking.waits
     assert stopping.max_iter == 27
+
+
+def test_trials_that_report_in_strides_are_judged_at_the_first_report_from_a_rung_on() -> None:
+    stopping = make_stopping(RULE, [ACCURACY], SPACE)
+    assert [step for step in range(5, 31, 5) if stopping.asking(step, step - 5)] == [5, 10, 30]
+    scheduler = stopping.scheduler
+    assert isinstance(scheduler, RecentHalving)
+    passed = [goes_on(scheduler, number, 5, (number * 7) % 30 / 30) for number in range(300)]
+    assert passed[0], "nobody was there before it"
+    assert 0.25 < sum(passed[30:]) / 270 < 0.42
 
 
 def test_one_in_eta_goes_on_and_what_is_not_finite_stops_nothing() -> None:
@@ -145,11 +155,20 @@ def test_a_trial_ends_at_its_full_length() -> None:
 def test_replay_fills_its_rungs() -> None:
     stopping = make_stopping(RULE, [ACCURACY], SPACE)
     records = [TrialRecord(n, TrialState.PRUNED, {}, {1: n / 10, 2: 0.5, 3: n / 5}) for n in range(3)]
-    replay(stopping.scheduler, records, [ACCURACY], stopping.asking, lambda number: [])
+    replay(stopping.scheduler, records, [ACCURACY], stopping.asking, lambda number: [], lambda record: 0)
     assert [[float(*values) for values in rung.values()] for rung in stopping.scheduler._rungs[:2]] == [
         [0.0, 0.1, 0.2],
         [0.0, 0.2, 0.4],
     ]
+
+
+def test_replay_tells_of_a_trial_that_is_to_go_on_what_it_will_not_report_again() -> None:
+    stopping = make_stopping(RULE, [ACCURACY], SPACE)
+    curve = {step: step / 100 for step in range(1, 11)}
+    records = [TrialRecord(0, TrialState.PENDING, {}, curve), TrialRecord(1, TrialState.PENDING, {}, curve)]
+    steps = {0: 5, 1: 0}
+    replay(stopping.scheduler, records, [ACCURACY], stopping.asking, lambda n: [], lambda record: steps[record.number])
+    assert [list(rung) for rung in stopping.scheduler._rungs] == [["0000"], ["0000"], [], []]
 
 
 def test_replay_of_several_metrics_takes_them_from_what_was_reported() -> None:
@@ -158,7 +177,7 @@ def test_replay_of_several_metrics_takes_them_from_what_was_reported() -> None:
     reports = [
         Report(step, {"accuracy": 0.4 + step / 10, "loss": 1 / step, "other": 9.0}, 0.0, 0.0) for step in (1, 2, 3, 4)
     ]
-    replay(stopping.scheduler, records, [ACCURACY, LOSS], stopping.asking, lambda number: reports)
+    replay(stopping.scheduler, records, [ACCURACY, LOSS], stopping.asking, lambda number: reports, lambda record: 0)
     assert [{key: value.tolist() for key, value in rung.items()} for rung in stopping.scheduler._rungs] == [
         {"0000": [0.5, -1.0]},
         {"0000": pytest.approx([0.7, -1 / 3])},
@@ -178,7 +197,7 @@ def test_no_trial_is_stopped_where_it_may_be_at_its_end() -> None:
         """The step at which it ends."""
         trial, value = SimpleNamespace(trial_id=f"{number:04d}"), number * 7 % 30 / 30
         for step in range(1, length + 1):
-            if stopping.asking(step) and not goes_on(scheduler, number, step, value):
+            if stopping.asking(step, step - 1) and not goes_on(scheduler, number, step, value):
                 break
         scheduler.on_trial_complete(None, trial, {STEP: step, "accuracy": value})
         return step

@@ -27,7 +27,7 @@ SPACE = SearchSpace.from_dict(
 def test_without_a_rule_nothing_is_asked() -> None:
     stopping = make_stopping(None, [LOSS], SPACE)
     assert isinstance(stopping.scheduler, FIFOScheduler)
-    assert not any(stopping.asking(step) for step in range(1, 100))
+    assert not any(stopping.asking(step, step - 1) for step in range(1, 100))
 
 
 @pytest.mark.parametrize(
@@ -43,8 +43,8 @@ def test_successive_halving_is_asked_at_its_rungs_alone(rule: dict[str, object],
     stopping = make_stopping(rule, [LOSS], SPACE)
     assert isinstance(stopping.scheduler, ASHAScheduler)
     until = int(str(rule["max_iter"]))
-    assert [step for step in range(1, until + 1) if stopping.asking(step)] == asked
-    assert all(stopping.asking(step) for step in range(until, until + 5))
+    assert [step for step in range(1, until + 1) if stopping.asking(step, step - 1)] == asked
+    assert all(stopping.asking(step, step - 1) for step in range(until, until + 5))
     assert stopping.asking.waits
     assert stopping.max_iter == rule["max_iter"]
 
@@ -85,7 +85,7 @@ def test_replay_fills_the_rungs_with_what_was_recorded() -> None:
         TrialRecord(2, TrialState.FAILED, {}, {1: 0.5, 2: 0.4, 3: math.nan}),
         TrialRecord(3, TrialState.PENDING, {}, {1: 0.1, 2: 0.1}),
     ]
-    replay(stopping.scheduler, records, [LOSS], stopping.asking, lambda number: [])
+    replay(stopping.scheduler, records, [LOSS], stopping.asking, lambda number: [], lambda record: 0)
     rungs = {int(rung): recorded for rung, recorded in stopping.scheduler._brackets[0]._rungs}
     assert rungs[1] == {"0000": -1.0, "0001": -5.0, "0002": -0.5}
     assert {trial for trial, value in rungs[3].items() if value == value} == {"0000"}

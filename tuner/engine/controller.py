@@ -58,8 +58,7 @@ class Controller(TuneController):  # type: ignore[misc]  # Ray's classes are unt
         self._search = search
         self._slots = slots
         self._retries = recorder.spec.failures.retries
-        self._is_winding_down = False
-        self._has_cut_short = False
+        self._is_winding_down = self._has_cut_short = False
         self._left: set[TrackedActor] = set()
         self._handled: Exception | None = None
         self.on_share: Callable[[int, Memory, float], None] = lambda number, memory, share: None
@@ -178,9 +177,10 @@ class Controller(TuneController):  # type: ignore[misc]  # Ray's classes are unt
         """The study is the record."""
 
     def _on_training_result(self, trial: RayTrial, batch: Batch) -> None:
+        before = self._recorder.running[trial.number].last_step
         self._recorder.report(trial.number, batch.reports)
         self._watch(batch.reports)
-        results = [_result(report) for report in batch.reports if self._asking(report.step) and self._is_finite(report)]
+        results = [_result(report) for report in self._asking.among(batch.reports, before) if self._is_finite(report)]
         trial.ending = batch.ending
         if batch.ending is not None and batch.ending.error:
             self._fail(trial, batch.ending)

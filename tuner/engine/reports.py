@@ -73,6 +73,7 @@ class ReportQueue:
         self._handed_out = 0
         self._answered = 0
         self._waits_at = 0
+        self._put_at = 0
         self._last_batch = 0.0
 
     @property
@@ -88,9 +89,10 @@ class ReportQueue:
             if (
                 all(math.isfinite(report.metrics[name]) for name in self._metrics)
                 and self._asking.waits
-                and self._asking(report.step)
+                and self._asking(report.step, self._put_at)
             ):
                 self._waits_at = report.step
+            self._put_at = report.step
             if len(self._reports) == 1 or self._waits_at == report.step:
                 self._changed.notify_all()
             if self._waits_at == report.step:

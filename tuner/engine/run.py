@@ -18,6 +18,7 @@ from ray import cloudpickle
 from ray.tune.error import TuneError
 
 from tuner.budget import Verdict, judge
+from tuner.checkpoint_folder import checkpoint_steps
 from tuner.console import Console, SweepView, TrialView
 from tuner.context import Trial
 from tuner.control import Control, Verb
@@ -107,6 +108,7 @@ def run(
                 spec.metrics,
                 stopping.asking,
                 lambda number: read_reports(trial_dir(recorder.folder, number)),
+                functools.partial(_restore_step, recorder.folder),
             )
         stopping.consult(recorder.is_to_go_on)
         try:
@@ -124,6 +126,12 @@ def pickled(train: Callable[[Trial], None]) -> bytes:
     except Exception as error:
         raise SpecError([f"trainable: {train!r} can't be sent to another process: {error}"]) from None
     return data
+
+
+def _restore_step(folder: Path, record: TrialRecord) -> int:
+    """The step that a trial which was interrupted is to go on from: of a checkpoint no newer than its record, or 0."""
+    steps = checkpoint_steps(trial_dir(folder, record.number))
+    return max((step for step in steps if step <= max(record.curve)), default=0)
 
 
 def _trial_maker(recorder: Recorder, slots: Slots) -> Callable[[Running], RayTrial]:

@@ -82,6 +82,13 @@ class Cube:
             moved[:, columns] = np.where(is_drawn[:, None], _draw(columns, num, rng), points[:, columns])
         return moved
 
+    def pinned(self, points: np.ndarray, params: Mapping[str, Any]) -> np.ndarray:
+        """The points `[n, dimensions]` with these values in place of theirs."""
+        pinned, fixed = points.copy(), self.point(params)
+        for name in params.keys() & self._columns.keys():
+            pinned[:, self._columns[name]] = fixed[self._columns[name]]
+        return pinned
+
     def settle(self, points: np.ndarray, trials: Sequence[Mapping[str, Any]]) -> np.ndarray:
         """The points `[n, dimensions]` as they will stand once they were tried.
 

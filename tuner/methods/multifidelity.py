@@ -20,7 +20,6 @@ from optuna.distributions import BaseDistribution
 from optuna.samplers import BaseSampler, RandomSampler
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
-from scipy.spatial.distance import cdist
 from scipy.special import log_ndtr
 from threadpoolctl import ThreadpoolController
 
@@ -137,7 +136,9 @@ class MultiFidelitySampler(BaseSampler):
             # Those are taken to reach what is expected of them (Ginsbourger et al., the Kriging believer, 2010).
             model = model.believing(Points.at_the_end(data.pending))
         worth = float(self._rng.uniform(0, _WORTHWHILE)) if len(signs) == 1 else 0.0
-        point, gain = self._best_candidate(model, data, cube, [known.params for known in trials], worth)
+        # What it may not choose: its cell of a grid, or what a known good configuration names.
+        fixed = trial.system_attrs.get("fixed_params", {})
+        point, gain = self._best_candidate(model, data, cube, [known.params for known in trials], fixed, worth)
         if gain is not None:
             promise = json.dumps({"weights": weights.tolist(), "worth": worth, "gain": gain})
             study._storage.set_trial_system_attr(trial._trial_id, _PROMISE, promise)
@@ -179,7 +180,13 @@ class MultiFidelitySampler(BaseSampler):
         return self._random.sample_independent(study, trial, param_name, param_distribution)
 
     def _best_candidate(
-        self, model: GaussianProcess, data: Data, cube: Cube, tried: Sequence[Mapping[str, Any]], worth: float
+        self,
+        model: GaussianProcess,
+        data: Data,
+        cube: Cube,
+        tried: Sequence[Mapping[str, Any]],
+        fixed: Mapping[str, Any],
+        worth: float,
     ) -> tuple[np.ndarray, float | None]:
         """The point `[d]` with the largest expected improvement, at the last step, on `worth` above what is expected.
 
@@ -198,17 +205,16 @@ class MultiFidelitySampler(BaseSampler):
             candidates = np.vstack([cube.sample(half, self._rng), near])
         else:
             candidates = cube.sample(_NUM_AFAR, self._rng)
-        candidates = cube.settle(candidates, tried)
+        candidates = cube.settle(cube.pinned(candidates, fixed), tried)
         if is_beginning:
             gain = model.mean(Points.at_the_end(candidates))
         else:
             # Those of this sweep, unless all that it has tried ended without a value.
             gain = _log_gain(model, candidates, expected[: len(own) or None].max() + worth)
-        # What only earlier sweeps have tried may be tried again.
-        is_new = cdist(candidates, own).min(axis=1, initial=math.inf) >= _NEAR
-        if is_new.any():  # a space of few configurations may have been tried whole
-            gain[~is_new] = -math.inf
-        chosen = int(gain.argmax())
+        # What only earlier sweeps have tried may be tried again; all there is may have been tried.
+        old, ranked = cube.points(tried), np.argsort(-gain, kind="stable")
+        new = (index for index in ranked if np.linalg.norm(old - candidates[index], axis=1).min(initial=1.0) >= _NEAR)
+        chosen = next(new, ranked[0])
         return candidates[chosen], None if is_beginning else float(gain[chosen])
 
     def _kernel(
@@ -252,13 +258,16 @@ def gather(
         weights: `[objectives]`, of `weighed`.
     """
     sweeps = [trials, *earlier]
-    last = max((max(trial.intermediate_values, default=1) for sweep in sweeps for trial in sweep), default=1)
+    last = max(1, *(max(trial.intermediate_values, default=1) for sweep in sweeps for trial in sweep))
     parts = []
     for index, sweep in enumerate(sweeps):
-        limit = _MAX_EARLIER_ROWS // len(earlier) if index else _MAX_ROWS
-        rows = _rows(sweep, last, signs, limit, rng)
+        rows = [(trial, step, values) for trial in sweep for step, values in _curve(trial, last, signs)]
         if not rows:
             continue
+        limit = _MAX_EARLIER_ROWS // len(earlier) if index else _MAX_ROWS
+        if len(rows) > limit:
+            worth = weighed(np.array([values for _, _, values in rows]), weights)
+            rows = [rows[row] for row in _kept(rows, worth, limit, rng)]
         x = cube.points([trial.params for trial, _, _ in rows])
         t = np.array([math.log(step) for _, step, _ in rows]) / math.log(max(last, 2))
         values = np.array([values for _, _, values in rows])
@@ -273,19 +282,19 @@ def gather(
     )
 
 
-def _rows(
-    trials: Sequence[FrozenTrial], last: int, signs: np.ndarray, limit: int, rng: np.random.Generator
-) -> list[tuple[FrozenTrial, int, np.ndarray]]:
-    """(trial, step, values `[objectives]`) of all trials, `limit` at most."""
-    rows = [(trial, step, values) for trial in trials for step, values in _curve(trial, last, signs)]
-    if len(rows) <= limit:
-        return rows
+def _kept(
+    rows: Sequence[tuple[FrozenTrial, int, np.ndarray]], worth: np.ndarray, limit: int, rng: np.random.Generator
+) -> np.ndarray:
+    """Indices of so many of the (trial, step, values), by what they are worth `[n]`."""
+    steps = np.array([step for _, step, _ in rows])
+    # The best ones, with which all are compared, and those of the last trial, which may be the one that is judged.
+    is_needed = np.array([trial is rows[-1][0] for trial, _, _ in rows])
+    is_needed[np.argsort(-worth, kind="stable")[: limit // 20]] = True
     # Of the trials that were stopped first, which are most, a random part is enough.
-    lowest = min(step for _, step, _ in rows)
-    others = [row for row in rows if row[1] > lowest][-limit * 3 // 4 :]
-    short = [row for row in rows if row[1] == lowest]
-    kept = rng.permutation(len(short))[: limit - len(others)]
-    return [*(short[index] for index in kept), *others]
+    is_short = steps == steps.min()
+    longer = np.flatnonzero(~is_short & ~is_needed)[::-1][: max(limit * 3 // 4 - is_needed.sum(), 0)]
+    short = rng.permutation(np.flatnonzero(is_short & ~is_needed))
+    return np.sort([*np.flatnonzero(is_needed), *longer, *short[: max(limit - is_needed.sum() - len(longer), 0)]])
 
 
 def _curve(trial: FrozenTrial, last: int, signs: np.ndarray) -> list[tuple[int, np.ndarray]]:
@@ -310,8 +319,8 @@ def _curve(trial: FrozenTrial, last: int, signs: np.ndarray) -> list[tuple[int, 
         while rung <= step:
             rung *= _ETA
     if trial.state is TrialState.COMPLETE:
-        # It has run to its end, whatever the lengths of the others.
-        curve[-1] = (last, best)
+        # It has run to its end, whatever the lengths of the others. What was told counts, not what was seen on the way.
+        curve[-1] = (last, signs * trial.values if trial.values else best)
     return curve
 
 

@@ -6,6 +6,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from tuner.errors import SpecError
 from tuner.files import finite
 from tuner.methods.table import METHODS
@@ -64,6 +66,7 @@ def compare(task: Task, names: Sequence[str], *, seeds: int, workers: int, train
         halving = {"type": rule, "min_iter": 1, "max_iter": task.max_step, "eta": 3} if rule else None
         runs = []
         for seed in range(seeds):
+            np.random.seed(derive_seed(seed, 0))  # which Ray's hyperband draws a trial's bracket from
             sweep = SimulatedSweep(task, derive_seed(seed, 0), method, halving)
             try:
                 runs.append(simulate(task, sweep, workers=workers, budget=budget))

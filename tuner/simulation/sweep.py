@@ -78,7 +78,7 @@ class SimulatedSweep:
         if best is None or len(values) > 1 or self._task.metrics[0].goal.better(values[0], best[0]):
             self._told[number] = values
         goes_on = not is_last
-        if self._stopping.asking(step):
+        if self._stopping.asking(step, step - 1):
             decision = self._stopping.scheduler.on_trial_result(None, trial, result)
             assert decision != TrialScheduler.PAUSE, "a simulated trial can't be paused"
             goes_on = goes_on and decision == TrialScheduler.CONTINUE

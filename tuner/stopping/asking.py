@@ -1,11 +1,17 @@
 """When an early stopping rule has to be asked; a plain value that travels to the trials."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
+
+from tuner.trial import Report
 
 
 @dataclass(frozen=True)
 class Asking:
     """At which steps a rule is told a trial's report, and whether the trial waits there for its answer.
+
+    A trial need not report each step: its first report from one of these on is the one that counts.
 
     Attributes:
         steps: the steps themselves, where they are few.
@@ -19,6 +25,12 @@ class Asking:
     last: int = 0
     waits: bool = True
 
-    def __call__(self, step: int) -> bool:
-        is_multiple = self.every > 0 and step % self.every == 0
-        return is_multiple or step in self.steps or step >= self.last > 0
+    def __call__(self, step: int, before: int) -> bool:
+        """Whether it is told the report of this step; `before` is the step of the trial's last one, 0 for none."""
+        is_multiple = self.every > 0 and step // self.every > before // self.every
+        return is_multiple or any(before < rung <= step for rung in self.steps) or step >= self.last > 0
+
+    def among(self, reports: Sequence[Report], before: int) -> list[Report]:
+        """Those of a trial's reports that it is told; `before` is the step of the one before them, 0 for none."""
+        steps = pairwise([before, *(report.step for report in reports)])
+        return [report for report, (last, step) in zip(reports, steps, strict=True) if self(step, last)]

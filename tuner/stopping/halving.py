@@ -111,7 +111,9 @@ class RecentHalving(FIFOScheduler):  # type: ignore[misc]  # Ray's classes are u
         return float(self._eta ** -min(max(0.5 + self.agreement(index), 0.0), 1.0))
 
     def _may_pass(self, index: int, trial_id: str) -> bool:
-        if index == 0 or len(self._rungs[index]) > self._eta:
+        # Trials that report in strides may be seen at none of a rung's steps.
+        is_lowest = index == 0 or not self._rungs[index - 1]
+        if is_lowest or len(self._rungs[index]) > self._eta:
             is_let_through = zlib.crc32(f"{trial_id}/{index}".encode()) % _LET_THROUGH == 0
             return is_let_through or self._is_among_best(index, trial_id, self._share(index))
         share = self._share(index - 1) * self._share(index)

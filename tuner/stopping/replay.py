@@ -30,26 +30,36 @@ def replay(
     metrics: Sequence[Metric],
     asking: Asking,
     reports: Callable[[int], Iterable[Report]],
+    restore_step: Callable[[TrialRecord], int],
 ) -> None:
-    """Tell the curves of all finished trials; the decisions are ignored, they were taken long ago.
+    """Tell the curves of all trials; the decisions are ignored, they were taken long ago.
 
     Only the rules that compare a trial with finished ones can use it: synchronous ones (hyperband with pauses,
     population based training) look at trials that run, and start anew with those.
 
     Args:
         reports: those of a trial by its number; asked where there are several metrics, as records hold the first alone.
+        restore_step: that a trial which is to go on goes on from. What comes after it the trial will
+            report again, and would have a free pass there if it were told now.
     """
     if not isinstance(scheduler, AsyncHyperBandScheduler | MedianStoppingRule | RecentHalving):
         return
     for record in records:
-        # A trial that is to go on is asked about again; what is known of it already would give it a free pass.
-        if not record.curve or not record.state.is_final:
+        is_final = record.state.is_final
+        # The median rule knows a trial that goes on by its object, and would take it for two.
+        if not record.curve or (not is_final and isinstance(scheduler, MedianStoppingRule)):
             continue
+        until = max(record.curve) if is_final else restore_step(record)
         trial = SchedulerTrial(f"{record.number:04d}", "TERMINATED")
         result: dict[str, Any] = {}
         scheduler.on_trial_add(None, trial)
+        before = 0
         for step, values in _curve(record, metrics, reports):
+            if step > until:
+                break
             result = {**values, STEP: step}
-            if asking(step) and all(value == value for value in values.values()):
+            if asking(step, before) and all(value == value for value in values.values()):
                 scheduler.on_trial_result(None, trial, result)
-        scheduler.on_trial_complete(None, trial, result)
+            before = step
+        if is_final:
+            scheduler.on_trial_complete(None, trial, result)
