@@ -84,6 +84,14 @@ def test_the_command_compares_methods_and_trains_nothing(recorded: Path) -> None
     assert "random+auto" in shown
 
 
+def test_it_finds_the_same_again_also_where_a_rule_draws(recorded: Path) -> None:
+    def told() -> str:
+        options = ["--method", "random+hyperband", "--seeds", "2", "--trainings", "10", "--json"]
+        return CliRunner().invoke(cli, ["simulate", str(recorded), *options], catch_exceptions=False).output
+
+    assert told() == told()
+
+
 def test_unknown_methods_are_named_all_at_once(recorded: Path) -> None:
     given = ["--method", "bayse", "--method", "random+pbt", "--method", "grid"]
     told = CliRunner().invoke(cli, ["simulate", str(recorded), *given])
