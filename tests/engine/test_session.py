@@ -53,40 +53,27 @@ def test_the_loop_runs_ahead_of_a_driver_that_is_away(tmp_path: Path) -> None:
     assert drain(session)[0] == list(range(1, 101))
 
 
-def test_the_loop_waits_where_the_rule_is_asked_until_the_next_batch_is_asked_for(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("steps", "waits_at"), [(range(1, 10), 3), (range(2, 12, 2), 4)], ids=["each step", "in strides, past the rung"]
+)
+def test_the_loop_waits_where_the_rule_is_asked_until_the_next_batch_is_asked_for(
+    tmp_path: Path, steps: range, waits_at: int
+) -> None:
     passed: list[int] = []
 
     def train(trial: Trial) -> None:
-        for step in range(1, 10):
+        for step in steps:
             trial.report(step, {"accuracy": 0})
             passed.append(step)
 
     session = start(train, tmp_path, Asking(frozenset({3, 9})))
     first = session.next_batch()
-    while first.reports[-1].step < 3:
+    while first.reports[-1].step < waits_at:
         first = session.next_batch()
     time.sleep(0.05)
-    assert passed == [1, 2]
+    assert passed == [step for step in steps if step < waits_at]
     drain(session)
-    assert passed == list(range(1, 10))
-
-
-def test_a_loop_that_reports_in_strides_waits_at_the_first_report_from_a_rung_on(tmp_path: Path) -> None:
-    passed: list[int] = []
-
-    def train(trial: Trial) -> None:
-        for step in range(2, 12, 2):
-            trial.report(step, {"accuracy": 0})
-            passed.append(step)
-
-    session = start(train, tmp_path, Asking(frozenset({3, 9})))
-    first = session.next_batch()
-    while first.reports[-1].step < 4:
-        first = session.next_batch()
-    time.sleep(0.05)
-    assert passed == [2]
-    drain(session)
-    assert passed == [2, 4, 6, 8, 10]
+    assert passed == [*steps]
 
 
 def test_a_stop_ends_a_waiting_loop_at_that_very_step(tmp_path: Path) -> None:
