@@ -1,5 +1,7 @@
 """Run folders of sweeps that seem to have been run: no trial was trained."""
 
+import math
+import random
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -7,6 +9,7 @@ from typing import Any
 from tests.conftest import ACCURACY, report
 from tuner import Sweep
 from tuner.files import TrialFiles, trial_dir
+from tuner.parameters import SearchSpace
 from tuner.spec import SweepSpec
 from tuner.study import Study
 from tuner.trial import FailureReason, TrialState
@@ -17,6 +20,7 @@ SPACE = {
     "lr": {"min": 1e-4, "max": 1.0, "distribution": "log_uniform_values"},
     "epochs": {"value": 3},
 }
+NUM_WHOLE = 30
 METRIC = {"name": "accuracy", "goal": "maximize"}
 
 
@@ -47,3 +51,24 @@ def ran(path: Path, trials: list[tuple[Mapping[str, Any], list[float]]], **keys:
             study.tell(asked.number, TrialState.COMPLETED, values=[max(values)], last_step=len(values))
     study.close()
     return path
+
+
+def quality(params: Any) -> float:
+    """Best for sgd with a momentum of 0.9 and a learning rate of 0.1."""
+    off = abs(math.log10(params["lr"]) + 1) / 4 + abs(params.get("momentum", 0.0) - 0.9)
+    return 0.95 - off / 2
+
+
+def whole_sweep(path: Path) -> Path:
+    """Of `NUM_WHOLE` + 1 trials that ran whole, and two that were stopped early."""
+    rng = random.Random(0)
+    space = SearchSpace.from_dict(SPACE)
+    sampled = [space.sample(rng) for _ in range(NUM_WHOLE + 3)]
+    curves = [[quality(params) * share for share in (0.6, 0.9, 1.0)] for params in sampled]
+    return ran(
+        path,
+        [
+            (params, curve[: 1 if index < 2 else 3])
+            for index, (params, curve) in enumerate(zip(sampled, curves, strict=True))
+        ],
+    )

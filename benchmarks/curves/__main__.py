@@ -1,17 +1,19 @@
 """Compare search methods on learning curves; writes tables and plots under benchmarks/results.
 
 python -m benchmarks.curves [--half development] [--seeds 5] [--methods NAME ...] [--minutes M]
+python -m benchmarks.curves --tasks RUN_DIR --workers 2 --trainings 13 --seeds 100 --folder DIR
 
 A comparison may be made in pieces: runs that are in the runs file already are not made again, but for those of before a
 commit that has changed what they were made of. A run that fails is told, and no other is lost by it.
 """
 
 import argparse
+import functools
 import itertools
 import sys
 import time
 import traceback
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
@@ -39,14 +41,22 @@ def made_of(method_name: str) -> str:
     return commit(*(OURS_MADE_OF if method_name.startswith("tuner ") else MADE_OF))
 
 
-def run_one(method_name: str, task_name: str, seed: int, of_commit: str) -> Record | str:
+def run_one(
+    method_name: str,
+    task_name: str,
+    seed: int,
+    of_commit: str,
+    *,
+    workers: int = WORKERS,
+    trainings: int = FULL_TRAININGS,
+) -> Record | str:
     """A run by the code of that commit; what went wrong where it has failed."""
     try:
         task = load_task(task_name)
-        budget = FULL_TRAININGS * task.max_step
+        budget = trainings * task.max_step
         method = make_method(method_name, task, stream_seed(task_name, seed))
         try:
-            run = simulate(task, method, workers=WORKERS, budget=budget)
+            run = simulate(task, method, workers=workers, budget=budget)
         finally:
             method.close()
     except Exception:
@@ -57,7 +67,11 @@ def run_one(method_name: str, task_name: str, seed: int, of_commit: str) -> Reco
 
 
 def run_all(
-    cases: list[tuple[str, str, int]], jobs: int, seconds: float, commits: Mapping[str, str]
+    run: Callable[[str, str, int, str], Record | str],
+    cases: list[tuple[str, str, int]],
+    jobs: int,
+    seconds: float,
+    commits: Mapping[str, str],
 ) -> Iterator[Record]:
     """The runs as they end, until the time is up; `commits` by method."""
     ends_at = time.monotonic() + seconds
@@ -66,7 +80,7 @@ def run_all(
         for batch in (cases[i : i + 4 * jobs] for i in range(0, len(cases), 4 * jobs)):
             if time.monotonic() > ends_at:
                 return
-            for found in pool.map(run_one, *zip(*batch, strict=True), [commits[method] for method, _, _ in batch]):
+            for found in pool.map(run, *zip(*batch, strict=True), [commits[method] for method, _, _ in batch]):
                 if isinstance(found, Record):
                     yield found
                 else:
@@ -76,26 +90,37 @@ def run_all(
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--half", choices=("development", "test", "all"), default="all")
-    parser.add_argument("--tasks", nargs="+", help="names of tasks in place of a half")
+    parser.add_argument(
+        "--tasks", nargs="+", help="names of tasks, or run folders of recorded sweeps, in place of a half"
+    )
     parser.add_argument("--methods", nargs="+", default=list(METHODS), choices=METHODS, metavar="NAME")
     parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--workers", type=int, default=WORKERS)
+    parser.add_argument("--trainings", type=int, default=FULL_TRAININGS, help="whole ones that are a run's budget")
     parser.add_argument("--jobs", type=int, default=1, help="processes")
     parser.add_argument("--minutes", type=float, default=1e6, help="begin no run after this time")
-    parser.add_argument("--runs", type=Path, default=RESULTS / "curves" / "runs.jsonl")
+    parser.add_argument(
+        "--folder",
+        type=Path,
+        default=RESULTS / "curves",
+        help="of the runs file, the tables and the plots; another for each number of workers and of trainings",
+    )
     given = parser.parse_args()
+    runs = given.folder / "runs.jsonl"
     tasks = given.tasks or task_names(given.half)
     cases = list(itertools.product(given.methods, tasks, range(given.seeds)))
     now = {name: made_of(name) for name in given.methods}
 
     def counted() -> list[Record]:
-        return [record for record in read_records(given.runs) if record.commit == now.get(record.method)]
+        return [record for record in read_records(runs) if record.commit == now.get(record.method)]
 
     done = {record.key for record in counted()}
     # All methods of a task and seed before the next seed: what is there so far can be compared.
     cases = sorted((case for case in cases if case not in done), key=lambda case: case[2])
-    append_records(given.runs, run_all(cases, given.jobs, given.minutes * 60, now))
+    run = functools.partial(run_one, workers=given.workers, trainings=given.trainings)
+    append_records(runs, run_all(run, cases, given.jobs, given.minutes * 60, now))
     records = [record for record in counted() if record.task in tasks]
-    print(write_report(records, given.runs.parent))
+    print(write_report(records, given.folder))
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """The methods that are compared: ours and the peers', each driving the very objects that a real sweep uses."""
 
+import functools
 import logging
 import warnings
 from collections.abc import Callable, Mapping
@@ -13,7 +14,7 @@ from ray.tune.schedulers import ASHAScheduler, FIFOScheduler, TrialScheduler
 from ray.tune.search.optuna import OptunaSearch
 
 from benchmarks.curves.sketches import ForestThompson, HighestRungTPE
-from tuner.methods.suggest import distributions
+from tuner.methods.suggest import suggest
 from tuner.simulation.rows import RowSampler
 from tuner.simulation.simulator import Method
 from tuner.simulation.sweep import SimulatedSweep
@@ -35,7 +36,7 @@ class RayPeer:
         is_one = len(modes) == 1
         self._rows = None if task.rows is None else RowSampler(sampler, task.rows, task.space)
         self._search = OptunaSearch(
-            distributions(task.space),
+            functools.partial(suggest, task.space),
             metric=self._names[0] if is_one else self._names,
             mode=modes[0] if is_one else modes,
             sampler=self._rows or sampler,
@@ -85,15 +86,15 @@ class OptunaPeer:
             sampler=self._rows or sampler,
             pruner=pruner,
         )
-        self._space = distributions(task.space)
+        self._space = task.space
         self._trials: dict[int, optuna.Trial] = {}
 
     def ask(self) -> tuple[int, Mapping[str, Any]] | None:
         if self._rows is not None and not self._rows.num_left:
             return None
-        trial = self._study.ask(self._space)
+        trial = self._study.ask()
         self._trials[trial.number] = trial
-        return trial.number, trial.params
+        return trial.number, suggest(self._space, trial)
 
     def report(self, number: int, step: int, value: float, is_last: bool) -> bool:
         trial = self._trials[number]

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from optuna.distributions import FloatDistribution, IntDistribution
 
-from benchmarks.curves.tasks import LCBench, TaskSet, load_task, stream_seed, task_names
+from benchmarks.curves.tasks import LCBench, Recorded, TaskSet, load_task, stream_seed, task_names
 from tuner.methods.suggest import distribution
 
 FILE = Path(__file__).parent / "references.json"
@@ -40,6 +40,16 @@ class Reference:
 @functools.cache
 def references() -> dict[str, Reference]:
     return {name: Reference(**values) for name, values in json.loads(FILE.read_text()).items()}
+
+
+@functools.cache
+def reference(name: str) -> Reference:
+    """Of a recorded sweep they are seen in its table."""
+    if name in references():
+        return references()[name]
+    task = load_task(name)
+    assert isinstance(task, Recorded), f"{name}: run `python -m benchmarks.curves.references` first"
+    return Reference(task.best, task.middle)
 
 
 def find(name: str) -> Reference:

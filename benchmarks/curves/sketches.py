@@ -29,7 +29,7 @@ class _Sketch(BaseSampler):
     def __init__(self, seed: int, last: int) -> None:
         self._rng = np.random.default_rng(seed)
         self._random = RandomSampler(seed)
-        self._rungs = (*RUNGS, last)
+        self._rungs = (*(rung for rung in RUNGS if rung < last), last)
 
     def infer_relative_search_space(self, study: optuna.Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
         known = study.get_trials(deepcopy=False)

@@ -16,7 +16,7 @@ from optuna.samplers import RandomSampler
 from smac import MultiFidelityFacade, Scenario
 from smac.runhistory import StatusType, TrialInfo, TrialValue
 
-from tuner.methods.suggest import distributions
+from tuner.methods.suggest import distributions, restored
 from tuner.simulation.rows import RowSampler
 from tuner.simulation.task import Task
 from tuner.trial import Goal
@@ -51,7 +51,7 @@ class SmacPeer:
         )
         # A suggestion on a table becomes the nearest row that is left.
         self._rows = None if task.rows is None else RowSampler(RandomSampler(), task.rows, task.space)
-        self._max_step = task.max_step
+        self._max_step, self._space = task.max_step, task.space
         self._numbers: dict[Configuration, int] = {}
         self._params: dict[int, Mapping[str, Any]] = {}
         self._asked: dict[int, TrialInfo] = {}
@@ -66,7 +66,7 @@ class SmacPeer:
             params = {
                 name: value.item() if isinstance(value, np.generic) else value for name, value in info.config.items()
             }
-            self._params[number] = params if self._rows is None else self._rows.take(params)
+            self._params[number] = params if self._rows is None else restored(self._space, self._rows.take(params))
         self._asked[number] = info
         return number, self._params[number]
 

@@ -14,7 +14,7 @@ from syne_tune.optimizer.scheduler import SchedulerDecision
 from syne_tune.optimizer.schedulers.asha import AsynchronousSuccessiveHalving
 from syne_tune.optimizer.schedulers.searchers.multi_fidelity_searcher import IndependentMultiFidelitySearcher
 
-from tuner.methods.suggest import distributions
+from tuner.methods.suggest import distributions, restored
 from tuner.simulation.rows import RowSampler
 from tuner.simulation.task import Task
 from tuner.stopping.table import STEP
@@ -27,7 +27,7 @@ class SyneTunePeer:
     """
 
     def __init__(self, task: Task, seed: int, searcher: str, eta: int) -> None:
-        self._metric = task.metrics[0].name
+        self._metric, self._space = task.metrics[0].name, task.space
         space = {name: _domain(distribution) for name, distribution in distributions(task.space).items()}
         seed %= 2**32
         np.random.seed(seed)
@@ -54,11 +54,13 @@ class SyneTunePeer:
         suggestion = self._scheduler.suggest()
         if suggestion is None:
             return None
-        params = suggestion.config
+        params = told = suggestion.config
         if self._rows is not None:
-            params = self._rows.take(params)
+            row = self._rows.take(params)
+            # It knows no conditions: of what does not apply it is told what it has suggested.
+            params, told = restored(self._space, row), {**params, **row}
         number, self._next = self._next, self._next + 1
-        trial = self._trials[number] = Trial(number, params, datetime.now())
+        trial = self._trials[number] = Trial(number, told, datetime.now())
         self._scheduler.on_trial_add(trial)
         return number, params
 

@@ -1,5 +1,7 @@
 """The tasks: learning curves of LCBench (a surrogate) and TaskSet (tables), and which of them are for development.
 
+A run folder of a sweep is a task as well, by its path: its whole curves are the rows of a table.
+
 Curves are third-party data, read from the folder that the environment variable `TUNER_DATA` names. The first stored
 point of each curve is the untrained network and is left out, so step 1 is the first epoch that was trained.
 """
@@ -16,6 +18,8 @@ import numpy as np
 
 from tuner.metric import Metric
 from tuner.parameters import SearchSpace
+from tuner.results import Results
+from tuner.simulation.recorded import RecordedSweep
 from tuner.simulation.task import Task
 from tuner.trial import Goal
 
@@ -169,11 +173,26 @@ def task_names(half: str) -> list[str]:
     return [name for name in names if (name in DEVELOPMENT) == (half == "development")]
 
 
+class Recorded(RecordedSweep):
+    """A sweep that was run, by its run folder."""
+
+    family = "recorded"
+
+    def __init__(self, name: str) -> None:
+        super().__init__(Results.read(name))
+        self.name = name
+
+
 @functools.lru_cache(maxsize=8)
 def load_task(name: str) -> CurveTask:
+    if Path(name).is_dir():
+        return Recorded(name)
     return LCBench(name) if name in _encoding() else TaskSet(name)
 
 
 def stream_seed(task: str, seed: int) -> int:
-    """The seed of a run: a stream of its own for each task and seed, the same for all methods."""
-    return int.from_bytes(hashlib.blake2b(f"{task}/{seed}".encode(), digest_size=4).digest(), "little")
+    """The seed of a run: a stream of its own for each task and seed, the same for all methods.
+
+    Where a recorded sweep lies does not matter.
+    """
+    return int.from_bytes(hashlib.blake2b(f"{Path(task).name}/{seed}".encode(), digest_size=4).digest(), "little")

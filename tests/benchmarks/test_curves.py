@@ -1,15 +1,23 @@
 """The simulator runs the real objects as asynchronous workers would, the same each time; its figures are right."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 from benchmarks.curves.methods import METHODS, make_method
-from benchmarks.curves.references import Reference
+from benchmarks.curves.references import Reference, reference
 from benchmarks.curves.statistics import interval, mean_ranks, regrets
 from benchmarks.curves.tasks import data_folder, load_task, task_names
+from tests.recorded import whole_sweep
 from tests.simulation.tasks import Slopes, Table
 from tuner.simulation.simulator import Run, simulate
 from tuner.trial import Goal
+
+
+@pytest.fixture(scope="module")
+def recorded(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return whole_sweep(tmp_path_factory.mktemp("runs") / "whole")
 
 
 def run(name: str, task: Slopes, seed: int = 3, budget: int = 180) -> Run:
@@ -59,6 +67,25 @@ def test_ranks_are_means_over_tasks_and_equals_share_theirs() -> None:
     assert ranks == {"a": 1.75, "b": 1.25, "c": 3.0}
     low, high = interval(np.array([0.1, 0.2, 0.3]))
     assert 0.1 <= low < 0.2 < high <= 0.3
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_every_method_runs_on_a_recorded_sweep_with_conditions(name: str, recorded: Path) -> None:
+    if name.startswith("SMAC"):
+        pytest.importorskip("smac")
+    if name.startswith("Syne Tune"):
+        pytest.importorskip("syne_tune")
+    task = load_task(str(recorded))
+    method = make_method(name, task, 0)
+    try:
+        done = simulate(task, method, workers=2, budget=10 * task.max_step)
+    finally:
+        method.close()
+    assert sum(done.lengths) == len(done.reports) == 10 * task.max_step
+    known = {value for row in task.rows or () for value in task.values(row, range(1, task.max_step + 1))}
+    assert set(done.reports) <= known
+    middle = reference(str(recorded)).random
+    assert done.incumbents(Goal.MAXIMIZE)[-1][1] > middle
 
 
 @pytest.mark.skipif(not data_folder().exists(), reason="needs the curves that TUNER_DATA names")

@@ -42,7 +42,9 @@ def test_the_halves_are_told_apart_and_losses_are_counted(tmp_path: Path) -> Non
     ]
     rows = [line.split(" | ") for line in text.splitlines() if line.startswith("| ours")]
     assert [row[2].split()[-1] for row in rows] == ["1.5", "1.0", "2.0"]
-    assert [row[4] for row in rows] == ["1", "0", "1"]
+    # Of the halves' one task each they are seeds.
+    assert [row[4] for row in rows] == ["1", "0", "2"]
+    assert text.count("seeds worse than random + Ray ASHA") == 2
     assert (tmp_path / "tables.md").read_text() == text
     assert len(list(tmp_path.glob("*.png"))) == 3
 
@@ -53,7 +55,7 @@ def test_no_runs_are_no_table(tmp_path: Path) -> None:
 
 def test_a_run_that_fails_is_told_and_the_others_are_kept() -> None:
     cases = [("random, no early stopping", "nowhere", 0), ("nobody", "3945", 0)]
-    assert list(command.run_all(cases, 1, 60.0, {name: "abc1234" for name, _, _ in cases})) == []
+    assert list(command.run_all(command.run_one, cases, 1, 60.0, {name: "abc1234" for name, _, _ in cases})) == []
     told = command.run_one(*cases[0], "abc1234")
     assert isinstance(told, str)
     assert told.startswith("random, no early stopping on nowhere, seed 0, has failed:")

@@ -1,44 +1,21 @@
 """A run folder as a task, and the command that compares methods on it."""
 
 import json
-import math
-import random
 from pathlib import Path
-from typing import Any
 
 import pytest
 from click.testing import CliRunner
 
-from tests.recorded import SPACE, ran
+from tests.recorded import NUM_WHOLE, quality, ran, whole_sweep
 from tuner.cli import cli
 from tuner.errors import SimulationError
-from tuner.parameters import SearchSpace
 from tuner.results import Results
 from tuner.simulation.recorded import RecordedSweep
-
-NUM_WHOLE = 30
-
-
-def quality(params: Any) -> float:
-    """Best for sgd with a momentum of 0.9 and a learning rate of 0.1."""
-    off = abs(math.log10(params["lr"]) + 1) / 4 + abs(params.get("momentum", 0.0) - 0.9)
-    return 0.95 - off / 2
 
 
 @pytest.fixture(scope="module")
 def recorded(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    rng = random.Random(0)
-    space = SearchSpace.from_dict(SPACE)
-    sampled = [space.sample(rng) for _ in range(NUM_WHOLE + 3)]
-    curves = [[quality(params) * share for share in (0.6, 0.9, 1.0)] for params in sampled]
-    # Two were stopped early.
-    return ran(
-        tmp_path_factory.mktemp("runs") / "whole",
-        [
-            (params, curve[: 1 if index < 2 else 3])
-            for index, (params, curve) in enumerate(zip(sampled, curves, strict=True))
-        ],
-    )
+    return whole_sweep(tmp_path_factory.mktemp("runs") / "whole")
 
 
 def test_whole_curves_are_rows(recorded: Path) -> None:

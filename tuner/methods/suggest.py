@@ -72,13 +72,18 @@ def stored(space: SearchSpace, params: Mapping[str, Any]) -> dict[str, Any]:
 
 def applicable(space: SearchSpace, params: Mapping[str, Any]) -> dict[str, Any]:
     """Of a value for every parameter, as Optuna stores them, those that apply beside the others."""
+    return stored(space, restored(space, params))
+
+
+def restored(space: SearchSpace, params: Mapping[str, Any]) -> dict[str, Any]:
+    """The whole configuration that Optuna stores as `params`, without those of them that do not apply."""
     domains = {parameter.name: parameter.domain for parameter in space.parameters}
     chosen = {
         name: from_optuna(domain, value)
         for name, value in params.items()
         if not isinstance(domain := domains[name], Constant)
     }
-    return stored(space, space.complete(chosen, random.Random(0)))
+    return space.complete(chosen, random.Random(0))
 
 
 def from_optuna(domain: Float | Int | Choice, value: Any) -> Any:
