@@ -75,7 +75,7 @@ def gather_history(spec: SweepSpec) -> str:
     """What the run folders that `start_from` names hold for the sweep, as JSON for its own run folder.
 
     Raises `SpecError`, with all problems at once, for a folder that holds no sweep, or one of another metric, or none
-    of whose trials lies in the sweep's space.
+    of whose trials has shown anything or lies in the sweep's space.
     """
     problems: list[str] = []
     found: list[_Found] = []
@@ -94,7 +94,11 @@ def gather_history(spec: SweepSpec) -> str:
             )
             continue
         fitting, of_all = _fitting(results.trials, spec.parameters), len(results.trials)
-        if not fitting:
+        if not any(map(_is_telling, results.trials)):
+            problems.append(
+                f"start_from[{index}]: none of the {of_all} trials of {place} has shown anything: leave it out."
+            )
+        elif not fitting:
             problems.append(
                 f"start_from[{index}]: none of the {of_all} trials of {place} lies within `parameters`: "
                 "widen the ranges, or leave it out."
@@ -128,9 +132,7 @@ def _fitting(trials: Sequence[TrialRecord], space: SearchSpace) -> list[tuple[Tr
     for trial in trials:
         params = space.varied({name: value for name, value in trial.params.items() if name in names})
         is_other = any(name in trial.params and not same(trial.params[name], settled[name]) for name in settled)
-        is_known = bool(trial.curve) or _is_at_fault(trial)
-        # One whose configuration was changed on its way belongs to none.
-        if params and is_known and not is_other and not trial.changes and not space.problems_of(params):
+        if params and _is_telling(trial) and not is_other and not space.problems_of(params):
             found.append((trial, params))
     return found
 
@@ -138,6 +140,11 @@ def _fitting(trials: Sequence[TrialRecord], space: SearchSpace) -> list[tuple[Tr
 def _is_varied(name: str, trials: Sequence[TrialRecord]) -> bool:
     values = [trial.params[name] for trial in trials if name in trial.params]
     return any(not same(value, values[0]) for value in values[1:])
+
+
+def _is_telling(trial: TrialRecord) -> bool:
+    """Whether it says anything of its configuration; where that was changed on the way, it is of none."""
+    return (bool(trial.curve) or _is_at_fault(trial)) and not trial.changes
 
 
 def _is_at_fault(trial: TrialRecord) -> bool:

@@ -391,10 +391,13 @@ def test_a_finished_sweep_is_extended_and_its_study_may_lie_in_a_database(tmp_pa
     assert all(results.trials[number] == record for number, record in before.items())
     assert results.trials[0].params == whole.trials[0].params
     assert not (results.folder / "study.journal").exists()
-    # A new one begins with its best, and knows nothing of it later but what it has kept.
+    # A new one begins with its best, but for what it is told to begin with anyway, and knows nothing of it later but
+    # what it has kept.
     told = Told()
-    keys |= {"method": "bayes", "start_from": [str(whole.folder)], "run_cap": 5}
+    best, second, third = (trial.params for trial in sorted(whole.trials, key=lambda one: min(one.curve.values()))[:3])
+    keys |= {"method": "bayes", "start_with": [second], "start_from": [str(whole.folder)], "run_cap": 5}
     begun = sweep(loops.descent, tmp_path, told, **keys)
     assert whole.best is not None
-    assert begun.trials[0].params == whole.best.trial.params
+    assert whole.best.trial.params == best
+    assert [trial.params for trial in begun.trials[:3]] == [second, best, third]
     assert f"starts from {whole.folder}, with 8 of its 8 trials" in told.events
