@@ -234,7 +234,7 @@ def evaluate(
 @click.option("--method", "methods", multiple=True, metavar="METHOD[+RULE]", help="Such as bayes+asha; several times.")
 @click.option("--seeds", type=click.IntRange(min=1), default=5, help="Runs of each method; 5 if left out.")
 @click.option("--parallel", type=click.IntRange(min=1), default=4, help="Trials at a time; 4 if left out.")
-@click.option("--trainings", type=click.IntRange(min=1), help="The budget in whole trainings; a quarter of FOLDER's.")
+@click.option("--trainings", type=click.IntRange(min=1), help="The budget in whole trainings; an eighth of FOLDER's.")
 @_json
 def simulate(
     folder: Place, methods: tuple[str, ...], seeds: int, parallel: int, trainings: int | None, as_json: bool
@@ -252,7 +252,7 @@ def simulate(
     names = list(dict.fromkeys(methods)) or DEFAULT
     check_methods(names)
     task = RecordedSweep(Results.read(folder))
-    budget = trainings or max(len(task.rows) // 4, parallel)
+    budget = trainings or max(len(task.rows) // 8, parallel)
     outcomes = list(compare(task, names, seeds=seeds, workers=parallel, trainings=budget))
     if as_json:
         click.echo(json.dumps({"trainings": budget, "methods": [one.to_json() for one in outcomes]}, indent=2))

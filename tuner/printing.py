@@ -180,3 +180,10 @@ def print_outcomes(task: "RecordedSweep", outcomes: "Sequence[Outcome]", seeds: 
         f"The best so far after shares of {trainings} trainings' time, means of {seeds} seeds, ± standard error:\n"
     )
     _print(table)
+    most = max(outcomes, key=lambda outcome: outcome.trials)
+    if most.trials > len(task.rows) / 2:
+        # Each is tried once: where a rule has stopped the best one, nothing like it is left.
+        click.echo(
+            f"\n{most.method} has tried {most.trials:.0f} of the {len(task.rows)} configurations, each once, which "
+            "tells little of a space that has more of them: give fewer --trainings, or record more."
+        )

@@ -58,7 +58,11 @@ def test_the_command_compares_methods_and_trains_nothing(recorded: Path) -> None
     assert sorted(path.name for path in recorded.rglob("*")) == before
     shown = runner.invoke(cli, ["simulate", str(recorded), *options], catch_exceptions=False).output
     assert f"{NUM_WHOLE + 1} configurations were recorded; their best accuracy is {best:.6g}" in shown
-    assert "random+auto" in shown
+    tried = f"random+auto has tried {stopping['trials']:.0f} of the {NUM_WHOLE + 1} configurations, each once"
+    assert tried in shown
+    few = runner.invoke(cli, ["simulate", str(recorded), *options[:-1], "5"], catch_exceptions=False).output
+    assert "random+auto" in few
+    assert "configurations, each once" not in few
 
 
 def test_it_finds_the_same_again_also_where_a_rule_draws(recorded: Path) -> None:
