@@ -5,9 +5,8 @@ The engine calls it from one thread and holds no state of its own that would hav
 
 import contextlib
 import math
-import shutil
 import time
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,9 +15,8 @@ from optuna.samplers import BaseSampler
 
 from tuner.best import Best, is_written, write_best
 from tuner.budget import Progress
-from tuner.checkpoint_folder import checkpoint_path, checkpoint_steps
+from tuner.checkpoint_store import CheckpointStore
 from tuner.files import TrialFiles, read_reports, trial_dir
-from tuner.retention import Candidate, needless_after, needless_while_running
 from tuner.running import Running
 from tuner.seeds import derive_seed
 from tuner.spec import SweepSpec
@@ -71,9 +69,8 @@ class Recorder:
         self._goal = spec.metrics[0].goal
         self._failures: list[str] = []
         self._gpu_s = 0.0
-        self._checkpoints: dict[tuple[int, int], Candidate] = {}
+        self._checkpoints = CheckpointStore(folder, spec.checkpoints, self._goal)
         self._final: dict[int, TrialState] = {}
-        self._pins: dict[int, deque[int]] = {}
         # Trials that may have saved once more before the decision to stop reached them.
         self._cut_short: list[int] = []
         self._started_at = time.monotonic()
@@ -165,7 +162,7 @@ class Recorder:
         running.reported_at = now
         for report in reports:
             self._follow(running, report)
-        self._drop_while_running(running)
+        self._checkpoints.drop_while_running(number)
 
     @storing(*DATABASE_ERRORS)
     def finish(
@@ -210,7 +207,7 @@ class Recorder:
             self._cut_short.append(number)
         self._remember_end(number, state, running.gpu_s)
         self.write_best()
-        self._drop_after()
+        self._checkpoints.drop_after(self._final)
         self.on_end(self.study.record(number))
 
     @storing(*DATABASE_ERRORS)
@@ -234,7 +231,7 @@ class Recorder:
 
     def pin(self, number: int, step: int) -> None:
         """Keep a checkpoint that another trial may be told to go on from, until this trial has saved three more."""
-        self._pins.setdefault(number, deque(maxlen=3)).append(step)
+        self._checkpoints.pin(number, step)
 
     @storing(*DATABASE_ERRORS)
     def interrupt(self, number: int) -> None:
@@ -255,10 +252,10 @@ class Recorder:
         """Keep the summary; trials that are still running are left to be resumed."""
         for number in list(self.running):
             self.interrupt(number)
-        self._pins.clear()
-        self._drop_after()
+        self._checkpoints.unpin()
+        self._checkpoints.drop_after(self._final)
         for number in self._cut_short:
-            self._drop_late(number)
+            self._checkpoints.drop_late(number)
         self.write_best()
         self.study.set_summary({**summary, "elapsed_s": self.elapsed_s})
         self.study.close()
@@ -287,9 +284,7 @@ class Recorder:
         ):
             running.best = report
         if report.has_checkpoint:
-            key = (running.number, report.step)
-            size = _size(checkpoint_path(running.files.folder, report.step))
-            self._checkpoints[key] = Candidate(*key, value, size)
+            self._checkpoints.add(running.number, report.step, value)
         self._offer(running.number, report.step, value)
 
     def _offer(self, number: int, step: int, value: float) -> None:
@@ -322,7 +317,7 @@ class Recorder:
     def _restart_from(self, running: Running, kept: Sequence[Report]) -> None:
         """Take the record of a running trial back to these reports."""
         running.log.close()
-        self._checkpoints = {key: c for key, c in self._checkpoints.items() if key[0] != running.number}
+        self._checkpoints.forget(running.number)
         running.last = running.best = None
         running.trained_s, running.gpu_s, running.curve, running.step_times_s = 0.0, 0.0, {}, []
         running.reported_at = time.monotonic()
@@ -330,10 +325,6 @@ class Recorder:
             self._follow(running, report)
         if self.best and self.best.number == running.number and self.best.step not in running.curve:
             self._find_best()
-        on_disk = set(checkpoint_steps(running.files.folder))
-        self._checkpoints = {
-            key: c for key, c in self._checkpoints.items() if key[0] != running.number or key[1] in on_disk
-        }
         path = self.folder / "tensorboard" / f"{running.number:04d}"
         EventLog.rewrite(path, running.params, kept, space=self.spec.parameters)
         running.log = self._event_log(running.number)
@@ -343,35 +334,6 @@ class Recorder:
         report = running.last if len(self.spec.metrics) > 1 else running.best or running.last
         assert report is not None
         return [report.metrics[metric.name] for metric in self.spec.metrics]
-
-    def _drop_while_running(self, running: Running) -> None:
-        own = [c for key, c in self._checkpoints.items() if key[0] == running.number]
-        needless = needless_while_running(own, self.spec.checkpoints.keep, self._goal)
-        for step in needless.difference(self._pins.get(running.number, ())):
-            running.files.drop_checkpoint(step)
-            del self._checkpoints[running.number, step]
-
-    def _drop_after(self) -> None:
-        rule = self.spec.checkpoints
-        needless = needless_after(
-            list(self._checkpoints.values()),
-            self._final,
-            rule.keep,
-            None if rule.max_gb is None else rule.max_gb * 2**30,
-            self._goal,
-        )
-        for number, step in needless:
-            if step in self._pins.get(number, ()):
-                continue
-            shutil.rmtree(checkpoint_path(trial_dir(self.folder, number), step), ignore_errors=True)
-            del self._checkpoints[number, step]
-
-    def _drop_late(self, number: int) -> None:
-        files = TrialFiles(trial_dir(self.folder, number))
-        files.tidy()
-        for step in checkpoint_steps(files.folder):
-            if (number, step) not in self._checkpoints:
-                files.drop_checkpoint(step)
 
     def _remember(self, record: TrialRecord) -> None:
         """Take up what an earlier run of this sweep recorded."""
@@ -385,16 +347,9 @@ class Recorder:
         if not record.state.is_final:
             return
         self._remember_end(record.number, record.state, record.gpu_s)
-        for step in checkpoint_steps(folder):
-            value = record.curve.get(step, float("nan"))
-            size = _size(checkpoint_path(folder, step))
-            self._checkpoints[record.number, step] = Candidate(record.number, step, value, size)
+        self._checkpoints.take_up(record.number, record.curve)
 
     def _remember_end(self, number: int, state: TrialState, gpu_s: float) -> None:
         self.counts[state] += 1
         self._final[number] = state
         self._gpu_s += gpu_s
-
-
-def _size(path: Path) -> int:
-    return sum(file.stat().st_size for file in path.rglob("*"))

@@ -16,22 +16,18 @@ from tuner.devices import Memory, share_for
 from tuner.engine.actors import ActorManager
 from tuner.engine.losses import ending_of
 from tuner.engine.ray_trial import RayTrial
+from tuner.engine.remedies import Remedy, remedy_for
 from tuner.engine.reports import Batch, Ending
 from tuner.engine.search import StudySearch
 from tuner.engine.slots import Slots
 from tuner.engine.stalls import is_overdue, stall
 from tuner.errors import SpecError, StorageError
 from tuner.recorder import Recorder
-from tuner.running import Running
 from tuner.stopping.table import STEP, TIME, Stopping
-from tuner.trial import FailureReason, Report, TrialState
+from tuner.trial import Report, TrialState
 
 # How long a process that was ended may take to be gone.
 EXIT_GRACE_S = 0.5
-# So many processes a trial may lose before its first report without that being called its failure.
-MAX_LOSSES = 3
-# And so many nodes without a newer checkpoint between: one that takes its node down must not go on to take down all.
-MAX_LOST_NODES = 10
 # How long the process of a trial that has ended may take to tell its memory.
 MEASURE_TIMEOUT_S = 10.0
 
@@ -57,7 +53,6 @@ class Controller(TuneController):  # type: ignore[misc]  # Ray's classes are unt
         self._asking, self._watch = stopping.asking, stopping.watch
         self._search = search
         self._slots = slots
-        self._retries = recorder.spec.failures.retries
         self._is_winding_down = self._has_cut_short = False
         self._left: set[TrackedActor] = set()
         self._handled: Exception | None = None
@@ -269,47 +264,32 @@ class Controller(TuneController):  # type: ignore[misc]  # Ray's classes are unt
     def _fail(self, trial: RayTrial, ending: Ending) -> None:
         trial.ending = ending
         running = self._recorder.running[trial.number]
-        if ending.lacks_metric and not self._recorder.has_reports:
-            # No trial ever had the sweep's metric: the sweep is refused, and this trial stays to be gone on with.
-            self._search.error = SpecError([ending.message.partition(": ")[2]])
+        remedy = remedy_for(
+            ending,
+            running,
+            retries=self._recorder.spec.failures.retries,
+            has_reports=self._recorder.has_reports,
+            is_winding_down=self._is_winding_down,
+            has_whole_gpu=lambda: self._slots.can_hold(1),
+        )
+        if remedy in (Remedy.REFUSE, Remedy.WAIT):
+            told = ending.message.partition(": ")[2]
+            self._search.error = SpecError([told]) if remedy is Remedy.REFUSE else StorageError(told)
             self._has_cut_short = True
-            return
-        if ending.lacks_storage:
-            # Not this trial's failure: the sweep waits for its storage, and goes on with all that were running.
-            self._search.error = StorageError(ending.message.partition(": ")[2])
-            self._has_cut_short = True
-            return
-        if ending.lacks_gpu_memory and 0 < running.gpus < 1 and self._slots.can_hold(1):
+        elif remedy is Remedy.WHOLE_GPU:
             message = f"it ran out of GPU memory on {running.gpus:g} of a GPU and gets a whole one: {ending.message}"
             self._retry(trial, replace(ending, message=message), gpus=1)
-            return
-        # Who ends the driver, as a batch system does, ends the trials' processes too: those go on with the sweep.
-        if self._is_winding_down and ending.reason is FailureReason.LOST:
+        elif remedy is Remedy.LEAVE:
             self._leave(trial)
-            return
-        if self._may_retry(running, ending):
+        elif remedy is Remedy.RETRY:
             self._retry(trial, ending)
-            return
-        if trial.status == trial.PAUSED:
-            self._set_trial_status(trial, trial.RUNNING)
-        self._scheduler_alg.on_trial_error(self._wrapped(), trial)
-        self._search.on_trial_complete(trial.trial_id, error=True)
-        self._schedule_trial_stop(trial, exception=RuntimeError(ending.message))
-        self._forget(trial)
-
-    def _may_retry(self, running: Running, ending: Ending) -> bool:
-        """Whether a failed trial is tried again; counts it."""
-        if self._is_winding_down or ending.reason is FailureReason.NAN:
-            return False
-        if ending.lost_node and running.lose_node() <= MAX_LOST_NODES:
-            return True
-        has_begun = running.last_step > running.restore_step
-        if ending.reason is FailureReason.LOST and not has_begun and running.losses < MAX_LOSSES:
-            # Its process died before this trial could do anything: not its fault, or so it looks the first times.
-            running.losses += 1
-            return True
-        running.retries += 1
-        return running.retries <= self._retries
+        else:
+            if trial.status == trial.PAUSED:
+                self._set_trial_status(trial, trial.RUNNING)
+            self._scheduler_alg.on_trial_error(self._wrapped(), trial)
+            self._search.on_trial_complete(trial.trial_id, error=True)
+            self._schedule_trial_stop(trial, exception=RuntimeError(ending.message))
+            self._forget(trial)
 
     def _retry(self, trial: RayTrial, ending: Ending, gpus: float | None = None) -> None:
         """Go on with the same trial, from its last checkpoint, in another process, where told with other `gpus`."""

@@ -6,12 +6,11 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
-from typing import Any
 
 import ray
 from ray import cloudpickle
@@ -19,25 +18,25 @@ from ray.tune.error import TuneError
 
 from tuner.budget import Verdict, judge
 from tuner.checkpoint_folder import checkpoint_steps
-from tuner.console import Console, SweepView, TrialView
+from tuner.console import Console
 from tuner.context import Trial
 from tuner.control import Control, Verb
-from tuner.devices import Memory
 from tuner.engine.cluster import connected, node_resources
 from tuner.engine.controller import Controller
+from tuner.engine.display import Display
 from tuner.engine.driver_node import DriverNode
 from tuner.engine.process import Job
 from tuner.engine.ray_trial import NoStorage, RayTrial
 from tuner.engine.search import StudySearch
 from tuner.engine.slots import Slots
 from tuner.errors import SpecError, StorageError
-from tuner.files import ERROR_FILE, read_reports, trial_dir
+from tuner.files import read_reports, trial_dir
 from tuner.recorder import Recorder
 from tuner.running import Running
 from tuner.stopping.replay import replay
 from tuner.stopping.table import Stopping
 from tuner.storage import storing
-from tuner.trial import TrialRecord, TrialState
+from tuner.trial import TrialRecord
 
 _VIEW_EVERY_S = 0.25
 _CHECK_EVERY_S = 1.0
@@ -160,10 +159,9 @@ class _Loop:
         self._controller = controller
         self._search = search
         self._recorder = recorder
-        self._space = recorder.spec.parameters
         self._console = console
+        self._display = Display(recorder, controller, slots, console, run_cap)
         self._slots = slots
-        self._run_cap = run_cap
         self._verdict: Verdict | None = None
         self._interrupts = 0
         self._control = Control(recorder.folder)
@@ -171,11 +169,6 @@ class _Loop:
         self._held_at_s: float | None = None
         self._shown_at = self._checked_at = self._listened_at = self._waiting_since = -math.inf
         self._planned_at = time.monotonic()
-        self._told_best = recorder.best
-        recorder.on_end = self._tell_end
-        recorder.on_retry = self._tell_retry
-        recorder.on_damage = self._tell_damage
-        controller.on_share = self._tell_share
 
     def run(self) -> Verdict:
         with self._handling_interrupts():
@@ -190,8 +183,8 @@ class _Loop:
                 self._rest_if_idle()
                 self._end_if_due()
                 self._every(time.monotonic())
-        self._tell_best()
-        self._console.update(self._view())
+        self._display.tell_best()
+        self._display.show()
         return self._verdict or Verdict(self._search.ended_by, _SENTENCES.get(self._search.ended_by, ""))
 
     def _step(self) -> None:
@@ -251,13 +244,13 @@ class _Loop:
             self._controller.kill_stalled()
             self._driver_node.poll()
             self._tell_waiting(now)
-            self._tell_best()
+            self._display.tell_best()
         if now - self._planned_at >= _PLAN_EVERY_S:
             self._planned_at = now
             self._plan()
         if now - self._shown_at >= _VIEW_EVERY_S:
             self._shown_at = now
-            self._console.update(self._view())
+            self._display.show()
 
     def _plan(self) -> None:
         """Use the nodes that have joined, and no longer those that were lost."""
@@ -279,73 +272,6 @@ class _Loop:
                 "slow to start"
             )
 
-    def _tell_best(self) -> None:
-        best = self._recorder.best
-        if best is not None and best != self._told_best:
-            self._told_best = best
-            name = self._recorder.spec.metrics[0].name
-            self._console.event(f"new best: trial {best.number:04d} {name}={best.value:.6g} at step {best.step}")
-
-    def _tell_end(self, record: TrialRecord) -> None:
-        reason = f" ({record.reason.value})" if record.reason else ""
-        message = f": {record.message}" if record.message and record.state is not TrialState.PRUNED else ""
-        text = f"trial {record.number:04d} {record.state.value}{reason}{_told(record, self._recorder)}{message}"
-        self._console.event(text, is_detail=record.state is not TrialState.FAILED)
-
-    def _tell_retry(self, running: Running, message: str) -> None:
-        at = f"from its checkpoint of step {running.restore_step}" if running.restore_step else "from its start"
-        self._console.event(f"trial {running.number:04d} is tried again, {at}: {message}")
-
-    def _tell_damage(self, running: Running, damaged: Sequence[str]) -> None:
-        at = f"that of step {running.restore_step} is used" if running.restore_step else "it starts anew"
-        self._console.event(f"trial {running.number:04d} has damaged checkpoints ({'; '.join(damaged)}); {at}")
-
-    def _tell_share(self, number: int, memory: Memory, share: float) -> None:
-        held = f"{memory.peak / 2**30:.2f} of {memory.total / 2**30:.2f} GB"
-        beside = f" beside the {memory.others / 2**30:.2f} GB of others" if memory.others else ""
-        self._console.event(
-            f"trial {number:04d} took {held} of its GPU{beside}: from now on each trial has {share:g} of a GPU, "
-            f"{self._slots.count} at a time"
-        )
-
-    def _view(self) -> SweepView:
-        recorder = self._recorder
-        metric = recorder.spec.metrics[0].name
-        running = tuple(_trial_view(t, metric, self._space.varied(t.params)) for t in recorder.running.values())
-        return SweepView(
-            running=running,
-            best=self._best_view(),
-            counts={**recorder.counts, TrialState.RUNNING: len(running)},
-            run_cap=self._run_cap,
-            elapsed_s=recorder.elapsed_s,
-            remaining_s=self._remaining_s(),
-            metric=recorder.spec.metrics[0].name,
-            slots=self._slots.count,
-        )
-
-    def _best_view(self) -> TrialView | None:
-        best = self._recorder.best
-        if best is None:
-            return None
-        return TrialView(
-            number=best.number,
-            state=self._recorder.state_of(best.number),
-            step=best.step,
-            value=best.value,
-            best=best.value,
-            params=self._space.varied(self._recorder.params_of(best.number)),
-            elapsed_s=0.0,
-        )
-
-    def _remaining_s(self) -> float | None:
-        """By the pace so far; the budget's hours are its upper end."""
-        recorder = self._recorder
-        done = sum(recorder.counts.values())
-        pace = [recorder.pace_s * (self._run_cap - done)] if self._run_cap and recorder.pace_s else []
-        hours = recorder.spec.budget.hours
-        left = [hours * 3600 - recorder.elapsed_s] if hours else []
-        return max(0.0, min([*pace, *left])) if pace or left else None
-
     @contextmanager
     def _handling_interrupts(self) -> Iterator[None]:
         if threading.current_thread() is not threading.main_thread():
@@ -365,15 +291,6 @@ class _Loop:
                 signal.signal(number, handler)
 
 
-def _told(record: TrialRecord, recorder: Recorder) -> str:
-    """`, 9 steps, best 0.98 at 7`, and where to look if it failed."""
-    told = f", {len(record.curve)} steps" if record.curve else ""
-    best = record.best_step(recorder.spec.metrics[0].goal)
-    told += f", best {record.curve[best]:.6g} at {best}" if best is not None else ""
-    error = trial_dir(recorder.folder, record.number) / ERROR_FILE
-    return told + (f" ({error})" if error.exists() else "")
-
-
 _ANSWERS = {
     Verb.PAUSE: "paused: running trials go on, no new ones start",
     Verb.RESUME: "resumed: new trials start again",
@@ -386,15 +303,3 @@ _SENTENCES = {
     "stopped": "stopped by the user",
     "space": "every configuration of the grid has been tried",
 }
-
-
-def _trial_view(trial: Running, metric: str, params: Mapping[str, Any]) -> TrialView:
-    return TrialView(
-        number=trial.number,
-        state=TrialState.PREEMPTED if trial.is_preempted else TrialState.RUNNING,
-        step=trial.last_step,
-        value=trial.last.metrics[metric] if trial.last else None,
-        best=trial.best.metrics[metric] if trial.best else None,
-        params=params,
-        elapsed_s=trial.trained_s,
-    )
