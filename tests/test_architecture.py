@@ -18,6 +18,8 @@ MAX_LINES = 400
 LAYERS = (
     *(
         "errors",
+        "texts",
+        "command",
         "storage",
         "checkpoint_folder",
         "uri",

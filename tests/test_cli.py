@@ -12,9 +12,9 @@ from click.testing import CliRunner
 
 from tests.conftest import ACCURACY, report
 from tuner.cli import _conclude, cli
+from tuner.command import program
 from tuner.errors import SpecError, StudyNotFoundError
 from tuner.files import TrialFiles, trial_dir
-from tuner.printing import program
 from tuner.results import Results, SweepState
 from tuner.spec import load_yaml, to_yaml
 from tuner.study import Study

@@ -16,6 +16,7 @@ from tuner.console import (
     make_console,
     render,
 )
+from tuner.texts import Screen
 from tuner.trial import TrialState
 
 PARAMS = {"optimizer": "sgd", "lr": 0.0123456, "layers": [64, 64], "nesterov": True, "decay": None}
@@ -156,7 +157,7 @@ def test_no_color_is_respected(monkeypatch):
 
 def test_lines_of_a_pipe():
     clock, file = Clock(), io.StringIO()
-    console = LineConsole(file, clock=clock)
+    console = LineConsole(Screen(file), clock=clock)
     console.start("mnist", "bayes")
     for second in range(65):
         clock.now = 100.0 + second

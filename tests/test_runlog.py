@@ -26,7 +26,7 @@ def test_events_are_appended_with_the_time_of_day(tmp_path: Path) -> None:
         "sweep  bayes",
         "one",
         "sweep  bayes",
-        "two \\udcff",
+        "two \\xff",
     ]
 
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import click
 
+from tuner.command import command_line
 from tuner.console import format_params
 from tuner.errors import (
     ClusterError,
@@ -25,10 +26,11 @@ from tuner.errors import (
     StudyNotFoundError,
 )
 from tuner.localcopy import follow
-from tuner.printing import print_best, print_counts, print_evaluation, print_outcomes, print_runs, print_trials, program
+from tuner.printing import print_best, print_counts, print_evaluation, print_outcomes, print_runs, print_trials
 from tuner.results import Results, list_runs
 from tuner.spec import json_schema
 from tuner.sweepfile import load_and_import
+from tuner.texts import one_line, open_closed_streams, say, say_json, say_whole
 from tuner.uri import Place, as_place
 from tuner.verbs import COMMANDS, changed_by, resume_paused, resume_there, setting
 
@@ -123,13 +125,13 @@ def check(spec: Path, changes: dict[str, Any]) -> None:
 
         gather_history(described)
     rule = described.early_terminate["type"] if described.early_terminate else "no early stopping"
-    click.echo(f"{spec} is right: {described.method}, {rule}, over {len(described.parameters.parameters)} parameters.")
+    say(f"{spec} is right: {described.method}, {rule}, over {len(described.parameters.parameters)} parameters.")
 
 
 @cli.command()
 def schema() -> None:
     """Print the JSON schema of sweep files, for editors."""
-    click.echo(json.dumps(json_schema(), indent=2))
+    say_json(json_schema())
 
 
 @cli.command("try")
@@ -154,7 +156,7 @@ def try_(spec: Path, settings: tuple[str, ...], params: Path | None, seed: int) 
         is_set = [any(problem.startswith(f"{name} ") for name in given) for problem in problems]
         sources = ["--set" if one else f"--params {params}" for one in is_set]
         raise SpecError([f"{source}: {problem}" for source, problem in zip(sources, problems, strict=True)])
-    if not try_once(described, train, chosen, seed, click.echo):
+    if not try_once(described, train, chosen, seed, say):
         sys.exit(1)
 
 
@@ -169,7 +171,7 @@ def list_(output: Place, as_json: bool) -> None:
             runs.append(Results.read(folder))
     if as_json:
         rows = [{**results.to_json(), "trials": len(results.trials)} for results in runs]
-        click.echo(json.dumps(rows, indent=2))
+        say_json(rows)
         return
     print_runs(output, runs)
 
@@ -181,7 +183,7 @@ def show(folder: Place, as_json: bool) -> None:
     """Show the trials in FOLDER, also while they run."""
     results = Results.read(folder)
     if as_json:
-        click.echo(json.dumps(results.to_json(), indent=2))
+        say_json(results.to_json())
         return
     print_trials(results)
     print_counts(results)
@@ -194,7 +196,7 @@ def best(folder: Place, as_json: bool) -> None:
     """Show the best configuration in FOLDER."""
     results = Results.read(folder)
     if as_json:
-        click.echo(json.dumps(results.best_json(), indent=2))
+        say_json(results.best_json())
     else:
         print_best(results)
 
@@ -222,7 +224,7 @@ def evaluate(
     chosen = dict(setting(text) for text in settings)
     evaluation = evaluate_sweep(folder, seeds, chosen, address=address, verbose=verbose)
     if as_json:
-        click.echo(json.dumps(evaluation.to_json(), indent=2))
+        say_json(evaluation.to_json())
     else:
         print_evaluation(evaluation)
     if not evaluation.tuned.score_names or not evaluation.default.score_names:
@@ -255,7 +257,7 @@ def simulate(
     budget = trainings or max(len(task.rows) // 8, parallel)
     outcomes = list(compare(task, names, seeds=seeds, workers=parallel, trainings=budget))
     if as_json:
-        click.echo(json.dumps({"trainings": budget, "methods": [one.to_json() for one in outcomes]}, indent=2))
+        say_json({"trainings": budget, "methods": [one.to_json() for one in outcomes]})
     else:
         print_outcomes(task, outcomes, seeds, budget)
 
@@ -269,10 +271,10 @@ def export(folder: Place, to: Path, onnx: bool) -> None:
     from tuner.export import export_best
 
     told = export_best(Results.read(folder), to, onnx=onnx)
-    click.echo(f"trial {told['trial']}, step {told['step']}: {format_params(told['metrics'], 200)}")
+    say(f"trial {told['trial']}, step {told['step']}: {format_params(told['metrics'], 200)}")
     for name, difference in told["largest_difference"].items():
-        click.echo(f"{to / name}: its outputs differ from the model's by {difference:.2g} at most")
-    click.echo(f"use it:\n  {program()} predict {to} INPUT...")
+        say(f"{to / name}: its outputs differ from the model's by {difference:.2g} at most")
+    say("use it:", f"  {command_line('predict', to)} INPUT...")
 
 
 @cli.command("predict")
@@ -286,7 +288,8 @@ def predict_(model: Path, inputs: tuple[str, ...], as_json: bool) -> None:
     given = [text for one in inputs for text in (sys.stdin.read().splitlines() if one == "-" else [one])]
     for told in predict(model, given):
         shown = {name: value for name, value in told.items() if name != "input"}
-        click.echo(json.dumps(dict(told)) if as_json else f"{told['input']}\t{format_params(shown, 200)}")
+        line = json.dumps(dict(told)) if as_json else f"{one_line(told['input'])}\t{format_params(shown, 200)}"
+        say_whole(f"{line}\n")
 
 
 @cli.command()
@@ -308,14 +311,14 @@ def board(folder: Place, port: int | None) -> None:
 
 def main() -> None:
     """The console command; errors of the user's making are told in sentences, with no traceback."""
+    open_closed_streams()
     try:
         cli(standalone_mode=False)
     except _REFUSED as error:
-        for line in str(error).splitlines():
-            click.echo(f"error: {line}", err=True)
+        say(*(f"error: {line}" for line in str(error).splitlines()), err=True)
         sys.exit(2)
     except (StorageError, ExportError) as error:
-        click.echo(f"error: {error}", err=True)
+        say(f"error: {error}", err=True)
         sys.exit(1)
     except click.ClickException as error:
         error.show()
@@ -326,7 +329,7 @@ def main() -> None:
 
 def _read_params(path: Path) -> dict[str, Any]:
     try:
-        found = json.loads(path.read_text())
+        found = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
         raise SpecError([f"--params {path}: this is no JSON: {error}; give a trial's params.json."]) from None
     if not isinstance(found, dict):
@@ -340,9 +343,9 @@ def _conclude(results: Results) -> None:
     print_counts(results)
     if ended_by == "interrupted":
         print_best(results)
-        click.echo(f"\ninterrupted; go on with: {program()} resume {results.place}")
+        say("", f"interrupted; go on with: {command_line('resume', results.place)}")
         sys.exit(130)
     print_best(results)
-    click.echo(f"\nlook further:\n  {program()} show {results.place}\n  {program()} board {results.place}")
+    say("", "look further:", *(f"  {command_line(verb, results.place)}" for verb in ("show", "board")))
     if results.exit_code:
         sys.exit(results.exit_code)

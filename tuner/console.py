@@ -8,7 +8,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol, TextIO
+from typing import Any, Protocol, TextIO, cast
 
 import rich.console
 from rich.console import Group, RenderableType
@@ -17,6 +17,7 @@ from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
+from tuner.texts import Screen, encodable, one_line
 from tuner.trial import TrialState
 
 REFRESH_S = 0.25
@@ -80,12 +81,22 @@ class Console(Protocol):
 
 def make_console(file: TextIO | None = None) -> Console:
     """A live table where `file` (standard output by default) is a terminal, lines elsewhere."""
-    stream = sys.stdout if file is None else file
-    console = rich.console.Console(file=stream)
+    screen = Screen(sys.stdout if file is None else file)
+    console = rich_console(screen)
     # isatty as well: FORCE_COLOR makes a terminal of a pipe, but it can't move a cursor.
-    if stream.isatty() and console.is_terminal and not console.is_dumb_terminal:
+    if screen.isatty() and console.is_terminal and not console.is_dumb_terminal:
         return LiveConsole(console)
-    return LineConsole(stream)
+    return LineConsole(screen)
+
+
+def rich_console(screen: Screen, width: int | None = None) -> rich.console.Console:
+    return rich.console.Console(file=cast(TextIO, screen), width=width)
+
+
+def cell(text: str, encoding: str) -> Text:
+    """A text for a table: no markup of rich's, and as wide as it will be shown."""
+    has_ellipsis = encodable("…", encoding) == "…"
+    return Text(encodable(one_line(text), encoding), overflow=None if has_ellipsis else "crop")
 
 
 class Tee:
@@ -125,7 +136,10 @@ class LiveConsole:
 
     def start(self, title: str, subtitle: str) -> None:
         self._started_at = self._clock()
-        self._heading = Text.assemble((title, "bold"), f"  {subtitle}" if subtitle else "")
+        encoding = self._console.encoding
+        self._heading = cell(title, encoding)
+        self._heading.stylize("bold")
+        self._heading.append(cell(f"  {subtitle}" if subtitle else "", encoding))
         self._live.start()
 
     def update(self, view: SweepView) -> None:
@@ -137,7 +151,7 @@ class LiveConsole:
         if is_detail:
             return
         line = f"{_stamp(self._clock() - self._started_at)} {text}"
-        self._console.print(Text(line), soft_wrap=True)
+        self._console.print(cell(line, self._console.encoding), soft_wrap=True)
 
     def stop(self) -> None:
         """Leave the last view on the screen."""
@@ -154,8 +168,8 @@ class LiveConsole:
 class LineConsole:
     """One line for each event, and one about the progress now and then: for logs and pipes."""
 
-    def __init__(self, file: TextIO, *, clock: Callable[[], float] = time.monotonic) -> None:
-        self._file = file
+    def __init__(self, screen: Screen, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self._screen = screen
         self._clock = clock
         self._started_at = self._printed_at = clock()
         self._view: SweepView | None = None
@@ -170,7 +184,8 @@ class LineConsole:
             self._print_progress(view)
 
     def event(self, text: str, *, is_detail: bool = False) -> None:
-        print(f"{_stamp(self._clock() - self._started_at)} {text}", file=self._file, flush=True)
+        self._screen.write(f"{_stamp(self._clock() - self._started_at)} {one_line(text)}\n")
+        self._screen.flush()
 
     def stop(self) -> None:
         """Print where the sweep stands, if anything was shown since the last time."""
@@ -199,7 +214,8 @@ def summary(view: SweepView) -> str:
 
 def render(view: SweepView, heading: Text, console: rich.console.Console) -> Group:
     """The header, the running trials as far as the screen's height allows, and the best one."""
-    table = _empty_table(_cut(view.metric, _METRIC_WIDTH), gap=1 if console.width < _WIDE else 2)
+    metric = cell(_cut(view.metric, _METRIC_WIDTH), console.encoding)
+    table = _empty_table(metric, gap=1 if console.width < _WIDE else 2)
     room = max(1, console.height - _FIXED_HEIGHT)
     shown = view.running if len(view.running) <= room else view.running[: room - 1]
     for trial in shown:
@@ -212,13 +228,13 @@ def render(view: SweepView, heading: Text, console: rich.console.Console) -> Gro
     return Group(heading, Text(summary(view)), Text(), table)
 
 
-def _empty_table(metric: str, gap: int) -> Table:
+def _empty_table(metric: Text, gap: int) -> Table:
     """Columns with least widths, so that they do not jump when a value gets longer."""
     table = Table(box=None, expand=True, pad_edge=False, padding=(0, gap, 0, 0), header_style="dim")
     table.add_column("trial", no_wrap=True, min_width=7)
     table.add_column("state", no_wrap=True, min_width=9)
     table.add_column("step", no_wrap=True, min_width=4, justify="right")
-    table.add_column(Text(metric), no_wrap=True, min_width=7, justify="right")
+    table.add_column(metric, no_wrap=True, min_width=7, justify="right")
     table.add_column("best", no_wrap=True, min_width=7, justify="right")
     table.add_column("parameters", no_wrap=True, ratio=1)
     table.add_column("time", no_wrap=True, min_width=7, justify="right")
@@ -246,7 +262,7 @@ class _ParamsCell:
     def __rich_console__(
         self, console: rich.console.Console, options: rich.console.ConsoleOptions
     ) -> rich.console.RenderResult:
-        yield Text(format_params(self._params, options.max_width))
+        yield cell(format_params(self._params, options.max_width), console.encoding)
 
     def __rich_measure__(self, console: rich.console.Console, options: rich.console.ConsoleOptions) -> Measurement:
         return Measurement(_MIN_PARAMS_WIDTH, options.max_width)
@@ -261,7 +277,7 @@ def _best_line(view: SweepView) -> str:
 
 def format_params(params: Mapping[str, Any], limit: int) -> str:
     """`lr=0.0123 optimizer=sgd`, at most `limit` characters; whole parameters as long as one fits."""
-    pairs = [f"{name}={_plain(value)}" for name, value in params.items()]
+    pairs = [one_line(f"{name}={format_value(value)}") for name, value in params.items()]
     line = " ".join(pairs)
     if len(line) <= limit:
         return line
@@ -286,10 +302,11 @@ def _number(value: float | None) -> str:
     return "-" if value is None else f"{value:.4g}"
 
 
-def _plain(value: Any) -> str:
+def format_value(value: Any, digits: int = 3) -> str:
+    """A value in the file's words, on one line: a text as it is, `null`, `true`, `[64, 64]`."""
     if isinstance(value, float):
-        return f"{value:.3g}"
-    return value if isinstance(value, str) else json.dumps(value)
+        return f"{value:.{digits}g}"
+    return one_line(value if isinstance(value, str) else json.dumps(value, ensure_ascii=False))
 
 
 def _cut(text: str, limit: int) -> str:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from tuner.console import LineConsole
 from tuner.errors import StudyNotFoundError
+from tuner.texts import Screen, one_line
 from tuner.uri import Place
 
 LOG_FILE = "log.txt"
@@ -18,11 +19,11 @@ class RunLog(LineConsole):
 
     def __init__(self, folder: Path) -> None:
         self._log = (folder / LOG_FILE).open("a", encoding="utf-8", errors="backslashreplace", buffering=1)
-        super().__init__(self._log)
+        super().__init__(Screen(self._log))
 
     def event(self, text: str, *, is_detail: bool = False) -> None:
         with contextlib.suppress(OSError):
-            self._log.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {text}\n")
+            self._log.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {one_line(text)}\n")
 
     def close(self) -> None:
         with contextlib.suppress(OSError):

@@ -14,6 +14,7 @@ import click
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
+from tuner.command import command_line
 from tuner.console import format_seconds
 from tuner.control import CONTROL_FILE, Verb, ask, asked
 from tuner.errors import ControlError, SpecError
@@ -22,6 +23,7 @@ from tuner.lock import is_locked
 from tuner.results import Results, SweepState
 from tuner.runlog import LOG_FILE, read_log
 from tuner.sweepfile import load_and_import
+from tuner.texts import say, say_json, say_whole
 from tuner.uri import Place, as_place
 
 if TYPE_CHECKING:
@@ -57,10 +59,10 @@ changed_by = click.option(
 )
 
 _TOLD = {
-    Verb.PAUSE: "paused: running trials go on, no new ones start; go on with: tuner resume {}",
-    Verb.RESUME: "resumed; how it stands: tuner status {}",
-    Verb.STOP: "stopping: running trials finish, then the sweep ends; tuner wait {} waits for that",
-    Verb.CANCEL: "cancelled: running trials are ended now; tuner wait {} waits for that",
+    Verb.PAUSE: ("paused: running trials go on, no new ones start; go on with: {}", "resume"),
+    Verb.RESUME: ("resumed; how it stands: {}", "status"),
+    Verb.STOP: ("stopping: running trials finish, then the sweep ends; what waits for that: {}", "wait"),
+    Verb.CANCEL: ("cancelled: running trials are ended now; what waits for their end: {}", "wait"),
 }
 
 
@@ -75,19 +77,19 @@ def status(sweep: str, address: str | None, as_json: bool) -> None:
         return
     results = Results.read(sweep)
     if as_json:
-        click.echo(json.dumps({**results.to_json(), "trials": len(results.trials)}, indent=2))
+        say_json({**results.to_json(), "trials": len(results.trials)})
         return
     cap = results.spec.run_cap
     counts = ", ".join(f"{number} {state}" for state, number in results.counts().items())
-    click.echo(f"{results.spec.name}  {sweep}")
-    click.echo(f"state: {results.state.value}{_HINTS.get(results.state, '').format(sweep)}")
-    click.echo(f"trials: {len(results.trials)}{'' if cap is None else f' of {cap}'}{f': {counts}' if counts else ''}")
+    say(f"{results.spec.name}  {sweep}")
+    say(f"state: {results.state.value}{_HINTS.get(results.state, '')}")
+    say(f"trials: {len(results.trials)}{'' if cap is None else f' of {cap}'}{f': {counts}' if counts else ''}")
     best = results.best
     if best is not None:
         name = results.spec.metrics[0].name
-        click.echo(f"best: {name}={best.value:.6g} (trial {best.trial.number:04d}, step {best.step})")
+        say(f"best: {name}={best.value:.6g} (trial {best.trial.number:04d}, step {best.step})")
     if not results.is_running and results.summary.get("message"):
-        click.echo(f"ended: {results.summary['message']}, after {format_seconds(results.summary['elapsed_s'])}")
+        say(f"ended: {results.summary['message']}, after {format_seconds(results.summary['elapsed_s'])}")
 
 
 _HINTS = {
@@ -105,13 +107,13 @@ def logs(sweep: str, address: str | None, follow: bool) -> None:
     """Print what a sweep has told."""
     if address is None:
         for text in _log(as_place(sweep), follow):
-            click.echo(text, nl=False)
+            say_whole(text)
         return
     cluster, job = _find(sweep, address)
     if follow:
-        cluster.follow(job, lambda text: click.echo(text, nl=False))
+        cluster.follow(job, say_whole)
     else:
-        click.echo(cluster.logs(job), nl=False)
+        say_whole(cluster.logs(job))
 
 
 @click.command()
@@ -146,8 +148,9 @@ def wait(sweep: str, address: str | None) -> None:
     if address is not None:
         cluster, job = _find(sweep, address)
         code = cluster.wait(job)
-        told = f"its driver has ended with exit code {code}; see: tuner logs {sweep} --address {address}"
-        click.echo(f"{sweep}: {told if code else 'finished'}")
+        see = command_line("logs", sweep, "--address", address)
+        told = f"its driver has ended with exit code {code}; see: {see}"
+        say(f"{sweep}: {told if code else 'finished'}")
         sys.exit(code)
     place = as_place(sweep)
     if isinstance(place, Path):
@@ -160,7 +163,7 @@ def wait(sweep: str, address: str | None) -> None:
             time.sleep(_WAIT_POLL_THERE_S)
             snapshot.refresh()
     results = Results.read(place)
-    click.echo(f"{place}: {results.state.value}")
+    say(f"{place}: {results.state.value}")
     sys.exit(results.exit_code)
 
 
@@ -200,13 +203,13 @@ def submit(
     )
     job = submitted.job
     if submitted.sent:
-        click.echo(f"sent {submitted.sent}")
+        say(f"sent {submitted.sent}")
         told = "runs as" if job.attempt == 1 else "goes on as"
     else:
         told = "has finished, as" if job.is_over else "was sent before, and runs as"
-    click.echo(f"{job.id} {told} job {job.job} on {address}, in {job.folder}")
-    click.echo(f"\nlook further:\n  tuner logs -f {job.id} --address {address}")
-    click.echo(f"  tuner status {job.id} --address {address}\n  tuner fetch {job.id} --address {address}")
+    say(f"{job.id} {told} job {job.job} on {address}, in {job.folder}")
+    verbs = (("logs", "-f"), ("status",), ("fetch",))
+    say("", "look further:", *(f"  {command_line(*verb, job.id, '--address', address)}" for verb in verbs))
 
 
 @click.command()
@@ -221,7 +224,8 @@ def fetch(sweep: str, address: str, output: Path, best_only: bool) -> None:
         raise ControlError(f"{target} is being run on this machine; name another --output.")
     cluster, job = _find(sweep, address)
     size = cluster.fetch(job, target, best_only=best_only)
-    click.echo(f"{target}: {size / 2**20:.1f} MiB\n\nlook further:\n  tuner show {target}\n  tuner board {target}")
+    say(f"{target}: {size / 2**20:.1f} MiB")
+    say("", "look further:", *(f"  {command_line(verb, target)}" for verb in ("show", "board")))
 
 
 COMMANDS = (submit, status, logs, pause, stop, cancel, wait, fetch)
@@ -233,7 +237,7 @@ def resume_there(sweep: str, address: str) -> None:
     if job.is_over:
         raise ControlError(
             f"{sweep} is not running on {address} (its job: {job.status.value}); send it again to go on with it: "
-            f"tuner submit SPEC --id {sweep} --address {address}"
+            + command_line("submit", "SPEC", "--id", sweep, "--address", address)
         )
     _ask_there(cluster, job, Verb.RESUME, "--paused")
 
@@ -271,7 +275,7 @@ def _ask(sweep: str, address: str | None, verb: Verb) -> None:
             ask(place, verb)
         else:
             Snapshot(place).ask(verb)
-        click.echo(_TOLD[verb].format(sweep))
+        _tell(verb, sweep)
         return
     cluster, job = _find(sweep, address)
     if job.is_over:
@@ -279,7 +283,7 @@ def _ask(sweep: str, address: str | None, verb: Verb) -> None:
     if job.node is None and verb.is_final:
         # It waits for its place on the cluster: there is nothing to finish.
         cluster.end(job)
-        click.echo(f"{sweep} had not begun; its job is ended")
+        say(f"{sweep} had not begun; its job is ended")
         return
     if job.node is None:
         raise ControlError(f"{sweep} has not begun yet on {address}; ask again when it has.")
@@ -289,10 +293,15 @@ def _ask(sweep: str, address: str | None, verb: Verb) -> None:
 def _ask_there(cluster: "Cluster", job: "SweepJob", verb: Verb, *options: str) -> None:
     code, told = cluster.call(job, verb.value, *options)
     if code:
-        click.echo(told, nl=False, err=True)
+        say_whole(told, err=True)
         sys.exit(code)
     # What is said there names the folder there.
-    click.echo(_TOLD[verb].format(f"{job.id} --address {cluster.address}"))
+    _tell(verb, job.id, "--address", cluster.address)
+
+
+def _tell(verb: Verb, *target: str) -> None:
+    sentence, next_verb = _TOLD[verb]
+    say(sentence.format(command_line(next_verb, *target)))
 
 
 def _status_there(sweep: str, address: str, as_json: bool) -> None:
@@ -300,17 +309,15 @@ def _status_there(sweep: str, address: str, as_json: bool) -> None:
     about: dict[str, Any] = {"id": job.id, "job": job.job, "job_status": job.status.value, "attempt": job.attempt}
     code, text = (1, "") if job.node is None else cluster.call(job, "status", *(["--json"] if as_json else []))
     if as_json:
-        click.echo(json.dumps({**about, **(json.loads(text) if code == 0 else {"state": None})}, indent=2))
+        say_json({**about, **(json.loads(text) if code == 0 else {"state": None})})
         return
-    click.echo(
-        f"job: {job.job} on {address}, {job.status.value.lower()}{f', attempt {job.attempt}' * (job.attempt > 1)}"
-    )
+    say(f"job: {job.job} on {address}, {job.status.value.lower()}{f', attempt {job.attempt}' * (job.attempt > 1)}")
     if code == 0:
-        click.echo(text, nl=False)
+        say_whole(text)
     elif job.is_over:
-        click.echo(f"it ended before its sweep began; see: tuner logs {sweep} --address {address}")
+        say(f"it ended before its sweep began; see: {command_line('logs', sweep, '--address', address)}")
     else:
-        click.echo("its sweep has not begun yet")
+        say("its sweep has not begun yet")
 
 
 def _cluster(address: str) -> "Cluster":

@@ -14,11 +14,13 @@ import psutil
 import ray
 import ray._private.ray_logging as ray_logging
 import ray._private.state as ray_state
+import ray._private.utils as ray_utils
 from ray._private.authentication.authentication_token_setup import AUTH_MODE_ENV_VAR, _enable_token_auth
 from ray._raylet import AuthenticationTokenLoader  # type: ignore[attr-defined]  # its stub leaves it out
 from ruamel.yaml import YAML
 
 from tuner.errors import ClusterError
+from tuner.texts import one_line
 
 CONNECT_TIMEOUT_S = 10.0
 NODE_TIMEOUT_S = 5.0
@@ -40,6 +42,9 @@ def connected(address: str | None, *, verbose: bool) -> Iterator[None]:
     given = address or os.environ.get("RAY_ADDRESS")
     try:
         _knock(given or "")
+        command = one_line(ray_utils.get_entrypoint_name())
+        # Ray keeps it as UTF-8, which a file name in the command is not where the locale is another.
+        ray_utils.get_entrypoint_name = lambda: command
         ray.init(
             address=given or "local",
             log_to_driver=verbose,

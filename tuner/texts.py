@@ -1,0 +1,106 @@
+"""Texts on their way to a terminal, a pipe or a log: shown as they are, escaped where they can't be.
+
+The one door for what is printed. Knows nothing of what the texts say.
+"""
+
+import json
+import os
+import re
+import sys
+from typing import Any, TextIO
+
+# What would move a cursor, colour a terminal, break a line or turn its direction around; and halves of characters.
+_STEERING = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+_STEERING_BUT_LINES = re.compile(rf"(?![\n\t]){_STEERING.pattern}")
+
+# What this program writes itself and small character sets lack.
+_PLAINER = {"…": "...", "±": "+-"}
+
+
+def one_line(text: str) -> str:
+    """The text with line breaks and all else that would steer a terminal escaped, as `\\n` and `\\x1b`."""
+    return _STEERING.sub(_escaped, _decoded(text))
+
+
+def encodable(text: str, encoding: str) -> str:
+    """The text with what `encoding` lacks escaped."""
+    try:
+        text.encode(encoding)
+    except UnicodeEncodeError:
+        for char, plain in _PLAINER.items():
+            text = text.replace(char, plain)
+        text = text.encode(encoding, "backslashreplace").decode(encoding)
+    return text
+
+
+def say(*lines: str, err: bool = False) -> None:
+    """Print each text on a line of its own, one empty line without any."""
+    _print("".join(f"{one_line(line)}\n" for line in lines or [""]), err)
+
+
+def say_whole(text: str, *, err: bool = False) -> None:
+    """Print a text of many lines that ends where it ends, such as a piece of a log."""
+    _print(_STEERING_BUT_LINES.sub(_escaped, _decoded(text)), err)
+
+
+def say_json(value: Any) -> None:
+    say_whole(f"{json.dumps(value, indent=2)}\n")
+
+
+def open_closed_streams() -> None:
+    """Open what this process was started without, as by cron: a file opened later would get the number of it, and
+    what others print would be written there.
+    """
+    while (descriptor := os.open(os.devnull, os.O_RDWR)) <= 2:
+        os.set_inheritable(descriptor, True)
+    os.close(descriptor)
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: PTH123, SIM115 - for good
+
+
+class Screen:
+    """A stream that takes any text. Python has None in the place of one that is closed: nothing is written then.
+
+    As much of a file as rich asks of one.
+    """
+
+    def __init__(self, stream: TextIO | None) -> None:
+        self._stream = stream
+        # None where the stream keeps texts in memory.
+        self.encoding: str = getattr(stream, "encoding", None) or "utf-8"
+
+    def write(self, text: str) -> int:
+        if self._stream is not None:
+            self._stream.write(encodable(text, self.encoding))
+        return len(text)
+
+    def flush(self) -> None:
+        if self._stream is not None:
+            self._stream.flush()
+
+    def isatty(self) -> bool:
+        return self._stream is not None and self._stream.isatty()
+
+    def fileno(self) -> int:
+        if self._stream is None:
+            raise OSError("this stream is closed")
+        return self._stream.fileno()
+
+
+def _print(text: str, err: bool) -> None:
+    screen = Screen(sys.stderr if err else sys.stdout)
+    screen.write(text)
+    screen.flush()
+
+
+def _decoded(text: str) -> str:
+    """Bytes of a file name that Python could not read by its locale are read as UTF-8."""
+    try:
+        return text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+    except UnicodeEncodeError:
+        return text
+
+
+def _escaped(found: re.Match[str]) -> str:
+    return found.group().encode("unicode_escape").decode()
