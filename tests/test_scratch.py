@@ -1,8 +1,15 @@
+"""Folders for one process's files, which no other user can have a hand in."""
+
+import os
+import stat
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
-from tuner.scratch import Scratch
+import pytest
+
+from tuner.scratch import Scratch, runtime_folder
 
 HOLD = """
 import sys
@@ -43,3 +50,77 @@ def test_the_last_of_those_who_share_a_folder_removes_it(tmp_path: Path) -> None
     assert second.path.is_dir()
     second.close()
     assert not second.path.exists()
+
+
+def foreign(path: Path) -> None:
+    path.mkdir(mode=0o700)
+    os.chown(path, 12345, 12345)
+
+
+def open_to_others(path: Path) -> None:
+    path.mkdir()
+    path.chmod(0o777)
+
+
+def readable_by_others(path: Path) -> None:
+    path.mkdir()
+    path.chmod(0o755)
+
+
+def link(path: Path) -> None:
+    target = path.with_name("another")
+    target.mkdir(mode=0o700)
+    path.symlink_to(target)
+
+
+def file(path: Path) -> None:
+    path.touch(mode=0o600)
+
+
+@pytest.mark.parametrize("plant", [foreign, open_to_others, readable_by_others, link, file])
+def test_a_folder_that_others_could_write_to_or_have_made_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, plant: Callable[[Path], None]
+) -> None:
+    if plant is foreign and os.geteuid() != 0:
+        pytest.skip("only root can make another user's folder")
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    monkeypatch.delenv("XDG_RUNTIME_DIR", raising=False)
+    plant(tmp_path / f"tuner-{os.geteuid()}")
+    before = sorted(tmp_path.rglob("*"))
+    for make in (lambda: Scratch("mine"), runtime_folder):
+        with pytest.raises(PermissionError, match=r"tuner-\d+ is not a folder that you alone .* set TMPDIR to a folder"):
+            make()
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_the_folders_are_for_this_user_alone_whatever_the_umask(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    monkeypatch.delenv("XDG_RUNTIME_DIR", raising=False)
+    umask = os.umask(0)
+    try:
+        mine = Scratch("mine")
+    finally:
+        os.umask(umask)
+    assert mine.path.parent == runtime_folder() == tmp_path / f"tuner-{os.geteuid()}"
+    assert stat.S_IMODE(mine.path.parent.stat().st_mode) == 0o700
+    mine.close()
+
+
+def test_small_files_are_in_the_folder_of_the_session_where_it_is_private(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    session = tmp_path / "session"
+    session.mkdir(mode=0o700)
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(session))
+    assert runtime_folder() == session / "tuner"
+    # Large files are not put into memory.
+    mine = Scratch("mine")
+    assert mine.path.parent == tmp_path / f"tuner-{os.geteuid()}"
+    mine.close()
+    # After the session's end, and where `sudo` has kept the variable.
+    for text in (str(tmp_path / "gone"), "relative", ""):
+        monkeypatch.setenv("XDG_RUNTIME_DIR", text)
+        assert runtime_folder() == tmp_path / f"tuner-{os.geteuid()}"

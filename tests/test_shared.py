@@ -2,9 +2,12 @@
 
 import errno
 import gc
+import hashlib
 import json
 import os
+import pickle
 import select
+import shutil
 import signal
 import subprocess
 import sys
@@ -21,7 +24,7 @@ import psutil
 import pytest
 import torch
 
-from tuner.scratch import Scratch
+from tuner.scratch import Scratch, runtime_folder
 from tuner.shared import SharedData
 
 MIB = 1 << 20
@@ -257,7 +260,7 @@ def test_without_room_on_disk_either_it_is_refused(tmp_path: Path, monkeypatch: 
 
 
 def test_a_holder_that_is_another_process_by_now_is_passed_over(tmp_path: Path) -> None:
-    scratch = Scratch(f"shared-{tmp_path.name}")
+    scratch = Scratch(f"shared-{tmp_path.name}", runtime_folder())
     first, second = SharedData(tmp_path.name), SharedData(tmp_path.name)
     read, write = os.pipe()
     with closing(scratch), closing(first), closing(second), (tmp_path / "file").open("w+") as other:
@@ -267,6 +270,74 @@ def test_a_holder_that_is_another_process_by_now_is_passed_over(tmp_path: Path) 
         assert second.get("key", lambda: 2) == 2
     os.close(read)
     os.close(write)
+
+
+class Trap:
+    """Leaves a mark where it is unpickled."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> Any:
+        return Path.touch, (self.path,)
+
+
+@pytest.mark.parametrize("is_others", [True, False])
+def test_what_another_user_could_have_written_is_never_unpickled(tmp_path: Path, is_others: bool) -> None:
+    """The file of a process that looks like a holder in all but its owner, or its mode."""
+    if is_others and os.geteuid() != 0:
+        pytest.skip("only root can make another user's file")
+    name, trap = tmp_path.name, tmp_path / "trap"
+    mark = hashlib.sha256(f"{name} key".encode()).digest()
+    index = pickle.dumps((pickle.dumps(Trap(trap)), []))
+    planted = tmp_path / "planted"
+    planted.write_bytes(mark + len(index).to_bytes(8, "little") + index)
+    scratch = Scratch(f"shared-{name}", runtime_folder())
+    with closing(scratch), planted.open("rb") as held, closing(SharedData(name)) as shared:
+        (scratch.path / mark.hex()).write_text(f"{os.getpid()} {held.fileno()}\n")
+        planted.chmod(0o600 if is_others else 0o606)
+        if is_others:
+            os.chown(planted, 12345, 12345)
+        assert shared.get("key", lambda: "loaded") == "loaded"
+        assert not trap.exists()
+    # As this user's own it would have been taken.
+    os.chown(planted, os.geteuid(), os.getegid())
+    planted.chmod(0o600)
+    scratch = Scratch(f"shared-{name}", runtime_folder())
+    with closing(scratch), planted.open("rb") as held, closing(SharedData(name)) as shared:
+        (scratch.path / mark.hex()).write_text(f"{os.getpid()} {held.fileno()}\n")
+        shared.get("key", lambda: pytest.fail("it was loaded"))
+        assert trap.exists()
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["{pid} ../fd/{number}", "../{folder} {number}", "self {number}", "{pid} {number} ", "0{pid} {number}", "{pid} ٣"],
+)
+def test_a_holder_is_a_process_and_a_number_and_nothing_else(tmp_path: Path, line: str) -> None:
+    name = tmp_path.name
+    scratch = Scratch(f"shared-{name}", runtime_folder())
+    first, second = SharedData(name), SharedData(name)
+    with closing(scratch), closing(first), closing(second):
+        first.get("key", lambda: 1)
+        (path,) = scratch.path.iterdir()
+        pid, number = path.read_text().split()
+        path.write_text(line.format(pid=pid, number=number, folder=tmp_path.relative_to("/")) + "\n")
+        assert second.get("key", lambda: 2) == 2
+
+
+def test_data_are_loaded_again_where_the_folder_has_gone_with_the_login_session(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    session = tmp_path / "session"
+    session.mkdir(mode=0o700)
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(session))
+    with closing(SharedData(tmp_path.name)) as first, closing(SharedData(tmp_path.name)) as second:
+        assert first.get("one", lambda: 1) == 1
+        shutil.rmtree(session)
+        assert first.get("one", lambda: 2) == 1
+        assert first.get("two", lambda: 2) == 2
+        assert second.get("two", lambda: 3) == 2
 
 
 def test_the_loader_keeps_one_copy(shared: SharedData) -> None:

@@ -1,14 +1,36 @@
 """Folders on this machine for the files of one process; those of processes that have died are removed by the next.
 
-Knows nothing of ray.
+They lie in a folder that nobody but this user can write to: what is read there is believed. Knows nothing of ray.
 """
 
 import contextlib
 import fcntl
 import os
 import shutil
+import stat
 import tempfile
 from pathlib import Path
+
+_OTHERS = stat.S_IRWXG | stat.S_IRWXO
+
+
+def temporary_folder() -> Path:
+    """This user's own folder for files of any size.
+
+    Raises `PermissionError` where another user has put something in its place.
+    """
+    return _private(Path(tempfile.gettempdir()) / f"tuner-{os.geteuid()}", "TMPDIR")
+
+
+def runtime_folder() -> Path:
+    """This user's own folder for small files by which processes find each other: in XDG_RUNTIME_DIR, where there is one.
+
+    It may go with the user's login session, and the processes stay. Raises `PermissionError` as `temporary_folder` does.
+    """
+    given = os.environ.get("XDG_RUNTIME_DIR")
+    if given and _is_private(Path(given)):
+        return _private(Path(given) / "tuner", "XDG_RUNTIME_DIR")
+    return temporary_folder()
 
 
 class Scratch:
@@ -16,12 +38,11 @@ class Scratch:
 
     Args:
         name: several processes may hold the folder of a name together.
-        parent: of all such folders; one in the temporary folder of this machine if left out.
+        parent: of all such folders, a private one; that in the temporary folder of this machine if left out.
     """
 
     def __init__(self, name: str, parent: Path | None = None) -> None:
-        parent = parent or Path(tempfile.gettempdir()) / f"tuner-{os.getuid()}"
-        parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        parent = parent or temporary_folder()
         self.path = parent / name
         self._descriptor = _hold(self.path)
         for other in parent.iterdir():
@@ -34,6 +55,26 @@ class Scratch:
             os.close(self._descriptor)
             self._descriptor = -1
             _remove_if_left(self.path)
+
+
+def _private(path: Path, variable: str) -> Path:
+    with contextlib.suppress(FileExistsError):
+        path.mkdir(mode=0o700)
+    if not _is_private(path):
+        raise PermissionError(
+            f"{path} is not a folder that you alone can use: it is a link, another user's, or open to others. Remove it "
+            f"if it is yours, or set {variable} to a folder of your own, for all processes on this machine."
+        )
+    return path
+
+
+def _is_private(path: Path) -> bool:
+    """Whether it is a folder, no link to one, of this user, and nobody else can look into it or write to it."""
+    try:
+        found = path.lstat()
+    except OSError:
+        return False
+    return stat.S_ISDIR(found.st_mode) and found.st_uid == os.geteuid() and not found.st_mode & _OTHERS
 
 
 def _hold(path: Path) -> int:

@@ -3,7 +3,8 @@
 What is shared is pickled with the bytes of its arrays apart (pickle's protocol 5) and written to a file without a name.
 Another process opens that file through /proc of any process that has it, and maps it. So the operating system does the
 rest: the pages are there once, each process that maps them keeps them, however the others end, and with the last one
-they are gone, `kill -9` or not.
+they are gone, `kill -9` or not. To unpickle is to run what is in the file: it is done with a file alone that belongs to
+this user and that no other can write to, named in a folder of which the same is true.
 
 Ray's object store is not used: trials run without Ray as well; an object there is lost with the one process that owns
 it, and a tensor is copied out of it.
@@ -19,6 +20,7 @@ import io
 import mmap
 import os
 import pickle
+import re
 import shutil
 import stat
 import sys
@@ -30,7 +32,7 @@ from typing import IO, Any, TypeVar, cast
 import numpy as np
 import torch
 
-from tuner.scratch import Scratch
+from tuner.scratch import Scratch, runtime_folder
 
 T = TypeVar("T")
 
@@ -38,6 +40,7 @@ MEMORY = Path("/dev/shm")
 _ALIGNMENT = 64
 _MARK_BYTES = 32
 _LENGTH_BYTES = 8
+_HOLDER = re.compile(r"(?P<pid>[1-9][0-9]{0,9}) (?P<number>[0-9]{1,9})", re.ASCII)
 
 
 class SharedData:
@@ -74,8 +77,11 @@ class SharedData:
             self._scratch = None
 
     def _open(self, key: str, load: Callable[[], T]) -> T:
+        if self._scratch is not None and not self._scratch.path.is_dir():
+            self._scratch.close()  # it has gone with the login session: what is loaded from now on is shared anew
+            self._scratch = None
         if self._scratch is None:
-            self._scratch = Scratch(f"shared-{self._name}")
+            self._scratch = Scratch(f"shared-{self._name}", runtime_folder())
         mark = hashlib.sha256(f"{self._name} {key}".encode()).digest()
         with (self._scratch.path / mark.hex()).open("a+") as holders:
             # Of a process that dies while it loads the operating system frees the lock: the next one loads.
@@ -157,14 +163,23 @@ def _tensor(buffer: memoryview, dtype: torch.dtype, shape: tuple[int, ...]) -> t
 def _find(holders: str, mark: bytes) -> IO[bytes] | None:
     """The file with this mark, from a process that holds it; the last ones are the likeliest to live."""
     for line in reversed(holders.splitlines()):
-        pid, _, number = line.partition(" ")
+        if not (found := _HOLDER.fullmatch(line)):
+            continue
         with contextlib.suppress(OSError):
             # A number that is another process's by now may be anything, a pipe that nobody writes to among it.
-            descriptor = os.open(f"/proc/{pid}/fd/{number}", os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-            if stat.S_ISREG(os.fstat(descriptor).st_mode) and os.pread(descriptor, _MARK_BYTES, 0) == mark:
+            descriptor = os.open(
+                f"/proc/{found['pid']}/fd/{found['number']}", os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC
+            )
+            if _is_own(os.fstat(descriptor)) and os.pread(descriptor, _MARK_BYTES, 0) == mark:
                 return os.fdopen(descriptor, "rb")
             os.close(descriptor)
     return None
+
+
+def _is_own(file: os.stat_result) -> bool:
+    """Whether it is a plain file that nobody but this user can have written."""
+    is_others = file.st_uid != os.geteuid() or file.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
+    return stat.S_ISREG(file.st_mode) and not is_others
 
 
 def _map(file: IO[bytes]) -> Any:
