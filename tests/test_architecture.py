@@ -20,6 +20,7 @@ LAYERS = (
         "errors",
         "texts",
         "command",
+        "version",
         "storage",
         "checkpoint_folder",
         "uri",

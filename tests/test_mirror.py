@@ -196,3 +196,15 @@ def test_a_local_copy_that_somebody_has_deleted_deletes_nothing(folder: Path, st
     with pytest.raises(ObjectStoreError, match=r"the local copy of .* is gone"):
         the_mirror.upload()
     assert there(store) == before
+
+
+def test_a_file_whose_name_could_not_be_read_back_stays_here_and_is_told_once(
+    folder: Path, store: Watched, held: Lease
+) -> None:
+    put(folder, "trials/0000/a\\b", "1")
+    told: list[str] = []
+    the_mirror = Mirror(folder, store, held, {}, told.append)
+    the_mirror.upload()
+    the_mirror.upload()
+    assert told == [f"'trials/0000/a\\\\b' stays in {folder}: an object store would not give a backslash back as it is"]
+    assert there(store) == {name: data for name, data in here(folder).items() if "\\" not in name}

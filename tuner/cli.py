@@ -33,6 +33,7 @@ from tuner.sweepfile import load_and_import
 from tuner.texts import one_line, open_closed_streams, say, say_json, say_whole
 from tuner.uri import Place, as_place
 from tuner.verbs import COMMANDS, changed_by, resume_paused, resume_there, setting
+from tuner.version import VERSION
 
 _REFUSED = (
     SpecError,
@@ -60,7 +61,7 @@ _spec = click.argument("spec", type=click.Path(path_type=Path))
 
 
 @click.group()
-@click.version_option(package_name="tuner")
+@click.version_option(VERSION)
 def cli() -> None:
     """Tune hyperparameters of PyTorch networks."""
 

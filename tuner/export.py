@@ -112,7 +112,7 @@ def _check_installed(onnx: bool) -> None:
     missing = [package for package in ("safetensors", *(_FOR_ONNX if onnx else ())) if find_spec(package) is None]
     if missing:
         without = " Without ONNX, --no-onnx, safetensors is enough." if onnx else ""
-        raise ControlError(f"export needs {', '.join(missing)}: pip install 'tuner[export]'.{without}")
+        raise ControlError(f"export needs {', '.join(missing)}: pip install {' '.join(missing)}.{without}")
 
 
 def _write(portable: Portable, folder: Path, onnx: bool) -> dict[str, float]:

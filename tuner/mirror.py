@@ -23,6 +23,7 @@ from tuner.lease import Lease
 from tuner.lock import LOCK_FILE
 from tuner.objectstore import ObjectStore
 from tuner.study import JOURNAL_FILE
+from tuner.uri import is_plain
 
 MIN_PERIOD_S = 2.0
 # A round is followed by a pause of that many times what it took, within these limits.
@@ -41,8 +42,8 @@ Stamp = tuple[int, int, int]
 
 
 def is_mirrored(name: str) -> bool:
-    """Hidden files are half written or this machine's own."""
-    return name not in (LOCK_FILE, CONTROL_FILE) and not name.startswith(".") and "/." not in name
+    """Hidden files are half written or this machine's own; a name that is not plain is not read from a URI."""
+    return name not in (LOCK_FILE, CONTROL_FILE) and not name.startswith(".") and "/." not in name and is_plain(name)
 
 
 def unit_of(name: str) -> str | None:
@@ -66,9 +67,13 @@ def stamp_of(stat: os.stat_result) -> Stamp:
 
 def scan(folder: Path) -> dict[str, Stamp]:
     """The files that are to be at the URI."""
+    return {name: stamp for name, stamp in _visible(folder).items() if is_mirrored(name)}
+
+
+def _visible(folder: Path) -> dict[str, Stamp]:
     found: dict[str, Stamp] = {}
     _scan(str(folder), "", found)
-    return {name: stamp for name, stamp in found.items() if is_mirrored(name)}
+    return found
 
 
 def _scan(folder: str, inside: str, found: dict[str, Stamp]) -> None:
@@ -112,6 +117,7 @@ class Mirror:
         self._failed_at: float | None = None
         self._progress_at = time.monotonic()
         self._reason = ""
+        self._left_here: set[str] = set()
         self._is_wanted = True
         self._ending = threading.Event()
         self._thread = threading.Thread(target=self._run, name="mirror", daemon=True)
@@ -136,7 +142,8 @@ class Mirror:
             return  # the sweep has not begun yet
         journal = self._folder / JOURNAL_FILE
         length = journal.stat().st_size if journal.exists() else 0
-        found = scan(self._folder)
+        visible = _visible(self._folder)
+        found = {name: stamp for name, stamp in visible.items() if is_mirrored(name)}
         found.pop(JOURNAL_FILE, None)
         changed = [name for name, stamp in found.items() if self._there.get(name) != stamp]
         units = {unit for name in changed if (unit := unit_of(name))}
@@ -152,6 +159,9 @@ class Mirror:
             self._delete(self._there.keys() - found.keys() - {JOURNAL_FILE})
         if units:
             self._record()
+        for name in sorted({name for name in visible if not is_plain(name)} - self._left_here):
+            self._left_here.add(name)
+            self._tell(f"{name!r} stays in {self._folder}: an object store would not give a backslash back as it is")
 
     def _run(self) -> None:
         pause = MIN_PERIOD_S

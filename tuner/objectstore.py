@@ -12,7 +12,7 @@ import pyarrow as pa
 from pyarrow import fs
 
 from tuner.errors import ObjectStoreError
-from tuner.uri import Uri
+from tuner.uri import Uri, is_plain
 
 # A request that gets no answer for that long has failed; without a limit it would wait for ever.
 REQUEST_TIMEOUT_S = 5.0
@@ -52,10 +52,20 @@ class ObjectStore:
             raise ObjectStoreError(f"{uri} can't be used: {_reason(error)}{_hint(error)}") from None
 
     def entries(self) -> dict[str, Entry]:
-        """All files, in folders of folders too; none where there is no such place."""
+        """All files, in folders of folders too; none where there is no such place.
+
+        An object store takes any text for a name. One that would be written outside of a folder is refused here, so
+        that whoever writes files by these names need not look.
+        """
         with self._sentences("be read"):
             infos = self._fs.get_file_info(fs.FileSelector(self._root, recursive=True, allow_not_found=True))
-        return {info.path[len(self._root) + 1 :]: _entry(info) for info in infos if info.type == fs.FileType.File}
+        found = {info.path[len(self._root) + 1 :]: _entry(info) for info in infos if info.type == fs.FileType.File}
+        if odd := sorted(name for name in found if not is_plain(name)):
+            raise ObjectStoreError(
+                f"{self.uri} can't be read: it holds {', '.join(map(repr, odd[:3]))}{' and more' if odd[3:] else ''}, "
+                "which no file in a folder can be called. No tuner has put that there; delete it if it is yours."
+            )
+        return found
 
     def folders(self) -> list[str]:
         """The names of the folders that are in it itself."""

@@ -9,6 +9,8 @@ from collections.abc import Sequence
 from importlib.metadata import version
 from typing import Any
 
+from tuner.version import VERSION
+
 # Of the descriptions in run folders. In those of before 2, which have none, `bayes` is what is `tpe` now, and
 # `multifidelity` what is `bayes`; where no early stopping is given, there is none.
 FORMAT = 2
@@ -43,5 +45,5 @@ def _git_commit() -> str | None:
 
 
 def versions() -> dict[str, str]:
-    names = ("tuner", "ray", "optuna", "torch", "torchvision", "tensorboard", "numpy")
-    return {"python": platform.python_version(), **{name: version(name) for name in names}}
+    names = ("ray", "optuna", "torch", "torchvision", "tensorboard", "numpy")
+    return {"python": platform.python_version(), "tuner": VERSION, **{name: version(name) for name in names}}

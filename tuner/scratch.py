@@ -23,9 +23,9 @@ def temporary_folder() -> Path:
 
 
 def runtime_folder() -> Path:
-    """This user's own folder for small files by which processes find each other: in XDG_RUNTIME_DIR, where there is one.
+    """This user's own folder for small files by which processes find each other: in XDG_RUNTIME_DIR if there is one.
 
-    It may go with the user's login session, and the processes stay. Raises `PermissionError` as `temporary_folder` does.
+    It may go with the login session while the processes stay. Raises `PermissionError` as `temporary_folder` does.
     """
     given = os.environ.get("XDG_RUNTIME_DIR")
     if given and _is_private(Path(given)):
@@ -62,8 +62,8 @@ def _private(path: Path, variable: str) -> Path:
         path.mkdir(mode=0o700)
     if not _is_private(path):
         raise PermissionError(
-            f"{path} is not a folder that you alone can use: it is a link, another user's, or open to others. Remove it "
-            f"if it is yours, or set {variable} to a folder of your own, for all processes on this machine."
+            f"{path} is not a folder that you alone can use: it is a link, another user's, or open to others. "
+            f"Remove it if it is yours, or set {variable} to a folder of your own, for all processes on this machine."
         )
     return path
 

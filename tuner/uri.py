@@ -37,6 +37,11 @@ class Uri:
         return Uri(f"{self.path.rpartition('/')[0]}{mark}{query}")
 
 
+def is_plain(name: str) -> bool:
+    """Whether an object's name is a file's path within a folder, on every machine, and that file has no other name."""
+    return not ("\\" in name or "\0" in name or {"", ".", ".."} & set(name.split("/")))
+
+
 Place = Path | Uri
 
 

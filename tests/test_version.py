@@ -1,0 +1,36 @@
+"""What tuner is called: `tuner` where it is imported and run, and never where it is installed from a registry."""
+
+import re
+import tomllib
+from pathlib import Path
+
+from click.testing import CliRunner
+
+from tuner.cli import cli
+from tuner.provenance import versions
+from tuner.version import VERSION
+
+ROOT = Path(__file__).parents[1]
+TEXTS = sorted(
+    path
+    for top in ("tuner", "trainables", "search_spaces", "benchmarks", "docs", "scripts", "README.md", "CONTRIBUTING.md")
+    for path in [ROOT / top, *(ROOT / top).rglob("*")]
+    if path.suffix in (".py", ".md", ".yaml", "") and path.is_file()
+)
+# `pip install tuner` would install a stranger's package; what is installed from is a checkout.
+STRANGERS = re.compile(r"\binstall\b[^\n]*?[\s'\"]tuner(\[|==|'|\"|`|$)", re.MULTILINE)
+
+
+def test_no_hint_names_a_package_of_somebody_else() -> None:
+    for text in ("pip install 'tuner[text]'", "pip install -U tuner", "`uv pip install tuner`", 'install "tuner==1"'):
+        assert STRANGERS.search(text), text
+    for text in ("pip install .", "pip install ~/tuner", "pip install 'tuner-ray[text]'", "installs tuner for you"):
+        assert not STRANGERS.search(text), text
+    assert len(TEXTS) > 100
+    assert [path.name for path in TEXTS if STRANGERS.search(path.read_text())] == []
+    assert tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["name"] == "tuner-ray"
+
+
+def test_the_command_tells_the_version_of_the_code_that_runs() -> None:
+    assert CliRunner().invoke(cli, ["--version"], prog_name="tuner").output == f"tuner, version {VERSION}\n"
+    assert versions()["tuner"] == VERSION
