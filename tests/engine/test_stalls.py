@@ -9,7 +9,7 @@ import pytest
 from tests import loops
 from tests.sweeps import LR, sweep
 from tuner.engine import stalls
-from tuner.engine.stalls import STALL_MIN_S, stall
+from tuner.engine.stalls import STALL_MIN_S, forgive, stall
 from tuner.running import Running
 
 
@@ -50,3 +50,16 @@ def test_a_process_that_is_never_ready_for_its_next_trial_is_replaced(
     first, *others = [results.curve(number)[0].metrics["pid"] for number in range(3)]
     assert len({first, *others}) == 2
     assert first not in others
+
+
+def test_what_the_driver_has_not_heard_while_it_was_held_up_is_no_silence() -> None:
+    nothing: Any = None
+    running = Running(0, {}, nothing, nothing)
+    running.reported_at = time.monotonic() - 100.0
+    forgive([], [running], 95.0)
+    assert stall(running, 50.0) == ""
+    forgive([], [running], 1000.0)
+    assert running.reported_at <= time.monotonic(), "a step that takes less than no time"
+    running.reported_at = time.monotonic() - 100.0
+    forgive([], [running], 20.0)
+    assert "no report for 80 s" in stall(running, 50.0)

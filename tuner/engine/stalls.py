@@ -1,6 +1,7 @@
 """Processes that hang, in their trial or before they are ready for it."""
 
 import time
+from collections.abc import Iterable
 
 from tuner.engine.ray_trial import RayTrial
 from tuner.running import Running
@@ -10,6 +11,8 @@ STALL_FACTOR = 10.0
 STALL_MIN_S = 600.0
 # How long a process that is there may take to be ready for its trial: for its imports, or to clean up after the last.
 PREPARE_LIMIT_S = 600.0
+# A turn of the driver's loop that takes longer is not charged to the trials: it was stopped, or waited for a disk.
+MAX_TURN_S = 1.0
 
 
 def stall(running: Running, stall_timeout: float | None) -> str:
@@ -32,3 +35,14 @@ def is_overdue(trial: RayTrial, is_preparing: bool) -> bool:
     elif trial.preparing_since is None:
         trial.preparing_since = now
     return trial.preparing_since is not None and now - trial.preparing_since > PREPARE_LIMIT_S
+
+
+def forgive(trials: Iterable[RayTrial], runnings: Iterable[Running], lost_s: float) -> None:
+    """Do not count as silence that the driver has not listened for so long."""
+    now = time.monotonic()
+    for running in runnings:
+        # What has come in this turn was heard after that.
+        running.reported_at = min(now, running.reported_at + lost_s)
+    for trial in trials:
+        if trial.preparing_since is not None:
+            trial.preparing_since = min(now, trial.preparing_since + lost_s)
