@@ -1,5 +1,6 @@
 """The live table at several widths, and the lines of a pipe."""
 
+import errno
 import io
 
 import pytest
@@ -10,6 +11,7 @@ from tuner.console import (
     LineConsole,
     LiveConsole,
     SweepView,
+    Tee,
     TrialView,
     format_params,
     format_seconds,
@@ -218,3 +220,18 @@ def test_parameters_are_cut_between_them(limit, shown):
 )
 def test_seconds(seconds, shown):
     assert format_seconds(seconds) == shown
+
+
+def test_a_console_that_can_not_write_does_not_keep_the_others_from_it() -> None:
+    class Full(Terminal):
+        def write(self, text: str) -> int:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    file = Terminal()
+    tee = Tee(LineConsole(Screen(Full())), make_console(Full()), LineConsole(Screen(file)))
+    tee.start("name", "")
+    tee.event("something")
+    tee.update(SweepView((), None, {}, None, 1.0, None, "loss", 1))
+    tee.stop()
+    assert "something" in file.getvalue()
+    assert "0 trials" in file.getvalue()

@@ -60,3 +60,26 @@ def test_what_was_closed_at_the_start_is_no_file_opened_later() -> None:
     )
     closed = f'exec 0<&- 1>&- 2>&-; exec "{sys.executable}" -c "{program}"'
     assert subprocess.run(["bash", "-c", closed], timeout=60).returncode == 42
+
+
+def test_what_nobody_reads_any_more_harms_nothing() -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    with open(writer, "w") as stream:  # noqa: PTH123 - a number
+        screen = Screen(stream)
+        for _ in range(3):
+            screen.write("text\n")
+            screen.flush()
+        assert not screen.has_reader
+        assert not screen.isatty()
+
+
+def test_a_command_whose_reader_has_read_enough_ends_without_a_word() -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    command = [sys.executable, "-m", "tuner"]
+    done = subprocess.run([*command, "schema"], stdout=writer, stderr=subprocess.PIPE)
+    assert (done.returncode, done.stderr) == (0, b"")
+    done = subprocess.run([*command, "show", "nowhere"], stdout=subprocess.PIPE, stderr=writer)
+    assert (done.returncode, done.stdout) == (2, b"")
+    os.close(writer)

@@ -15,6 +15,7 @@ from typing import Any
 
 from tuner.checkpoint import load_checkpoint
 from tuner.checkpoint_folder import checkpoint_path
+from tuner.command import command_line
 from tuner.comparison import Estimate, Gain, estimate, gain
 from tuner.console import make_console
 from tuner.context import NotFinite, Plateau, Trial
@@ -128,7 +129,9 @@ def evaluate(
     results = Results(folder)
     spec, best = results.spec, results.best
     if results.is_running:
-        raise ControlError(f"{folder} is being run: its best configuration may change. `tuner wait {folder}` waits.")
+        raise ControlError(
+            f"{folder} is being run: its best configuration may change. `{command_line('wait', folder)}` waits."
+        )
     if best is None:
         raise ControlError(f"{folder}: no trial has reported a finite metric; there is nothing to evaluate.")
     if find_evaluate(import_trainable(spec.trainable, Path.cwd())) is None:

@@ -1,6 +1,7 @@
 """`best/` of a run folder: the best step's checkpoint, its parameters and metrics, how to run it again."""
 
 import json
+import shlex
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -8,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from tuner.checkpoint_folder import checkpoint_path
-from tuner.files import finite, read_json, read_reports, trial_dir, write_atomic
+from tuner.files import PARAMS_FILE, SPEC_FILE, finite, read_json, read_reports, trial_dir, write_atomic
 
 
 @dataclass(frozen=True)
@@ -41,13 +42,15 @@ def write_best(folder: Path, best: Best, params: Mapping[str, Any], seed: int) -
     if checkpoint.exists():
         shutil.copytree(checkpoint, scratch, dirs_exist_ok=True)
     report = next((r for r in read_reports(source) if r.step == best.step), None)
-    write_atomic(scratch / "params.json", json.dumps(dict(params), indent=2) + "\n")
+    write_atomic(scratch / PARAMS_FILE, json.dumps(dict(params), indent=2) + "\n")
     told = {
         "trial": best.number,
         "step": best.step,
         "metrics": {name: finite(value) for name, value in report.metrics.items()} if report else {},
         "checkpoint": checkpoint.exists(),
-        "rerun": f"tuner try {folder / 'sweep.yaml'} --params {target / 'params.json'} --seed {seed}",
+        "rerun": shlex.join(
+            ["tuner", "try", f"{folder / SPEC_FILE}", "--params", f"{target / PARAMS_FILE}", "--seed", f"{seed}"]
+        ),
     }
     write_atomic(scratch / "best.json", json.dumps(told, indent=2) + "\n")
     shutil.rmtree(target, ignore_errors=True)

@@ -17,6 +17,7 @@ from tuner.errors import (
     ClusterError,
     ControlError,
     ExportError,
+    NoReaderError,
     ObjectStoreError,
     ResourceError,
     SimulationError,
@@ -316,16 +317,22 @@ def main() -> None:
     try:
         cli(standalone_mode=False)
     except _REFUSED as error:
-        say(*(f"error: {line}" for line in str(error).splitlines()), err=True)
-        sys.exit(2)
+        _end(2, *str(error).splitlines())
     except (StorageError, ExportError) as error:
-        say(f"error: {error}", err=True)
-        sys.exit(1)
+        _end(1, str(error))
+    except NoReaderError:
+        pass  # who has read enough, as `head` has, wants to hear no more
     except click.ClickException as error:
         error.show()
         sys.exit(2)
     except (KeyboardInterrupt, click.Abort):
         sys.exit(130)
+
+
+def _end(code: int, *errors: str) -> None:
+    with contextlib.suppress(NoReaderError):
+        say(*(f"error: {line}" for line in errors), err=True)
+    sys.exit(code)
 
 
 def _read_params(path: Path) -> dict[str, Any]:
@@ -339,14 +346,15 @@ def _read_params(path: Path) -> dict[str, Any]:
 
 
 def _conclude(results: Results) -> None:
-    """Tell how a sweep has ended, and exit with its code."""
-    ended_by = results.summary["ended_by"]
-    print_counts(results)
-    if ended_by == "interrupted":
+    """Tell how a sweep has ended, and exit with its code, whoever reads it."""
+    is_interrupted = results.summary["ended_by"] == "interrupted"
+    with contextlib.suppress(NoReaderError):
+        print_counts(results)
         print_best(results)
-        say("", f"interrupted; go on with: {command_line('resume', results.place)}")
-        sys.exit(130)
-    print_best(results)
-    say("", "look further:", *(f"  {command_line(verb, results.place)}" for verb in ("show", "board")))
-    if results.exit_code:
-        sys.exit(results.exit_code)
+        if is_interrupted:
+            say("", f"interrupted; go on with: {command_line('resume', results.place)}")
+        else:
+            say("", "look further:", *(f"  {command_line(verb, results.place)}" for verb in ("show", "board")))
+    code = 130 if is_interrupted else results.exit_code
+    if code:
+        sys.exit(code)

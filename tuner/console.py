@@ -3,6 +3,7 @@
 Shows what it is handed; knows nothing of where that comes from.
 """
 
+import contextlib
 import json
 import sys
 import time
@@ -100,26 +101,27 @@ def cell(text: str, encoding: str) -> Text:
 
 
 class Tee:
-    """Several consoles that are told the same."""
+    """Several consoles that are told the same. One that can't write, as on a full disk, harms nothing but its text."""
 
     def __init__(self, *consoles: Console) -> None:
         self._consoles = consoles
 
     def start(self, title: str, subtitle: str) -> None:
-        for console in self._consoles:
-            console.start(title, subtitle)
+        self._each(lambda console: console.start(title, subtitle))
 
     def update(self, view: SweepView) -> None:
-        for console in self._consoles:
-            console.update(view)
+        self._each(lambda console: console.update(view))
 
     def event(self, text: str, *, is_detail: bool = False) -> None:
-        for console in self._consoles:
-            console.event(text, is_detail=is_detail)
+        self._each(lambda console: console.event(text, is_detail=is_detail))
 
     def stop(self) -> None:
+        self._each(lambda console: console.stop())
+
+    def _each(self, tell: Callable[[Console], None]) -> None:
         for console in self._consoles:
-            console.stop()
+            with contextlib.suppress(OSError):
+                tell(console)
 
 
 class LiveConsole:

@@ -66,6 +66,10 @@ class ObjectStoreError(OSError):
     """A URI that can't be read or written, now or at all."""
 
 
+class NoReaderError(BrokenPipeError):
+    """Nobody reads any more what is printed: `tuner show | head`, or a terminal that was closed."""
+
+
 class StopTrial(BaseException):
     """Raised by `Trial.report` to unwind a training loop that is to end at this step.
 

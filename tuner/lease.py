@@ -16,6 +16,7 @@ from pathlib import Path
 
 import psutil
 
+from tuner.command import command_line
 from tuner.errors import ObjectStoreError, StudyLockedError
 from tuner.lock import LOCK_FILE
 from tuner.objectstore import ObjectStore
@@ -170,8 +171,8 @@ class Lease:
     def _refusal(self, holder: Holder) -> StudyLockedError:
         uri = self._store.uri
         return StudyLockedError(
-            f"{uri} is being run by {holder}. Watch it with `tuner show {uri}`, or end that process first; where its "
-            f"machine is gone, the lock expires {EXPIRES_S:.0f} s after it was last heard of."
+            f"{uri} is being run by {holder}. Watch it with `{command_line('show', uri)}`, or end that process first; "
+            f"where its machine is gone, the lock expires {EXPIRES_S:.0f} s after it was last heard of."
         )
 
     def _run(self) -> None:

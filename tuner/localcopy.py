@@ -14,6 +14,7 @@ from contextlib import closing, contextmanager
 from fnmatch import fnmatchcase
 from pathlib import Path
 
+from tuner.command import command_line
 from tuner.control import CONTROL_FILE, Verb, asked, clear, request
 from tuner.errors import ClusterError, ObjectStoreError, ResourceError, SpecError, StorageError, StudyNotFoundError
 from tuner.files import SPEC_FILE, write_atomic
@@ -109,7 +110,7 @@ def _left_here(place: Uri, folder: Path, lease: Lease, reason: str) -> str:
         return f"{place} has been taken over by {lease.lost_to}; what this driver has found is in {folder}."
     return (
         f"{reason}, tried for {GIVE_UP_S:.0f} s after the sweep's end. Nothing is lost: all of it is in {folder}. "
-        f"When the storage is back, `tuner resume {place}` on this machine brings the rest there."
+        f"When the storage is back, `{command_line('resume', place)}` on this machine brings the rest there."
     )
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Self
 
+from tuner.command import command_line
 from tuner.errors import StorageError, StudyLockedError
 
 LOCK_FILE = "driver.lock"
@@ -31,15 +32,17 @@ class RunLock:
             if error.errno not in _WITHOUT_LOCKS:
                 raise
             raise StorageError(
-                f"{folder} can't be locked ({error}), and two drivers could write to it at once: give an --output on a "
-                "file system with locks (NFS has them with its lock daemon, or mounted with local_lock=flock)."
+                f"{folder} can't be locked ({error}), and two drivers could write to it at once: give an --output on "
+                "a file system with locks (NFS has them in version 4, and in version 3 with its lock daemon; not where "
+                "it is mounted with nolock or local_lock, which lock within one machine alone)."
             ) from error
         if not is_mine:
             self._file.seek(0)
             holder = self._file.read().strip() or "another process"
             self._file.close()
             raise StudyLockedError(
-                f"{folder} is being run by {holder}. Watch it with `tuner show {folder}`, or end that process first."
+                f"{folder} is being run by {holder}. Watch it with `{command_line('show', folder)}`, or end that "
+                "process first."
             )
         self._file.truncate(0)
         self._file.write(f"process {os.getpid()} on {socket.gethostname()}")

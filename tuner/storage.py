@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from tuner.command import command_line
 from tuner.errors import StorageError
 
 # Storage that is away longer than this ends what waits for it.
@@ -102,7 +103,7 @@ class Outage:
             if self._clock() - self._began_at > LIMIT_S:
                 raise StorageError(
                     f"{self._folder} could not be written for {LIMIT_S / 60:.0f} minutes: {error}. What was recorded "
-                    f"is kept; when it can be written again: tuner resume {self._folder}"
+                    f"is kept; when it can be written again: {command_line('resume', self._folder)}"
                 ) from error
             self._sleep(self._pause_s)
             self._pause_s = min(2 * self._pause_s, MAX_PAUSE_S)

@@ -19,6 +19,7 @@ import optuna
 from optuna.samplers import BaseSampler
 
 from tuner.budget import Verdict
+from tuner.command import command_line
 from tuner.console import Console, Tee, make_console
 from tuner.control import clear
 from tuner.errors import ClusterError, ResourceError, SpecError, StorageError
@@ -345,7 +346,7 @@ class Sweep:
             is_stored = False
             raise
         except KeyboardInterrupt:
-            console.event(f"ended at once; go on with: tuner resume {place}")
+            console.event(f"ended at once; go on with: {command_line('resume', place)}")
             raise
         finally:
             console.stop()

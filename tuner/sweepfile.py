@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from ruamel.yaml import YAML
 
 from tuner.aliases import ours
+from tuner.command import command_line
 from tuner.conditions import parse_when
 from tuner.errors import SpecError
 from tuner.files import SPEC_FILE
@@ -161,6 +162,6 @@ def check_same(folder: Path, place: Place, spec: SweepSpec) -> None:
         raise SpecError(
             [
                 f"--id {place.name}: {place} holds another sweep, which differs in {', '.join(differs)}; choose "
-                f"another id, or go on with that one: tuner resume {place}"
+                f"another id, or go on with that one: {command_line('resume', place)}"
             ]
         )

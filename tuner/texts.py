@@ -3,15 +3,23 @@
 The one door for what is printed. Knows nothing of what the texts say.
 """
 
+import errno
 import json
 import os
 import re
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from typing import Any, TextIO
+
+from tuner.errors import NoReaderError
 
 # What would move a cursor, colour a terminal, break a line or turn its direction around; and halves of characters.
 _STEERING = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 _STEERING_BUT_LINES = re.compile(rf"(?![\n\t]){_STEERING.pattern}")
+
+# A pipe that nobody reads any more, a terminal that was closed.
+_NO_READER = (errno.EPIPE, errno.EIO, errno.ENXIO)
 
 # What this program writes itself and small character sets lack.
 _PLAINER = {"…": "...", "±": "+-"}
@@ -34,7 +42,10 @@ def encodable(text: str, encoding: str) -> str:
 
 
 def say(*lines: str, err: bool = False) -> None:
-    """Print each text on a line of its own, one empty line without any."""
+    """Print each text on a line of its own, one empty line without any.
+
+    Raises `NoReaderError` where nobody reads it.
+    """
     _print("".join(f"{one_line(line)}\n" for line in lines or [""]), err)
 
 
@@ -62,22 +73,28 @@ def open_closed_streams() -> None:
 class Screen:
     """A stream that takes any text. Python has None in the place of one that is closed: nothing is written then.
 
-    As much of a file as rich asks of one.
+    Nor to one that nobody reads any more: `tuner run | head` trains on. As much of a file as rich asks of one.
+
+    Attributes:
+        has_reader: whether anybody has read it so far.
     """
 
     def __init__(self, stream: TextIO | None) -> None:
+        self.has_reader = True
         self._stream = stream
         # None where the stream keeps texts in memory.
         self.encoding: str = getattr(stream, "encoding", None) or "utf-8"
 
     def write(self, text: str) -> int:
         if self._stream is not None:
-            self._stream.write(encodable(text, self.encoding))
+            with self._losing_reader():
+                self._stream.write(encodable(text, self.encoding))
         return len(text)
 
     def flush(self) -> None:
         if self._stream is not None:
-            self._stream.flush()
+            with self._losing_reader():
+                self._stream.flush()
 
     def isatty(self) -> bool:
         return self._stream is not None and self._stream.isatty()
@@ -87,11 +104,26 @@ class Screen:
             raise OSError("this stream is closed")
         return self._stream.fileno()
 
+    @contextmanager
+    def _losing_reader(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            if error.errno not in _NO_READER or self._stream is None:
+                raise
+            self.has_reader = False
+            # Python writes what is left in its buffer at the end of the process, and would fail there.
+            with open(os.devnull, "wb") as nothing, suppress(OSError):  # noqa: PTH123 - no path of a user's
+                os.dup2(nothing.fileno(), self._stream.fileno())
+            self._stream = None
+
 
 def _print(text: str, err: bool) -> None:
     screen = Screen(sys.stderr if err else sys.stdout)
     screen.write(text)
     screen.flush()
+    if not screen.has_reader:
+        raise NoReaderError("nobody reads what is printed")
 
 
 def _decoded(text: str) -> str:

@@ -142,7 +142,7 @@ def test_what_a_batch_system_ends_with_its_driver_is_gone_on_with(tmp_path: Path
     output, address = tmp_path / "runs", ("--address", cluster_address)
     process = Command("run", str(spec), "--output", str(output), *address)
     process.until(lambda: num_reports(output) >= 2)
-    process.signal(signal.SIGINT)
+    process.signal(signal.SIGTERM)
     time.sleep(0.3)
     for number in range(2):
         kill(pid_of(tmp_path / f"{number:04d}-0"))

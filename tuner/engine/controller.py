@@ -9,18 +9,17 @@ from typing import Any
 import ray
 from ray.air.execution._internal.tracked_actor import TrackedActor
 from ray.exceptions import RayError
-from ray.tune.execution.tune_controller import TuneController
 from ray.tune.result import DONE
 
 from tuner.devices import Memory, share_for
-from tuner.engine.actors import ActorManager
 from tuner.engine.losses import ending_of
 from tuner.engine.ray_trial import RayTrial
 from tuner.engine.remedies import Remedy, remedy_for
 from tuner.engine.reports import Batch, Ending
 from tuner.engine.search import StudySearch
 from tuner.engine.slots import Slots
-from tuner.engine.stalls import is_overdue, stall
+from tuner.engine.stalls import forgive, is_overdue, stall
+from tuner.engine.warm import WarmController
 from tuner.errors import SpecError, StorageError
 from tuner.recorder import Recorder
 from tuner.stopping.table import STEP, TIME, Stopping
@@ -32,12 +31,11 @@ EXIT_GRACE_S = 0.5
 MEASURE_TIMEOUT_S = 10.0
 
 
-class Controller(TuneController):  # type: ignore[misc]  # Ray's classes are untyped
+class Controller(WarmController):
     """Runs the trials of a study.
 
-    Against its base it records whole batches before it asks the scheduler about the few reports that matter to
-    it, keeps every actor warm, replaces those that are unfit, retries under the same number, and holds no
-    trial after its end: Ray Tune's own experiment files are not written, the study is the record.
+    Against its base it records whole batches before it asks the scheduler about the few reports that matter to it,
+    retries under the same number, and holds no trial after its end.
 
     A trial that ran out of a GPU's memory on a share of it is tried again on a whole one. While it waits for that no
     other trial starts and no idle process is kept, so that it gets its GPU once those that run have ended.
@@ -57,9 +55,7 @@ class Controller(TuneController):  # type: ignore[misc]  # Ray's classes are unt
         self._left: set[TrackedActor] = set()
         self._handled: Exception | None = None
         self.on_share: Callable[[int, Memory, float], None] = lambda number, memory, share: None
-        super().__init__(search_alg=search, scheduler=stopping.scheduler, reuse_actors=True, **kwargs)
-        self._actor_manager = ActorManager.of_placement_groups()
-        self._print_trial_errors = False
+        super().__init__(search_alg=search, scheduler=stopping.scheduler, **kwargs)
         self._max_pending_trials = slots.count
 
     def wind_down(self) -> None:
@@ -90,12 +86,19 @@ class Controller(TuneController):  # type: ignore[misc]  # Ray's classes are unt
         """Nothing runs and nothing is to start: end the processes that wait for a trial, which frees what they hold."""
         self._cleanup_cached_actors(force_all=True)
 
+    def forgive(self, lost_s: float) -> None:
+        """The driver has not listened for so long: no trial is called stalled for that."""
+        forgive(self._live(), self._recorder.running.values(), lost_s)
+
     def kill_stalled(self) -> None:
         """Kill the process of each trial that has not reported for too long; Ray Tune then hears of its end.
 
-        That of one that is not ready for its trial is replaced, and the trial is none the worse for it.
+        That of one that is not ready for its trial is replaced, which does not count against the trial. One whose
+        report is here, and was not taken yet, is not stalled.
         """
         for trial in self._live():
+            if self._has_news(trial):
+                continue
             preparing = self._process_preparing(trial)
             if is_overdue(trial, preparing is not None):
                 trial.preparing_since = None
@@ -133,14 +136,6 @@ class Controller(TuneController):  # type: ignore[misc]  # Ray's classes are unt
             and self._trial_to_actor.get(trial) not in have
         ]
 
-    def _update_trial_queue(self, blocking: bool = False, timeout: int = 600) -> bool:
-        # Never waits for a trial: the loop has others to listen to while a sweep is paused.
-        added: bool = super()._update_trial_queue(blocking=False)
-        return added
-
-    def checkpoint(self, force: bool = False, wait: bool = False) -> None:
-        """The study is the record."""
-
     def add_trial(self, trial: RayTrial) -> None:
         super().add_trial(trial)
         request = trial.placement_group_factory
@@ -160,16 +155,13 @@ class Controller(TuneController):  # type: ignore[misc]  # Ray's classes are unt
             # which the recorder removes after this.
             time.sleep(EXIT_GRACE_S)
 
-    def _process_preparing(self, trial: RayTrial) -> Any:
-        """The actor that has its resources and is not ready for the trial yet, None where there is none."""
-        there = self._actor_manager._live_actors_to_ray_actors_resources.get(self._trial_to_actor.get(trial))
-        return there[0] if there and trial.status == trial.PENDING else None
+    def _has_news(self, trial: RayTrial) -> bool:
+        """Whether a call to its process has returned, and was not taken up yet."""
+        calls = self._actor_manager._tracked_actors_to_task_futures.get(self._trial_to_actor.get(trial))
+        return bool(calls) and bool(ray.wait(list(calls), timeout=0)[0])
 
     def _live(self) -> list[RayTrial]:
         return list(self._search.live.values())
-
-    def _mark_trial_to_checkpoint(self, trial: RayTrial) -> None:
-        """The study is the record."""
 
     def _on_training_result(self, trial: RayTrial, batch: Batch) -> None:
         before = self._recorder.running[trial.number].last_step
@@ -306,73 +298,6 @@ class Controller(TuneController):  # type: ignore[misc]  # Ray's classes are unt
         if number in self._recorder.running:
             self._recorder.running[number].reported_at = time.monotonic()
         super()._actor_started(tracked_actor, log)
-
-    def _schedule_trial_actor(self, trial: RayTrial) -> None:
-        """Its base hands over objects of Ray Tune's, which each process would import it for."""
-        if self._maybe_reuse_cached_actor(trial):
-            return
-        tracked = self._actor_manager.add_actor(
-            cls=trial.slot.actor_class,
-            resource_request=trial.placement_group_factory,
-            kwargs={"config": trial.config},
-            on_start=self._actor_started,
-            on_stop=self._actor_stopped,
-            on_error=self._actor_failed,
-        )
-        self._trial_to_actor[trial] = tracked
-        self._actor_to_trial[tracked] = trial
-
-    def _schedule_trial_reset(self, trial: RayTrial, new_config: dict[str, Any], new_experiment_tag: str) -> None:
-        trial.set_config(new_config)
-        self._resetting_trials.add(trial)
-        self._schedule_trial_task(
-            trial=trial,
-            method_name="reset",
-            args=(trial.config,),
-            on_result=self._on_trial_reset,
-            on_error=self._trial_task_failure,
-        )
-
-    def _schedule_trial_restore(self, trial: RayTrial) -> bool:
-        saved = trial.latest_checkpoint_result
-        if saved is None:
-            return False
-        trial.temporary_state.restoring_from = saved
-        self._schedule_trial_task(
-            trial=trial,
-            method_name="restore",
-            args=(saved.checkpoint.path,),
-            on_result=self._on_restoring_result,
-            on_error=self._trial_task_failure,
-        )
-        return True
-
-    def _maybe_reuse_cached_actor(self, trial: RayTrial) -> bool:
-        """An actor whose process is starting is waited for: the cached one is the next trial's.
-
-        One that still waits for resources is given up, since the cached one may be what holds them.
-        """
-        own = self._trial_to_actor.get(trial)
-        is_starting = own in self._actor_manager._live_actors_to_ray_actors_resources
-        if is_starting and trial not in self._resetting_trials:
-            return False
-        return bool(super()._maybe_reuse_cached_actor(trial))
-
-    def _on_trial_reset(self, trial: RayTrial, success: bool) -> None:
-        if success:
-            super()._on_trial_reset(trial, success)
-            return
-        # The actor is not fit for another trial: kill it, which a loop that does not end can't hold up, and stage the
-        # trial again, in a new one.
-        self._resetting_trials.remove(trial)
-        tracked = self._trial_to_actor.pop(trial)
-        self._actor_to_trial.pop(tracked)
-        trial.set_ray_actor(None)
-        tracked.set_on_stop(None)
-        tracked.set_on_error(None)
-        self._actor_manager.remove_actor(tracked, kill=True)
-        self._unstage_trial_with_resources(trial)
-        self._pending_trials_list.insert(0, trial)
 
 
 def _result(report: Report) -> dict[str, Any]:

@@ -28,6 +28,7 @@ from ray.exceptions import AuthenticationError
 from ray.job_submission import JobStatus, JobSubmissionClient
 
 from tuner.archive import digest, unpack
+from tuner.command import command_line
 from tuner.engine.cluster import use_token
 from tuner.engine.package import SWEEP_FOLDER, pack
 from tuner.errors import ClusterError, SpecError
@@ -191,7 +192,8 @@ class Cluster:
         if not attempts:
             raise ClusterError(
                 f"{self.address} knows no sweep {id}: it was never sent there, or the cluster was started anew since. "
-                f"`tuner submit SPEC --id {id} --address {self.address}` starts it, or goes on with its run folder."
+                f"`{command_line('submit', 'SPEC', '--id', id, '--address', self.address)}` starts it, or goes on "
+                "with its run folder."
             )
         return attempts[-1]
 

@@ -2,15 +2,11 @@
 
 import functools
 import math
-import signal
 import sys
-import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
 
 import ray
 from ray import cloudpickle
@@ -25,10 +21,12 @@ from tuner.engine.cluster import connected, node_resources
 from tuner.engine.controller import Controller
 from tuner.engine.display import Display
 from tuner.engine.driver_node import DriverNode
+from tuner.engine.interrupts import Interrupts
 from tuner.engine.process import Job
 from tuner.engine.ray_trial import NoStorage, RayTrial
 from tuner.engine.search import StudySearch
 from tuner.engine.slots import Slots
+from tuner.engine.stalls import MAX_TURN_S
 from tuner.errors import SpecError, StorageError
 from tuner.files import read_reports, trial_dir
 from tuner.recorder import Recorder
@@ -163,15 +161,15 @@ class _Loop:
         self._display = Display(recorder, controller, slots, console, run_cap)
         self._slots = slots
         self._verdict: Verdict | None = None
-        self._interrupts = 0
+        self._interrupts = Interrupts()
         self._control = Control(recorder.folder)
         self._verb = Verb.RESUME
         self._held_at_s: float | None = None
         self._shown_at = self._checked_at = self._listened_at = self._waiting_since = -math.inf
-        self._planned_at = time.monotonic()
+        self._turned_at = self._planned_at = time.monotonic()
 
     def run(self) -> Verdict:
-        with self._handling_interrupts():
+        with self._interrupts:
             # What is reached already, such as the target of a sweep that is resumed, starts no trial, nor does a sweep
             # that was paused before its storage was gone.
             self._listen()
@@ -197,10 +195,10 @@ class _Loop:
             raise
 
     def _end_if_due(self) -> None:
-        if self._interrupts and self._verdict is None:
+        if self._interrupts.is_asked and self._verdict is None:
             self._verdict = Verdict("interrupted", "interrupted")
             self._console.event("interrupted: running trials end their current step; Ctrl-C again ends at once")
-        if self._interrupts:
+        if self._interrupts.is_asked:
             self._controller.wind_down()
         if self._verdict is not None:
             return
@@ -236,6 +234,9 @@ class _Loop:
             self._controller.end_all("cancelled")
 
     def _every(self, now: float) -> None:
+        lost_s, self._turned_at = now - self._turned_at - MAX_TURN_S, now
+        if lost_s > 0:
+            self._controller.forgive(lost_s)
         if now - self._listened_at >= _LISTEN_EVERY_S:
             self._listened_at = now
             self._listen()
@@ -271,24 +272,6 @@ class _Loop:
                 "waiting for the cluster: what a trial asks for is in use, or no node offers it yet, or processes are "
                 "slow to start"
             )
-
-    @contextmanager
-    def _handling_interrupts(self) -> Iterator[None]:
-        if threading.current_thread() is not threading.main_thread():
-            yield
-            return
-
-        def interrupt(number: int, frame: FrameType | None) -> None:
-            self._interrupts += 1
-            if self._interrupts > 1:
-                raise KeyboardInterrupt
-
-        before = {number: signal.signal(number, interrupt) for number in (signal.SIGINT, signal.SIGTERM)}
-        try:
-            yield
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
 
 
 _ANSWERS = {
