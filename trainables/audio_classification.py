@@ -20,7 +20,7 @@ from trainables.audio import (
 )
 from trainables.audio_models import SpectrogramClassifier, SpectrogramCNN, SpectrogramTransformer
 from trainables.batches import balanced_weights
-from trainables.classifiers import EVALUATION_BATCH, judge, run_epochs
+from trainables.classifiers import EVALUATION_BATCH, judge, judged_by
 from trainables.labelled import Development
 from trainables.notes import keep_notes
 from trainables.predictions import predictions
@@ -109,7 +109,8 @@ def train(trial: Trial) -> None:
         logits = training.network(spectrograms)
         return cross_entropy(logits, rows.labels[batch], weights, label_smoothing=settings.label_smoothing)
 
-    run_epochs(trial, training, held_out, loss_of, about, None if weights is None else weights[rows.labels])
+    row_weights = None if weights is None else weights[rows.labels]
+    training.run(loss_of, judged_by(training, held_out), about, row_weights)
 
 
 def evaluate(params: Mapping[str, Any], state: Mapping[str, Any], device: torch.device | str) -> dict[str, Any]:

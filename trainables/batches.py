@@ -1,5 +1,6 @@
 """Rows of a training set in batches, shuffled; knows nothing of what the rows are."""
 
+import math
 from collections.abc import Iterator
 
 import numpy as np
@@ -25,38 +26,29 @@ def epoch_batches(
     num_rows: int,
     batch_size: int,
     generator: torch.Generator,
-    rank: int = 0,
-    world_size: int = 1,
     *,
+    fewest: int = 1,
     lengths: torch.Tensor | None = None,
 ) -> Iterator[torch.Tensor]:
-    """Row numbers of each batch of an epoch, shuffled; rows that fill no batch wait for another epoch.
-
-    Of several workers, whose generators must be alike, each gets an equal share of each batch: the same settings mean
-    the same training, whatever their number.
+    """Row numbers of each batch of an epoch, shuffled: every row once, in batches whose sizes differ by one at most.
 
     Args:
+        batch_size: none has more rows, but where it would have less than `fewest`.
+        fewest: rows of a batch.
         lengths: of the rows, `[num_rows]`: those of a batch then have about the same, so that little is padded.
     """
-    order = torch.randperm(num_rows, generator=generator)
-    count = count_batches(num_rows, batch_size)
-    order = order[: count * batch_size]
-    batches = order.chunk(count)
+    count = count_batches(num_rows, batch_size, fewest)
+    batches = list(torch.randperm(num_rows, generator=generator).tensor_split(count))
     if lengths is not None:
-        pools = [pool[lengths[pool].argsort(stable=True)] for pool in torch.split(order, SORTED_BATCHES * batch_size)]
-        batches = torch.cat(pools).chunk(count)
-        batches = tuple(batches[i] for i in torch.randperm(count, generator=generator).tolist())
-    for batch in batches:
-        yield batch[rank : len(batch) - len(batch) % world_size : world_size]
+        for start in range(0, count, SORTED_BATCHES):
+            some = batches[start : start + SORTED_BATCHES]
+            pool = torch.cat(some)
+            ordered = pool[lengths[pool].argsort(stable=True)]
+            batches[start : start + SORTED_BATCHES] = torch.split(ordered, [len(batch) for batch in some])
+        batches = [batches[i] for i in torch.randperm(count, generator=generator).tolist()]
+    yield from batches
 
 
-def count_batches(num_rows: int, batch_size: int) -> int:
-    """How many batches `epoch_batches` yields: at least one."""
-    return max(1, num_rows // batch_size)
-
-
-def share_of(part: torch.Tensor, rows: torch.Tensor, row_weights: torch.Tensor | None) -> float | torch.Tensor:
-    """What a part of a batch has of its loss, which is a mean over rows that count for so much."""
-    if row_weights is None:
-        return len(part) / len(rows)
-    return row_weights[part].sum() / row_weights[rows].sum().clamp(min=1e-6)
+def count_batches(num_rows: int, batch_size: int, fewest: int = 1) -> int:
+    """How many batches `epoch_batches` yields."""
+    return max(1, min(math.ceil(num_rows / batch_size), num_rows // fewest))

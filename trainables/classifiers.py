@@ -1,6 +1,6 @@
-"""The epochs and the evaluation of a classifier whose inputs lie in memory; knows no task."""
+"""The evaluation of a classifier whose inputs lie in memory; knows no task."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -9,32 +9,19 @@ from torch.nn.functional import cross_entropy
 
 from trainables.labelled import Labelled
 from trainables.metrics import classification_metrics, classification_report
-from trainables.training import LossOf, Training
-from tuner.context import Trial
+from trainables.training import Judge, Training
 
 EVALUATION_BATCH = 256
 
 
-def run_epochs(
-    trial: Trial,
-    training: Training,
-    held_out: Labelled,
-    loss_of: LossOf,
-    about: Mapping[str, Any],
-    row_weights: torch.Tensor | None = None,
-) -> None:
-    """Train to the end, and report each epoch with its scores on the validation rows.
+def judged_by(training: Training, held_out: Labelled) -> Judge:
+    """Judges a classifier by its scores on the validation rows."""
 
-    Args:
-        loss_of, row_weights: as of `Training.run_epoch`.
-        about: what is saved beside the training's state.
-    """
-    while training.goes_on:
-        metrics = training.run_epoch(loss_of, row_weights)
+    def scores() -> tuple[dict[str, float], dict[str, Any]]:
         logits = training.outputs(len(held_out), lambda rows: _logits(training.model, held_out, rows))
-        metrics |= _scores("val", held_out, logits)
-        training.finish_epoch(metrics)
-        trial.report(training.epoch, metrics, state={**training.state(), **about})
+        return _scores("val", held_out, logits), {}
+
+    return scores
 
 
 def judge(model: nn.Module, test: Labelled, notes: Sequence[str]) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from torch.nn.functional import cross_entropy
 
 from trainables.augmentation import AUGMENTATIONS, Augmentation
 from trainables.batches import balanced_weights
-from trainables.classifiers import EVALUATION_BATCH, judge, run_epochs
+from trainables.classifiers import EVALUATION_BATCH, judge, judged_by
 from trainables.distillation import DISTILLATION, Distillation, check_teacher, load_teacher
 from trainables.image_models import MODELS, ImageClassifier, find_weights, make_image_classifier
 from trainables.images import (
@@ -118,7 +118,7 @@ def train(trial: Trial) -> None:
     # Of mixed images the targets are shares of classes, and the loss is a mean over rows.
     is_mixed = settings.mixup or settings.cutmix
     row_weights = None if weights is None or is_mixed else weights[rows.labels]
-    run_epochs(trial, training, held_out, loss_of, about, row_weights)
+    training.run(loss_of, judged_by(training, held_out), about, row_weights)
 
 
 def evaluate(params: Mapping[str, Any], state: Mapping[str, Any], device: torch.device | str) -> dict[str, Any]:

@@ -166,12 +166,11 @@ def train(trial: Trial) -> None:
             )
         return set_loss(training.network(given[batch], known.recent[:1]), wanted[batch], settings.label_smoothing)
 
-    while training.goes_on:
-        metrics = training.run_epoch(loss_of, num_wanted)
+    def judge() -> tuple[dict[str, float], dict[str, Any]]:
         found = training.outputs(len(data.users), lambda batch: _judge(training.model, known, batch))
-        metrics |= ranking_metrics("val", found[:, 0]) | {"val_loss": float(found[:, 1].mean())}
-        training.finish_epoch(metrics)
-        trial.report(training.epoch, metrics, state=training.state() | about)
+        return ranking_metrics("val", found[:, 0]) | {"val_loss": float(found[:, 1].mean())}, {}
+
+    training.run(loss_of, judge, about, num_wanted)
 
 
 def set_loss(scores: torch.Tensor, wanted: torch.Tensor, label_smoothing: float) -> torch.Tensor:
@@ -277,9 +276,7 @@ def _judge(model: nn.Module, known: Known, users: torch.Tensor) -> torch.Tensor:
     model.eval()
     judged = []
     for part in torch.split(users, EVALUATION_BATCH):
-        # In full precision: where scores are rounded many are the same.
-        with torch.autocast(users.device.type, enabled=False):
-            scores, wanted = model(part, known.recent[part]), known.wanted[part]
+        scores, wanted = model(part, known.recent[part]), known.wanted[part]
         loss = cross_entropy(scores, wanted, reduction="none")
         judged.append(torch.stack([ranks(scores, wanted, known.seen[part]).float(), loss.float()], dim=1))
     return torch.cat(judged)

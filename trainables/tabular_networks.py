@@ -5,7 +5,6 @@ Knows nothing of columns or trials.
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 
 import numpy as np
 import numpy.typing as npt
@@ -13,16 +12,8 @@ import torch
 from torch import nn
 from torch.nn.functional import cross_entropy, mse_loss
 
-from trainables.batches import count_batches, epoch_batches, epoch_generator, share_of
-from trainables.optim import (
-    Descent,
-    descend,
-    make_optimizer,
-    make_scheduler,
-    param_groups,
-    renew_statistics,
-    set_training,
-)
+from trainables.epochs import Epochs
+from trainables.optim import Descent
 
 # Of the ResNet's hidden layers, against its width.
 EXPANSION = 2
@@ -98,35 +89,20 @@ def train_network(
         y: class indices for cross entropy, or float values for the mean squared error, `[n]`.
         class_weights: of the loss, `[classes]`.
     """
-    torch.manual_seed(seed)  # for the first weights and dropout
-    model = make().to(device).train()
+    torch.manual_seed(seed)  # for the first weights
+    model = make().to(device)
     inputs, targets = torch.from_numpy(x).to(device), torch.from_numpy(y).to(device)
     is_classification = not targets.is_floating_point()
     weights = None if class_weights is None else torch.from_numpy(class_weights).to(device)
     row_weights = None if weights is None else weights[targets]
-    optimizer = make_optimizer(
-        settings.optimizer, param_groups(model, settings.weight_decay), settings.lr, settings.momentum
-    )
-    batches = count_batches(len(inputs), settings.batch_size)
-    scheduler = make_scheduler(
-        settings.schedule, optimizer, batches * settings.epochs, round(batches * settings.warmup_epochs)
-    )
+    epochs = Epochs(model, settings, len(inputs), seed=seed, device=device)
 
-    def loss_of(rows: torch.Tensor) -> torch.Tensor:
+    def loss_of(rows: torch.Tensor, _: torch.Generator) -> torch.Tensor:
         out = model(inputs[rows])
         if is_classification:
             return cross_entropy(out, targets[rows], weights, label_smoothing=settings.label_smoothing)
         return mse_loss(out.squeeze(1), targets[rows])
 
-    set_training(optimizer, True)
-    for epoch in range(1, settings.epochs + 1):
-        for batch in epoch_batches(len(inputs), settings.batch_size, epoch_generator(seed, epoch)):
-            given = batch.to(device)
-            # Batch norm needs two rows.
-            pieces = given.tensor_split(min(settings.accumulate, max(1, len(given) // 2)))
-            parts = (loss_of(rows) * share_of(rows, given, row_weights) for rows in pieces)
-            descend(parts, model, optimizer, scheduler, settings.clip_norm)
-    set_training(optimizer, False)
-    again = epoch_batches(len(inputs), settings.batch_size, epoch_generator(seed, settings.epochs))
-    renew_statistics(model, optimizer, (partial(loss_of, batch.to(device)) for batch in again))
+    while epochs.epoch < settings.epochs:
+        epochs.run(loss_of, row_weights)
     return model.eval()

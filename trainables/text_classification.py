@@ -147,13 +147,12 @@ def train(trial: Trial) -> None:
         loss = cross_entropy(logits, labels[batch], weights, label_smoothing=settings.label_smoothing)
         return loss if taught is None else settings.distil(loss, logits, taught[batch])
 
-    while training.goes_on:
-        metrics = training.run_epoch(loss_of, None if weights is None else weights[labels])
+    def judge() -> tuple[dict[str, float], dict[str, Any]]:
         logits = training.outputs(len(data.validation), lambda batch: _logits(training.model, held_out, batch))
         threshold = _threshold(data.validation.labels, logits)
-        metrics |= _scores("val", data.validation, logits, threshold)
-        training.finish_epoch(metrics)
-        trial.report(training.epoch, metrics, state=training.state() | about | {"threshold": threshold})
+        return _scores("val", data.validation, logits, threshold), {"threshold": threshold}
+
+    training.run(loss_of, judge, about, None if weights is None else weights[labels])
 
 
 def evaluate(params: Mapping[str, Any], state: Mapping[str, Any], device: torch.device | str) -> dict[str, Any]:

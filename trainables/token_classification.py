@@ -140,16 +140,15 @@ def train(trial: Trial) -> None:
         counts = (wanted != IGNORED) & told.isfinite().all(dim=2)
         return settings.distil(loss, logits[counts], told[counts], weights[wanted[counts]])
 
-    while training.goes_on:
-        metrics = training.run_epoch(loss_of, row_weights)
+    def judge() -> tuple[dict[str, float], dict[str, Any]]:
         found = training.outputs(
             len(held_out.ids), lambda batch: _tag(training.model, held_out, batch, held_out_labels)
         )
         tags = tags_of(found[:, :-1].long().cpu(), held_out.word_of.cpu(), data.validation, data.tags)
-        metrics |= entity_scores("val", data.validation.tags, tags)
-        metrics["val_loss"] = float(found[:, -1].sum() / (held_out_labels != IGNORED).sum())
-        training.finish_epoch(metrics)
-        trial.report(training.epoch, metrics, state=training.state() | about)
+        loss = float(found[:, -1].sum() / (held_out_labels != IGNORED).sum())
+        return entity_scores("val", data.validation.tags, tags) | {"val_loss": loss}, {}
+
+    training.run(loss_of, judge, about, row_weights)
 
 
 def evaluate(params: Mapping[str, Any], state: Mapping[str, Any], device: torch.device | str) -> dict[str, Any]:

@@ -2,31 +2,20 @@
 
 import copy
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import torch
 from torch import nn
 
-from trainables.batches import count_batches, epoch_batches, epoch_generator, share_of
-from trainables.optim import (
-    DESCENT,
-    Descent,
-    ParamGroups,
-    descend,
-    load_moments,
-    make_optimizer,
-    make_scheduler,
-    param_groups,
-    renew_statistics,
-    set_training,
-)
+from trainables.epochs import Epochs, LossOf
+from trainables.optim import DESCENT, Descent, ParamGroups
 from trainables.settings import SHARE, YES_OR_NO, Allowed, Range
 from tuner.context import NotFinite, Trial
 
-LossOf = Callable[[torch.Tensor, torch.Generator], torch.Tensor]
+# The metrics of the model as it is now, and what is to be saved beside it.
+Judge = Callable[[], tuple[Mapping[str, float], Mapping[str, Any]]]
 
 
 @dataclass(frozen=True)
@@ -70,7 +59,6 @@ class Training:
         groups: what the optimizer is to be told of the parameters, if not the same of all.
 
     Attributes:
-        epoch: the last finished one, 0 before the first.
         network: the model as it is trained, wrapped where the trial has several workers.
         model: what is evaluated and saved.
     """
@@ -85,78 +73,81 @@ class Training:
         lengths: torch.Tensor | None = None,
         groups: ParamGroups | None = None,
     ) -> None:
-        if recipe.batch_size < trial.world_size:
-            raise ValueError(f"batch_size {recipe.batch_size} can't be shared out to {trial.world_size} workers")
-        self._trial, self._recipe, self._num_rows, self._lengths = trial, recipe, num_rows, lengths
+        self._trial, self._recipe = trial, recipe
         self._trained = self.model = model
         # Shares its parameters with the model.
         self.network: Callable[..., Any] = trial.prepare(model)
         if recipe.ema_decay:
             self.model = copy.deepcopy(model)
-        groups = groups or param_groups(model, recipe.weight_decay)
-        self._optimizer = make_optimizer(recipe.optimizer, groups, recipe.lr, recipe.momentum)
         is_auto = recipe.precision == "auto"
         self._is_mixed = trial.has_bfloat16 if is_auto else recipe.precision == "bfloat16"
         self._metric = trial.metrics[0] if trial.metrics else None
-        self.epoch, self._best, self._best_epoch = 0, self._metric.goal.worst if self._metric else math.nan, 0
-        self._restore()
-        batches = count_batches(num_rows, recipe.batch_size)
-        self._scheduler = make_scheduler(
-            recipe.schedule,
-            self._optimizer,
-            total_steps=batches * recipe.epochs,
-            warmup_steps=round(batches * recipe.warmup_epochs),
-            done_steps=batches * self.epoch,
+        self._best, self._best_epoch = self._metric.goal.worst if self._metric else math.nan, 0
+        saved = self._restore()
+        self._epochs = Epochs(
+            model,
+            recipe,
+            num_rows,
+            seed=trial.seed,
+            device=trial.device,
+            rank=trial.rank,
+            world_size=trial.world_size,
+            lengths=lengths,
+            groups=groups,
+            saved=saved,
         )
         if recipe.compiled:
             torch.compiler.reset()  # what it has compiled for other trials of this process counts against its limit
             self.network = torch.compile(self.network)
 
-    @property
-    def goes_on(self) -> bool:
-        patience = self._recipe.patience if self._metric else 0
-        is_patient = not patience or self.epoch - self._best_epoch < patience
-        return is_patient and self.epoch < self._recipe.epochs
+    def run(
+        self, loss_of: LossOf, judge: Judge, about: Mapping[str, Any], row_weights: torch.Tensor | None = None
+    ) -> None:
+        """Train to the end, and report each epoch.
 
-    def state(self) -> dict[str, Any]:
+        Args:
+            loss_of, row_weights: as of `Epochs.run`.
+            judge: `val_loss` is to be among its metrics.
+            about: what is saved beside the training's state.
+        """
+        while self._goes_on:
+            metrics = self._run_epoch(loss_of, row_weights)
+            judged, found = judge()
+            metrics |= judged
+            self._follow(metrics)
+            self._trial.report(self._epochs.epoch, metrics, state={**self._state(), **about, **found})
+
+    @property
+    def _goes_on(self) -> bool:
+        patience, epoch = self._recipe.patience if self._metric else 0, self._epochs.epoch
+        return (not patience or epoch - self._best_epoch < patience) and epoch < self._recipe.epochs
+
+    def _state(self) -> dict[str, Any]:
         return {
             "model": trained_state(self.model),
             **({} if self.model is self._trained else {"trained": trained_state(self._trained)}),
-            "optimizer": self._optimizer.state_dict(),
-            "optimizer_name": self._recipe.optimizer,
-            "epoch": self.epoch,
+            **self._epochs.state(),
             "best": self._best,
             "best_epoch": self._best_epoch,
         }
 
-    def run_epoch(self, loss_of: LossOf, row_weights: torch.Tensor | None = None) -> dict[str, float]:
-        """One pass over the training set; the loss is the mean over it as it was trained on.
+    def _run_epoch(self, loss_of: LossOf, row_weights: torch.Tensor | None) -> dict[str, float]:
+        def loss_in_precision(rows: torch.Tensor, noise: torch.Generator) -> torch.Tensor:
+            with torch.autocast(self._trial.device.type, torch.bfloat16, enabled=self._is_mixed):
+                return loss_of(rows, noise)
 
-        Args:
-            loss_of: the loss of a batch, from its row numbers, on the trial's device, and a generator for noise.
-            row_weights: what each row counts for in the mean that is its batch's loss, `[num_rows]`; all alike if None.
-        """
-        self._trained.train()
-        set_training(self._optimizer, True)
-        learning_rate = self._scheduler.get_last_lr()[0]
-        losses = []
-        steps_before = self.epoch * count_batches(self._num_rows, self._recipe.batch_size)
-        for step, (rows, noise) in enumerate(self._batches(self.epoch + 1), steps_before):
-            parts = self._parts(loss_of, row_weights, rows, noise)
-            loss = descend(parts, self._trained, self._optimizer, self._scheduler, self._recipe.clip_norm)
-            losses.append(loss)
+        def average(step: int) -> None:
             if self.model is not self._trained:
                 move_towards(self.model, self._trained, min(self._recipe.ema_decay, (1 + step) / (10 + step)))
-        set_training(self._optimizer, False)
-        batches = self._batches(self.epoch + 1)
-        forwards = (partial(self._loss, loss_of, rows, noise) for rows, noise in batches)
-        renew_statistics(self._trained, self._optimizer, forwards)
-        mean = self._trial.mean({"train_loss": float(torch.stack(losses).mean())})
-        return {**mean, "lr": float(learning_rate)}
+
+        loss = self._epochs.run(loss_in_precision, row_weights, average)
+        return {**self._trial.mean({"train_loss": loss}), "lr": self._epochs.learning_rate}
 
     @torch.no_grad()
     def outputs(self, num_rows: int, outputs_of: Callable[[torch.Tensor], torch.Tensor]) -> torch.Tensor:
         """The model's outputs `[num_rows, k]` in evaluation mode; each worker computes a share, and all get the whole.
+
+        In float32, as the test is.
 
         Args:
             outputs_of: the outputs `[n, k]` of rows, from their numbers `[n]` on the trial's device.
@@ -168,8 +159,7 @@ class Training:
             rows = rows[trial.rank :: trial.world_size]
             for buffer in self.model.buffers():
                 torch.distributed.broadcast(buffer, src=0)  # running statistics differ between workers
-        with self._arithmetic():
-            own = outputs_of(rows).float()
+        own = outputs_of(rows)
         if trial.world_size == 1:
             return own
         outputs = torch.zeros(num_rows, own.shape[1], device=trial.device)
@@ -177,48 +167,26 @@ class Training:
         torch.distributed.all_reduce(outputs)
         return outputs
 
-    def finish_epoch(self, metrics: Mapping[str, float]) -> None:
+    def _follow(self, metrics: Mapping[str, float]) -> None:
         """Raises `NotFinite` where the training has diverged."""
-        self.epoch += 1
+        epoch = self._epochs.epoch
         for name in ("train_loss", "val_loss"):
             if not math.isfinite(metrics[name]):
-                raise NotFinite(f"the training has diverged: {name} is {metrics[name]} in epoch {self.epoch}")
+                raise NotFinite(f"the training has diverged: {name} is {metrics[name]} in epoch {epoch}")
         metric = self._metric
         if metric and metric.goal.better(value := metrics.get(metric.name, math.nan), self._best):
-            self._best, self._best_epoch = value, self.epoch
+            self._best, self._best_epoch = value, epoch
 
-    def _restore(self) -> None:
+    def _restore(self) -> Mapping[str, Any] | None:
         """The parameters of the trial may differ from those that the checkpoint was made with."""
         state = self._trial.restore()
         if state is None:
-            return
+            return None
         load_trained(self.model, state["model"])
         if self.model is not self._trained:
             load_trained(self._trained, state.get("trained", state["model"]))
-        if state["optimizer_name"] == self._recipe.optimizer:
-            load_moments(self._optimizer, state["optimizer"])
-        self.epoch, self._best, self._best_epoch = state["epoch"], state["best"], state["best_epoch"]
-
-    def _arithmetic(self) -> torch.autocast:
-        return torch.autocast(self._trial.device.type, torch.bfloat16, enabled=self._is_mixed)
-
-    def _parts(
-        self, loss_of: LossOf, row_weights: torch.Tensor | None, rows: torch.Tensor, noise: torch.Generator
-    ) -> Iterator[torch.Tensor]:
-        for part in rows.chunk(self._recipe.accumulate):
-            yield self._loss(loss_of, part, noise) * share_of(part, rows, row_weights)
-
-    def _loss(self, loss_of: LossOf, rows: torch.Tensor, noise: torch.Generator) -> torch.Tensor:
-        with self._arithmetic():
-            return loss_of(rows, noise)
-
-    def _batches(self, epoch: int) -> Iterator[tuple[torch.Tensor, torch.Generator]]:
-        trial = self._trial
-        order = epoch_generator(trial.seed, epoch)
-        noise = epoch_generator(trial.seed, epoch, 1 + trial.rank)
-        size, share = self._recipe.batch_size, (trial.rank, trial.world_size)
-        for batch in epoch_batches(self._num_rows, size, order, *share, lengths=self._lengths):
-            yield batch.to(trial.device), noise
+        self._best, self._best_epoch = state["best"], state["best_epoch"]
+        return state
 
 
 @torch.no_grad()

@@ -12,6 +12,7 @@ from tests.trainables.test_images import write_tree
 from tests.trainables.trials import metrics_of, run_trial
 from trainables import images
 from trainables.augmentation import AUGMENTATIONS
+from trainables.classifiers import judge
 from trainables.image_classification import Settings, evaluate, export, train
 from trainables.images import Dataset
 from trainables.labelled import Labelled
@@ -146,6 +147,15 @@ def test_a_batch_in_parts_is_the_same_step(tmp_path: Path, class_weight: str) ->
     whole, parts = (metrics_of(run(tmp_path / str(n), {**params, "accumulate": n})) for n in (1, 4))
     for one, other in zip(whole, parts, strict=True):
         assert one == pytest.approx(other, abs=1e-3)
+
+
+def test_validation_is_computed_as_the_test_is(tmp_path: Path) -> None:
+    params = {"epochs": 2, "train_size": 300, "precision": "bfloat16"}
+    told = run(tmp_path, params)[-1].metrics
+    state, _ = load_checkpoint(checkpoint_path(tmp_path, 2))
+    model = export(params, state).model
+    held_out = images.load_development("digits", 8, 300).validation
+    assert told["val_loss"] == pytest.approx(judge(model, held_out, ())["test_loss"], rel=1e-5)
 
 
 def test_patience_ends_the_training_and_outlives_an_interruption(tmp_path: Path) -> None:
