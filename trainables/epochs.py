@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import nn
 
+from trainables.batch_norm import BATCH_NORMS, SharedBatchNorm
 from trainables.batches import count_batches, epoch_batches, epoch_generator
 from trainables.optim import (
     Descent,
@@ -21,8 +22,6 @@ from trainables.optim import (
 )
 
 LossOf = Callable[[torch.Tensor, torch.Generator], torch.Tensor]
-
-BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
 
 
 class Part(NamedTuple):
@@ -146,7 +145,7 @@ class Epochs:
 
 def _fewest_rows(model: nn.Module, descent: Descent, num_rows: int, world_size: int) -> int:
     """How many rows are computed together at least; raises ValueError where there are not so many."""
-    has_norm = any(isinstance(module, BATCH_NORMS) for module in model.modules())
+    has_norm = any(isinstance(module, (*BATCH_NORMS, SharedBatchNorm)) for module in model.modules())
     fewest = max(world_size, 2 if has_norm else 1)
     why = f"{world_size} workers need" if world_size > 1 else "batch normalisation needs"
     for name, given in (("batch_size", descent.batch_size), ("the number of training rows", num_rows)):

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from trainables.batch_norm import share_statistics
 from trainables.epochs import Epochs, LossOf
 from trainables.optim import DESCENT, Descent, ParamGroups
 from trainables.settings import SHARE, YES_OR_NO, Allowed, Range
@@ -75,6 +76,8 @@ class Training:
     ) -> None:
         self._trial, self._recipe = trial, recipe
         self._trained = self.model = model
+        if trial.world_size > 1:
+            share_statistics(model)
         # Shares its parameters with the model.
         self.network: Callable[..., Any] = trial.prepare(model)
         if recipe.ema_decay:
@@ -157,8 +160,6 @@ class Training:
         rows = torch.arange(num_rows, device=trial.device)
         if trial.world_size > 1:
             rows = rows[trial.rank :: trial.world_size]
-            for buffer in self.model.buffers():
-                torch.distributed.broadcast(buffer, src=0)  # running statistics differ between workers
         own = outputs_of(rows)
         if trial.world_size == 1:
             return own

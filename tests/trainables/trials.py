@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from tuner.context import NotFinite, Trial
+from tuner.context import Group, NotFinite, Trial
 from tuner.errors import StopTrial
 from tuner.metric import Metric
 from tuner.seeds import seed_everything
@@ -25,6 +25,7 @@ def run_trial(
     restore_from: Path | None = None,
     seed: int = 3,
     device: str = "cpu",
+    group: Group | None = None,
 ) -> list[Report]:
     """The reports of a trial, ended at step `stop_after` as a driver would end it."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -45,6 +46,7 @@ def run_trial(
         deliver=deliver,
         restore_from=restore_from,
         device=torch.device(device),
+        group=group,
     )
     try:
         train(trial)
