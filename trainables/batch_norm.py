@@ -70,7 +70,7 @@ def _summed(own: torch.Tensor) -> torch.Tensor:
 
 
 def _total(own: torch.Tensor) -> torch.Tensor:
-    total: torch.Tensor = _Total.apply(own)  # type: ignore[no-untyped-call]  # PyTorch leaves it unannotated
+    total: torch.Tensor = _Total.apply(own)
     return total
 
 
