@@ -23,6 +23,7 @@ LAYERS = (
         "version",
         "storage",
         "checkpoint_folder",
+        "credentials",
         "uri",
         "objectstore",
         "scratch",

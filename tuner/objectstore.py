@@ -41,11 +41,6 @@ class ObjectStore:
 
     def __init__(self, uri: Uri) -> None:
         self.uri = uri
-        if re.match(r"[^/]*://[^/?]*:[^/?]*@", uri.text):
-            raise ObjectStoreError(
-                f"{uri.text.partition('://')[0]}://...: leave the credentials out of the URI, which is shown and "
-                "logged; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or a profile."
-            )
         try:
             self._fs, self._root = _connect(uri)
         except (OSError, pa.ArrowException, ImportError, ValueError) as error:

@@ -4,17 +4,39 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from tuner.errors import SpecError
+from tuner.credentials import in_uri
+from tuner.errors import ObjectStoreError, SpecError
 
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 _COLLAPSED = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:$")
+# Where each storage's own tools look for credentials.
+_WAYS = {
+    "s3": "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or a profile with AWS_PROFILE",
+    **dict.fromkeys(("gs", "gcs"), "name the key's file in GOOGLE_APPLICATION_CREDENTIALS"),
+    **dict.fromkeys(
+        ("abfs", "abfss"), "set AZURE_TENANT_ID, AZURE_CLIENT_ID and AZURE_CLIENT_SECRET, or log in with az"
+    ),
+    "hdfs": "log in with kinit",
+}
+_WAY = "put them where its tools look for them: the environment, or a profile"
 
 
 @dataclass(frozen=True)
 class Uri:
-    """Such as s3://bucket/runs?region=eu-west-1; `/` keeps the query where it is."""
+    """Such as s3://bucket/runs?region=eu-west-1; `/` keeps the query where it is.
+
+    Raises `ObjectStoreError` for one with credentials in it, before anybody shows it.
+    """
 
     text: str
+
+    def __post_init__(self) -> None:
+        if where := in_uri(self.text):
+            scheme = self.text.partition("://")[0]
+            raise ObjectStoreError(
+                f"{scheme}://...: leave the credentials out of the URI ({where}), which is shown, logged and recorded; "
+                f"{_WAYS.get(scheme.lower(), _WAY)}."
+            )
 
     def __str__(self) -> str:
         return self.text
