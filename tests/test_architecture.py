@@ -48,6 +48,7 @@ LAYERS = (
         "runlog",
         "stopping",
         "running",
+        "usage",
         "recorder",
     ),
     *(

@@ -8,7 +8,7 @@ from tuner.spec import Budget
 from tuner.trial import Goal
 
 START: dict[str, Any] = {
-    "elapsed_s": 0.0, "gpu_s": 0.0, "num_good": 0, "failures": (), "best": None
+    "elapsed_s": 0.0, "gpu_s": 0.0, "num_good": 0, "num_failed": 0, "mistakes": (), "best": None
 }  # fmt: skip
 UP, DOWN = Metric("m", Goal.MAXIMIZE, target=0.9), Metric("m", Goal.MINIMIZE, target=0.1)
 
@@ -26,11 +26,12 @@ UP, DOWN = Metric("m", Goal.MAXIMIZE, target=0.9), Metric("m", Goal.MINIMIZE, ta
         ({"elapsed_s": 3600}, {"hours": 1}, UP, "hours"),
         ({"gpu_s": 3600}, {"gpu_hours": 1}, UP, "gpu_hours"),
         ({"gpu_s": 3599}, {"gpu_hours": 1}, UP, None),
-        ({"failures": ["a", "b"], "num_good": 5}, {"failed": 2}, UP, "failed"),
-        ({"failures": ["a", "a", "a"]}, {}, UP, "alike"),
-        ({"failures": ["a", "a", "b"]}, {}, UP, None),
-        ({"failures": ["shapes (32x3)", "shapes (128x3)", "shapes (8x3)"]}, {}, UP, "alike"),
-        ({"failures": ["a", "a", "a"], "num_good": 1}, {}, UP, None),
+        ({"num_failed": 2, "mistakes": ["a"], "num_good": 5}, {"failed": 2}, UP, "failed"),
+        ({"num_failed": 1, "num_good": 5}, {"failed": 2}, UP, None),
+        ({"mistakes": ["a", "a", "a"]}, {}, UP, "alike"),
+        ({"mistakes": ["a", "a", "b"]}, {}, UP, None),
+        ({"mistakes": ["shapes (32x3)", "shapes (128x3)", "shapes (8x3)"]}, {}, UP, "alike"),
+        ({"mistakes": ["a", "a", "a"], "num_good": 1}, {}, UP, None),
     ],
 )
 def test_what_ends_a_sweep(

@@ -18,14 +18,16 @@ class Progress:
     Attributes:
         elapsed_s: wall time, of earlier runs of the same sweep too.
         gpu_s: time spent in trials by the GPUs that each held meanwhile, of all slots together.
-        failures: the messages of the failed trials, in order.
-        num_good: finished trials that did not fail.
+        num_good: trials that have shown that the trainable works: they did not fail, or did by what they reported.
+        num_failed: trials that have failed in this run.
+        mistakes: the messages of those of them that did not fail by what they reported, in order.
     """
 
     elapsed_s: float
     gpu_s: float
     num_good: int
-    failures: Sequence[str]
+    num_failed: int
+    mistakes: Sequence[str]
     best: float | None
 
 
@@ -51,11 +53,11 @@ def judge(progress: Progress, budget: Budget, metric: Metric) -> Verdict | None:
 
 
 def _judge_failures(progress: Progress, budget: Budget) -> Verdict | None:
-    failures = progress.failures
+    mistakes = progress.mistakes
     # A batch size or an address in a message makes it no other failure.
-    kinds = {re.sub(r"\d+", "#", failure) for failure in failures}
-    if len(failures) >= ALIKE and not progress.num_good and len(kinds) == 1:
-        return Verdict("alike", f"the first {len(failures)} trials all failed alike: {failures[0]}", True)
-    if budget.failed is not None and len(failures) >= budget.failed:
-        return Verdict("failed", f"{len(failures)} trials have failed, as many as budget.failed allows", True)
+    kinds = {re.sub(r"\d+", "#", mistake) for mistake in mistakes}
+    if len(mistakes) >= ALIKE and not progress.num_good and len(kinds) == 1:
+        return Verdict("alike", f"the first {len(mistakes)} trials all failed alike: {mistakes[0]}", True)
+    if budget.failed is not None and progress.num_failed >= budget.failed:
+        return Verdict("failed", f"{progress.num_failed} trials have failed, as many as budget.failed allows", True)
     return None

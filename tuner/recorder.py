@@ -7,7 +7,8 @@ import contextlib
 import math
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +18,14 @@ from tuner.best import Best, is_written, write_best
 from tuner.budget import Progress
 from tuner.checkpoint_store import CheckpointStore
 from tuner.files import TrialFiles, read_reports, trial_dir
-from tuner.running import Running
+from tuner.running import Attempts, Running
 from tuner.seeds import derive_seed
 from tuner.spec import SweepSpec
 from tuner.storage import storing
 from tuner.study import DATABASE_ERRORS, Study
 from tuner.tensorboard import EventLog
 from tuner.trial import FailureReason, Report, TrialRecord, TrialState
+from tuner.usage import Usage
 
 
 class Recorder:
@@ -33,6 +35,7 @@ class Recorder:
         folder: the run folder.
         method: the method's name, or the sampler instance that takes its place.
         start_with: configurations to try first; those of `spec` if left out.
+        clock: in seconds; one that nobody can set.
 
     Attributes:
         running: trials that were asked for and have not ended, by number.
@@ -52,6 +55,8 @@ class Recorder:
         method: str | BaseSampler,
         seed: int,
         start_with: Sequence[Mapping[str, Any]] | None = None,
+        *,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.folder = folder
         self.spec = spec
@@ -67,28 +72,32 @@ class Recorder:
         self._method, self._seed = method, seed
         self._start_with = spec.start_with if start_with is None else start_with
         self._goal = spec.metrics[0].goal
-        self._failures: list[str] = []
-        self._gpu_s = 0.0
+        self._num_failed = self._num_diverged = 0
+        self._mistakes: list[str] = []
+        self._clock = clock
+        self._usage = Usage(study, spec.resources.workers, clock=clock)
         self._checkpoints = CheckpointStore(folder, spec.checkpoints, self._goal)
         self._final: dict[int, TrialState] = {}
         # Trials that may have saved once more before the decision to stop reached them.
         self._cut_short: list[int] = []
-        self._started_at = time.monotonic()
         self._ended = 0
+        self._is_summed_up = bool(study.summary())
         self._params_of_best: dict[int, Mapping[str, Any]] = {}
-        self._elapsed_before_s = float(study.summary().get("elapsed_s", 0.0))
         for record in study.records():
             self._remember(record)
-            # A run that was killed has left no summary.
-            self._elapsed_before_s = max(self._elapsed_before_s, record.ended_at_s)
 
     @property
     def elapsed_s(self) -> float:
-        return self._elapsed_before_s + time.monotonic() - self._started_at
+        return self._usage.elapsed_s
 
     def hold(self, elapsed_s: float) -> None:
         """Set the clock back: a sweep that is paused with nothing running spends no time."""
-        self._started_at += self.elapsed_s - elapsed_s
+        self._usage.hold(elapsed_s)
+
+    @storing(*DATABASE_ERRORS)
+    def look(self, training: Collection[int]) -> None:
+        """Count, and every few seconds write down, the time that passes; `training` are trials with their processes."""
+        self._usage.look(self.running, training)
 
     @property
     def num_asked(self) -> int:
@@ -98,16 +107,17 @@ class Recorder:
         good = self.counts[TrialState.COMPLETED] + self.counts[TrialState.PRUNED]
         return Progress(
             elapsed_s=self.elapsed_s,
-            gpu_s=self._gpu_s + sum(running.gpu_s for running in self.running.values()),
-            num_good=good + sum(running.last is not None for running in self.running.values()),
-            failures=self._failures,
+            gpu_s=self._usage.gpu_s(self.running),
+            num_good=good + self._num_diverged + sum(running.last is not None for running in self.running.values()),
+            num_failed=self._num_failed,
+            mistakes=self._mistakes,
             best=self.best.value if self.best else None,
         )
 
     @property
     def pace_s(self) -> float | None:
         """Seconds of wall time for each trial that has ended since this process took over."""
-        return (time.monotonic() - self._started_at) / self._ended if self._ended else None
+        return self._usage.run_s / self._ended if self._ended else None
 
     def state_of(self, number: int) -> TrialState:
         return self._final.get(number, TrialState.RUNNING)
@@ -125,12 +135,19 @@ class Recorder:
         asked = self.study.ask(self._method, self._seed, self._start_with)
         if asked is None:
             return None
+        if self._is_summed_up:
+            # It is of an earlier run, and would tell of how this one has ended where its driver is killed.
+            self.study.set_summary({})
+            self._is_summed_up = False
         files = TrialFiles(trial_dir(self.folder, asked.number))
-        running = Running(asked.number, asked.params, files, self._event_log(asked.number), asked.gpus or self.gpus)
+        log, gpus = self._event_log(asked.number), asked.gpus or self.gpus
+        running = Running(asked.number, asked.params, files, log, gpus, reported_at=self._clock())
         self.running[asked.number] = running
         files.write_params(asked.params)
+        running.attempts = Attempts(**asked.attempts)
         if asked.resumed:
             self._rewind(running, self.study.record(asked.number).curve)
+            self._usage.taken_up(running)
         else:
             running.log.start(asked.params)
         return running
@@ -154,9 +171,10 @@ class Recorder:
         self.study.report(number, reports)
         self.has_reports = True
         running.is_preempted = False
+        running.silent_gpu_s = 0.0
         running.files.append(reports)
         running.log.add(reports)
-        now = time.monotonic()
+        now = self._clock()
         step_s = (now - running.reported_at) / len(reports)
         running.step_times_s = [*running.step_times_s[-20:], step_s]
         running.reported_at = now
@@ -202,10 +220,15 @@ class Recorder:
         self._ended += 1
         if state is TrialState.FAILED:
             # Those of an earlier run do not count: somebody has looked at them and goes on.
-            self._failures.append(message)
+            self._num_failed += 1
+            if reason is FailureReason.NAN:
+                self._num_diverged += 1
+            else:
+                self._mistakes.append(message)
         if state is not TrialState.COMPLETED:
             self._cut_short.append(number)
-        self._remember_end(number, state, running.gpu_s)
+        self._remember_end(number, state)
+        self._usage.finished(number, running.gpu_s, self.elapsed_s)
         self.write_best()
         self._checkpoints.drop_after(self._final)
         self.on_end(self.study.record(number))
@@ -221,6 +244,7 @@ class Recorder:
     def retry(self, number: int, message: str, error: str, gpus: float | None = None) -> Running:
         """Take a failed attempt back to its last checkpoint; the trial goes on, where told with other `gpus`."""
         running = self.running[number]
+        self.study.set_attempts(number, asdict(running.attempts))
         running.files.write_error(error or message)
         self._rewind(running, dict(running.curve))
         if gpus is not None:
@@ -237,6 +261,7 @@ class Recorder:
     def interrupt(self, number: int) -> None:
         """Leave a trial as it is, to be gone on with when the sweep is resumed."""
         running = self.running.pop(number)
+        self._usage.left(running)
         running.log.close()
         running.files.close()
         self.study.interrupt(number)
@@ -257,6 +282,7 @@ class Recorder:
         for number in self._cut_short:
             self._checkpoints.drop_late(number)
         self.write_best()
+        self._usage.book(self.running)
         self.study.set_summary({**summary, "elapsed_s": self.elapsed_s})
         self.study.close()
 
@@ -276,7 +302,7 @@ class Recorder:
         value = report.metrics[self.spec.metrics[0].name]
         trained_s = max(0.0, report.time_s - (running.last.time_s if running.last else 0.0))
         running.trained_s += trained_s
-        running.gpu_s += trained_s * running.gpus * self.spec.resources.workers
+        running.reported_gpu_s += trained_s * running.gpus * self.spec.resources.workers
         running.last = report
         running.curve[report.step] = value
         if math.isfinite(value) and (
@@ -319,10 +345,14 @@ class Recorder:
         running.log.close()
         self._checkpoints.forget(running.number)
         running.last = running.best = None
-        running.trained_s, running.gpu_s, running.curve, running.step_times_s = 0.0, 0.0, {}, []
-        running.reported_at = time.monotonic()
+        used_s = running.gpu_s
+        running.trained_s, running.curve, running.step_times_s = 0.0, {}, []
+        running.reported_gpu_s = running.silent_gpu_s = 0.0
+        running.reported_at = self._clock()
         for report in kept:
             self._follow(running, report)
+        # What was used for steps that are undone was used.
+        running.lost_gpu_s, running.reported_gpu_s = max(used_s, running.reported_gpu_s), 0.0
         if self.best and self.best.number == running.number and self.best.step not in running.curve:
             self._find_best()
         path = self.folder / "tensorboard" / f"{running.number:04d}"
@@ -346,10 +376,11 @@ class Recorder:
                 self._offer(record.number, step, value)
         if not record.state.is_final:
             return
-        self._remember_end(record.number, record.state, record.gpu_s)
+        self._remember_end(record.number, record.state)
+        self._num_diverged += record.reason is FailureReason.NAN
+        self._usage.finished(record.number, record.gpu_s, record.ended_at_s)
         self._checkpoints.take_up(record.number, record.curve)
 
-    def _remember_end(self, number: int, state: TrialState, gpu_s: float) -> None:
+    def _remember_end(self, number: int, state: TrialState) -> None:
         self.counts[state] += 1
         self._final[number] = state
-        self._gpu_s += gpu_s

@@ -6,7 +6,7 @@ The only truth of a sweep: everything else can be made again from it. Knows noth
 import contextlib
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +33,8 @@ DATABASE_ERRORS = (SQLAlchemyError, StorageInternalError)
 _CHANGES = "tuner:changes"
 _SUMMARY = "tuner:summary"
 _GPUS = "tuner:gpus"
+_ATTEMPTS = "tuner:attempts"
+_USAGE = "tuner:usage"
 _GPU_SHARE = "tuner:gpu_share"
 
 _TOLD_AS = {
@@ -52,12 +54,19 @@ _READ_AS = {
 
 @dataclass(frozen=True)
 class Asked:
-    """A trial to run. `resumed` tells one that ran before and was interrupted, `gpus` what `Study.set_gpus` has set."""
+    """A trial to run.
+
+    Attributes:
+        resumed: whether it ran before and was interrupted.
+        gpus: what `Study.set_gpus` has set.
+        attempts: what `Study.set_attempts` has set.
+    """
 
     number: int
     params: Mapping[str, Any]
     resumed: bool
     gpus: float | None = None
+    attempts: Mapping[str, int] = field(default_factory=dict)
 
 
 class Study:
@@ -159,7 +168,8 @@ class Study:
         self._next = max(self._next, trial.number + 1)
         self._commit()
         self._may_have_waiting = len(waiting) > 1
-        return Asked(trial.number, params, resumed=bool(waiting), gpus=trial.user_attrs.get(_GPUS))
+        known = trial.user_attrs
+        return Asked(trial.number, params, bool(waiting), known.get(_GPUS), known.get(_ATTEMPTS, {}))
 
     def is_to_go_on(
         self, method: str | BaseSampler, seed: int, number: int, start_with: Sequence[Mapping[str, Any]] = ()
@@ -244,6 +254,11 @@ class Study:
         self._storage.set_trial_user_attr(self._id(number), _GPUS, gpus)
         self._commit()
 
+    def set_attempts(self, number: int, attempts: Mapping[str, int]) -> None:
+        """Keep what has befallen a running trial's attempts, also for when it is gone on with after an interruption."""
+        self._storage.set_trial_user_attr(self._id(number), _ATTEMPTS, dict(attempts))
+        self._commit()
+
     def set_gpu_share(self, share: float, measured: Mapping[str, int]) -> None:
         """Keep the share of a GPU that was chosen for the sweep's trials, and what it was chosen by, in bytes."""
         self._study.set_user_attr(_GPU_SHARE, {"share": share, **measured})
@@ -253,6 +268,15 @@ class Study:
         """None where none was chosen yet."""
         share: float | None = self._study.user_attrs.get(_GPU_SHARE, {}).get("share")
         return share
+
+    def set_usage(self, usage: Mapping[str, Any]) -> None:
+        """Keep the time that the sweep has used so far."""
+        self._study.set_user_attr(_USAGE, dict(usage))
+        self._commit()
+
+    def usage(self) -> dict[str, Any]:
+        """Empty where none was kept yet."""
+        return dict(self._study.user_attrs.get(_USAGE, {}))
 
     def set_summary(self, summary: Mapping[str, Any]) -> None:
         """Keep what is to be known of the sweep as a whole: what ended it, times."""

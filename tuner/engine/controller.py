@@ -184,6 +184,11 @@ class Controller(WarmController):
             self._leave(trial)
 
     @property
+    def training(self) -> list[int]:
+        """The numbers of the trials that have their processes, all of them."""
+        return [trial.number for trial in self._live() if trial.status == trial.RUNNING]
+
+    @property
     def is_training(self) -> bool:
         """Whether any trial has its processes, all of them."""
         return any(trial.status != trial.PENDING for trial in self._live())

@@ -58,12 +58,16 @@ def remedy_for(
 def _may_retry(ending: Ending, running: Running, retries: int, is_winding_down: bool) -> bool:
     if is_winding_down or ending.reason is FailureReason.NAN:
         return False
-    if ending.lost_node and running.lose_node() <= MAX_LOST_NODES:
-        return True
+    attempts = running.attempts
+    if ending.lost_node:
+        running.is_preempted = True
+        attempts.lose_node(running.restore_step)
+        if attempts.lost_nodes <= MAX_LOST_NODES:
+            return True
     has_begun = running.last_step > running.restore_step
-    if ending.reason is FailureReason.LOST and not has_begun and running.losses < MAX_LOSSES:
+    if ending.reason is FailureReason.LOST and not has_begun and attempts.losses < MAX_LOSSES:
         # Its process died before this trial could do anything: not its fault, or so it looks the first times.
-        running.losses += 1
+        attempts.losses += 1
         return True
-    running.retries += 1
-    return running.retries <= retries
+    attempts.retries += 1
+    return attempts.retries <= retries

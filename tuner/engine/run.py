@@ -242,6 +242,7 @@ class _Loop:
             self._listen()
         if now - self._checked_at >= _CHECK_EVERY_S:
             self._checked_at = now
+            self._recorder.look(self._controller.training)
             self._controller.kill_stalled()
             self._driver_node.poll()
             self._tell_waiting(now)
