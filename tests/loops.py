@@ -12,6 +12,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from tests import fake_gpu
 from tuner.context import Trial
+from tuner.stopping.names import RAYS_OWN
 
 
 def descent(trial: Trial) -> None:
@@ -125,6 +126,13 @@ def two_metrics(trial: Trial) -> None:
     x = trial.params["x"]
     for step in range(1, 5):
         trial.report(step, {"loss": x**2 + 1 / step, "cost": (x - 1) ** 2})
+
+
+def reports_rays_names(trial: Trial) -> None:
+    """What Ray Tune would take for its own, each of which would end or steer the trial in some way."""
+    for step in range(1, 5):
+        values = dict.fromkeys(sorted(RAYS_OWN), -1.0 * step)
+        trial.report(step, {**values, "loss": 1 / step, "done": 1 + trial.params["lr"] / step})
 
 
 def always_fails(trial: Trial) -> None:

@@ -314,6 +314,44 @@ def test_results_hold_a_table(folder: Path) -> None:
     assert list(table["best_step"]) == [2, 1, 2]
 
 
+def test_a_table_has_a_column_for_each_parameter_and_metric_whatever_its_name(tmp_path: Path) -> None:
+    sweep = Sweep(
+        "tests.loops:ends",
+        parameters={
+            "loss": {"value": "a"},
+            "accuracy": {"value": "b"},
+            "state": {"value": "c"},
+            "x": {"min": 0.0, "max": 1.0},
+        },
+        metric={"name": "accuracy", "goal": "maximize"},
+        output=tmp_path,
+        run_cap=2,
+    )
+    sweep._create(tmp_path / "it", tmp_path / "it", "it")
+    study = Study(tmp_path / "it", "it", None, (ACCURACY,), sweep.spec.parameters, write=True)
+    reports = [Report(1, {"accuracy": 0.5, "loss": 2.0, "steps": 3.0}, 1.0, 1e9, has_checkpoint=False)]
+    for reported in (reports, []):  # the second trial has reported nothing yet
+        asked = study.ask("random", 0)
+        assert asked is not None
+        TrialFiles(trial_dir(tmp_path / "it", asked.number)).append(reported)
+        study.report(asked.number, reported)
+    study.close()
+    table = Results.read(tmp_path / "it").table()
+    assert table.columns.is_unique
+    assert [list(table[name].fillna("-")) for name in ("accuracy", "loss", "metrics.steps", "steps")] == [
+        [0.5, "-"],
+        [2.0, "-"],
+        [3.0, "-"],
+        [1, 0],
+    ]
+    assert [list(table[f"params.{name}"]) for name in ("accuracy", "loss", "state")] == [
+        ["b"] * 2,
+        ["a"] * 2,
+        ["c"] * 2,
+    ]
+    assert table["x"].between(0, 1).all()
+
+
 def test_the_description_is_kept_with_where_it_came_from(folder: Path) -> None:
     results = Results.read(folder)
     assert results.provenance["seed"] == 1

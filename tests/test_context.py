@@ -1,5 +1,6 @@
 import math
 import random
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -53,7 +54,7 @@ def test_a_metric_that_is_missing_names_those_that_are_there(tmp_path: Path) -> 
         trial.report(1, {"acc": 1.0})
 
 
-@pytest.mark.parametrize("value", ["0.5", torch.zeros(3), None, [1.0]])
+@pytest.mark.parametrize("value", ["0.5", torch.zeros(3), None, [1.0], Fraction(10**400, 3)])
 def test_a_value_that_is_no_number_is_refused(tmp_path: Path, value: Any) -> None:
     trial, reports = make_trial(tmp_path)
     with pytest.raises(MetricError, match="'loss' must be a number"):
@@ -68,6 +69,19 @@ def test_a_value_that_is_not_finite_ends_the_trial_at_that_step(tmp_path: Path, 
         for step, each in enumerate([0.5, value, 0.7], start=1):
             trial.report(step, {"accuracy": each})
     assert [r.step for r in reports] == [1, 2]
+
+
+def test_a_number_beyond_all_floats_is_told_by_its_size(tmp_path: Path) -> None:
+    trial, _ = make_trial(tmp_path)
+    with pytest.raises(MetricError, match="got a whole number of some 401 digits, which is too large"):
+        trial.report(1, {"accuracy": 10**400})
+    with pytest.raises(MetricError, match="some 6021 digits"):
+        trial.report(1, {"accuracy": -(1 << 20000)})
+    with pytest.raises(MetricError, match="some 6021 digits"):
+        trial.report(1, {"accuracy": -(1 << 20000)})
+    for step in (10**400, 2**63):
+        with pytest.raises(StepError, match="step must be a whole number above 0"):
+            trial.report(step, {"accuracy": 1.0})
 
 
 def test_only_the_metrics_of_the_sweep_must_be_finite(tmp_path: Path) -> None:

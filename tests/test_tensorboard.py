@@ -166,6 +166,13 @@ def test_the_experiment_tells_each_domain_and_the_metrics(tmp_path):
     assert experiment["metricInfos"] == [{"name": {"tag": "val_accuracy"}}, {"name": {"tag": "loss"}}]
 
 
+def test_a_parameter_that_is_named_as_a_metric_has_another_heading(tmp_path):
+    write_experiment(tmp_path, SPACE, ["dropout", "loss"])
+    headings = {info["name"]: info.get("displayName") for info in Board(tmp_path).experiment()["hparamInfos"]}
+    assert headings.pop("dropout") == "dropout (parameter)"
+    assert set(headings.values()) == {None}
+
+
 def test_writing_the_experiment_again_replaces_it(tmp_path):
     write_experiment(tmp_path, SPACE, ["loss"])
     write_experiment(tmp_path, SPACE, ["val_accuracy"])

@@ -21,12 +21,15 @@ from tuner.checkpoint import State, load_checkpoint, save_checkpoint, set_rng_st
 from tuner.checkpoint_folder import checkpoint_path
 from tuner.devices import best_device, has_bfloat16, has_room
 from tuner.errors import MetricError, MissingMetricError, StepError, StopTrial
-from tuner.fields import did_you_mean
+from tuner.fields import did_you_mean, shown
 from tuner.metric import Metric
 from tuner.shared import SharedData
 from tuner.trial import Goal, Report
 
 T = TypeVar("T")
+
+# TensorBoard has 64 bits for a step.
+MAX_STEP = 2**63 - 1
 
 # Takes a report, and what ends the trial after it, if anything does; raises `StopTrial` to end it.
 Deliver = Callable[[Report, StopTrial | None], None]
@@ -123,10 +126,10 @@ class Trial:
             files: a folder that is copied into the checkpoint, for what other libraries save; needs a `state`. Of
                 several folders, all is put together; see `gathered`.
         """
-        if not _is_step(step) or step <= self._last_step:
+        if not _is_step(step) or not self._last_step < step <= MAX_STEP:
             raise StepError(
                 f"trial.report: step must be a whole number above {self._last_step}, the step reported last; "
-                f"got {step!r}. Steps are 1-based; after trial.restore() go on at state.step + 1."
+                f"got {shown(step)}. Steps are 1-based; after trial.restore() go on at state.step + 1."
             )
         step = int(step)
         values = _as_floats(metrics, self.metrics)
@@ -305,12 +308,12 @@ def _is_step(step: object) -> bool:
 def _as_floats(metrics: Mapping[str, Any], wanted: tuple[Metric, ...]) -> dict[str, float]:
     values: dict[str, float] = {}
     for name, value in metrics.items():
-        if not isinstance(name, str) or not name.isprintable():
-            raise MetricError(f"trial.report: the name of a metric must be a text; got {name!r}.")
+        if not isinstance(name, str) or not name or not name.isprintable():
+            raise MetricError(f"trial.report: the name of a metric must be a text on one line; got {shown(name)}.")
         number = as_float(value)
         if number is None:
             shape = getattr(value, "shape", None)
-            given = f"{type(value).__name__} of shape {tuple(shape)}" if shape is not None else repr(value)[:80]
+            given = f"{type(value).__name__} of shape {tuple(shape)}" if shape is not None else shown(value)
             raise MetricError(f"trial.report: metric {name!r} must be a number or a one-element tensor; got {given}.")
         values[name] = number
     missing = [metric.name for metric in wanted if metric.name not in values]
@@ -319,7 +322,8 @@ def _as_floats(metrics: Mapping[str, Any], wanted: tuple[Metric, ...]) -> dict[s
         told = ", ".join(map(repr, values)) or "nothing"
         raise MissingMetricError(
             f"trial.report: the sweep's metric {', '.join(map(repr, missing))} is not among the reported ones{near}. "
-            f"Report it at each step, or change `metric` in the sweep file. What was reported: {told}."
+            "Report it with each trial.report; where it is measured at some steps only, report those steps alone, such "
+            f"as 2, 4, 6. Or change `metric` in the sweep file. What was reported: {told}."
         )
     return values
 
@@ -330,7 +334,7 @@ def as_float(value: Any) -> float | None:
         return None
     try:
         return float(value.item() if hasattr(value, "item") else value)
-    except (TypeError, ValueError, RuntimeError):
+    except (TypeError, ValueError, RuntimeError, OverflowError):
         return None
 
 

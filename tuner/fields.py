@@ -213,6 +213,8 @@ def shown(value: Any) -> str:
         return str(value).lower()
     if isinstance(value, str):
         return f"the text {value!r}" if len(value) < 80 else f"the text {value[:77]!r}..."
+    if isinstance(value, int) and value.bit_length() > 256:
+        return f"a whole number of some {int(value.bit_length() * 0.30103) + 1} digits, which is too large"
     text = repr(value)
     return text if len(text) < 80 else f"{text[:77]}..."
 

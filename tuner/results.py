@@ -240,23 +240,26 @@ class Results:
 
         goal = self.spec.metrics[0].goal
         names = [metric.name for metric in self.spec.metrics]
+        counted_of = {trial.number: self.counted_metrics(trial) for trial in self.trials}
+        # A metric or a parameter may bear the name of another column, also of one that this trial has no value in.
+        taken = {"trial", "state", "reason", "steps", "best_step", "duration_s"}
+        reported = {name for counted in counted_of.values() for name in (*counted, *names)}
+        metric_column = {name: f"metrics.{name}" if name in taken else name for name in reported}
+        taken |= {*metric_column.values()}
         rows = []
         for trial in self.trials:
-            counted = self.counted_metrics(trial)
+            counted = counted_of[trial.number]
             row: dict[str, Any] = {
                 "trial": trial.number,
                 "state": trial.state.value,
                 "reason": trial.reason.value if trial.reason else None,
                 "steps": max(trial.curve, default=0),
-                **{name: counted.get(name) for name in names},
+                **{metric_column[name]: counted.get(name) for name in names},
                 "best_step": trial.best_step(goal),
                 "duration_s": trial.duration_s,
             }
-            # A metric or a parameter may bear the name of another column.
-            row |= {
-                f"metrics.{key}" if key in row else key: value for key, value in counted.items() if key not in names
-            }
-            rows.append(row | {f"params.{key}" if key in row else key: value for key, value in trial.params.items()})
+            row |= {metric_column[name]: value for name, value in counted.items() if name not in names}
+            rows.append(row | {f"params.{key}" if key in taken else key: value for key, value in trial.params.items()})
         return pd.DataFrame(rows)
 
     def to_json(self) -> dict[str, Any]:

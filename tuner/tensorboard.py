@@ -137,7 +137,7 @@ def write_experiment(path: Path, space: SearchSpace, metrics: Sequence[str]) -> 
     path.mkdir(parents=True, exist_ok=True)
     now = time.time()
     experiment = api_pb2.Experiment(
-        hparam_infos=[_hparam_info(parameter) for parameter in space.parameters],
+        hparam_infos=[_hparam_info(parameter, metrics) for parameter in space.parameters],
         metric_infos=[api_pb2.MetricInfo(name=api_pb2.MetricName(tag=name)) for name in metrics],
         time_created_secs=now,
     )
@@ -153,11 +153,16 @@ def _hparams_summary(tag: str, data: Any) -> Any:
     return Summary(value=[value])
 
 
-def _hparam_info(parameter: Parameter) -> Any:
-    """A column of the table. Those that vary come first on the page, constants after them."""
+def _hparam_info(parameter: Parameter, metrics: Sequence[str]) -> Any:
+    """A column of the table. Those that vary come first on the page, constants after them.
+
+    One that is named as a metric is told apart from it by its heading.
+    """
     domain, data_type = parameter.domain, _data_type(parameter.domain)
     varies = not isinstance(domain, Constant)
     info = api_pb2.HParamInfo(name=parameter.name, type=data_type, differs=varies)
+    if parameter.name in metrics:
+        info.display_name = f"{parameter.name} (parameter)"
     values = _values(domain)
     if isinstance(domain, Float | Int) or (data_type == _NUMBER and len(values) > MAX_BOXES):
         info.domain_interval.min_value, info.domain_interval.max_value = min(values), max(values)

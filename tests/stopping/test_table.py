@@ -1,17 +1,22 @@
 """Each rule by name gives the scheduler and the steps that a sweep file means."""
 
 import math
+from typing import Any
 
 import pytest
+from ray.tune import result
 from ray.tune.schedulers import ASHAScheduler, FIFOScheduler, MedianStoppingRule, PopulationBasedTraining
 
 from tests.conftest import ACCURACY, LOSS
 from tuner.errors import SpecError
+from tuner.metric import Metric
 from tuner.parameters import SearchSpace
 from tuner.stopping.asking import Asking
+from tuner.stopping.names import RAYS_OWN, metric_key
 from tuner.stopping.replay import replay
-from tuner.stopping.table import STEP, make_stopping
-from tuner.trial import TrialRecord, TrialState
+from tuner.stopping.standin import SchedulerTrial
+from tuner.stopping.table import STEP, TIME, make_stopping
+from tuner.trial import Goal, TrialRecord, TrialState
 
 SPACE = SearchSpace.from_dict(
     {
@@ -75,6 +80,30 @@ def test_any_scheduler_instance_is_asked_at_every_step() -> None:
     assert scheduler._mode == "max"
     assert stopping.asking == Asking(every=1)
     assert stopping.max_iter == 5
+
+
+def test_every_name_that_ray_tune_uses_is_known() -> None:
+    constants = [*vars(result).values(), *result.AUTO_RESULT_KEYS, *result.DEBUG_METRICS]
+    names = {value for value in constants if isinstance(value, str) and value.strip("_").replace("_", "").isalpha()}
+    no_keys = {"default", "config", result.__name__, *(value for value in names if value[0].isupper())}
+    assert names - no_keys <= RAYS_OWN
+
+
+ASHA = {"type": "asha", "min_iter": 1, "max_iter": 9, "eta": 3}
+
+
+@pytest.mark.parametrize("rule", [ASHA, {**ASHA, "type": "auto"}, ASHAScheduler(time_attr=STEP)])
+def test_a_metric_that_is_named_as_something_of_ray_tunes_is_watched(rule: Any) -> None:
+    scheduler = make_stopping(rule, [Metric("done", Goal.MINIMIZE)], SPACE).scheduler
+    trial = SchedulerTrial("0000")
+    scheduler.on_trial_add(None, trial)
+    # Raises KeyError for what is not there.
+    scheduler.on_trial_result(None, trial, {metric_key("done"): 0.5, STEP: 1, TIME: 1.0, "done": False})
+
+
+def test_a_scheduler_that_watches_such_a_name_is_refused() -> None:
+    with pytest.raises(SpecError, match="watches 'done', which Ray Tune uses itself; leave it out"):
+        make_stopping(ASHAScheduler(time_attr=STEP, metric="done", mode="min"), [Metric("done", Goal.MINIMIZE)], SPACE)
 
 
 def test_replay_fills_the_rungs_with_what_was_recorded() -> None:

@@ -22,6 +22,7 @@ from tuner.engine.stalls import forgive, is_overdue, stall
 from tuner.engine.warm import WarmController
 from tuner.errors import SpecError, StorageError
 from tuner.recorder import Recorder
+from tuner.stopping.names import metric_key
 from tuner.stopping.table import STEP, TIME, Stopping
 from tuner.trial import Report, TrialState
 
@@ -307,4 +308,5 @@ class Controller(WarmController):
 
 def _result(report: Report) -> dict[str, Any]:
     """A report as Ray Tune's schedulers know it."""
-    return {**report.metrics, STEP: report.step, TIME: report.time_s, DONE: False}
+    metrics = {metric_key(name): value for name, value in report.metrics.items()}
+    return {**metrics, STEP: report.step, TIME: report.time_s, DONE: False}

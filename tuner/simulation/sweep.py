@@ -14,6 +14,7 @@ from tuner.history import History
 from tuner.methods.table import make_sampler
 from tuner.simulation.rows import RowSampler
 from tuner.simulation.task import Task
+from tuner.stopping.names import metric_key
 from tuner.stopping.standin import SchedulerTrial
 from tuner.stopping.table import STEP, make_stopping
 from tuner.study import Study
@@ -68,7 +69,7 @@ class SimulatedSweep:
         reports = [Report(step, metrics, float(step), float(step))]
         self._study.report(number, reports)
         self._stopping.watch(reports)
-        result = {**metrics, STEP: step}
+        result = {**{metric_key(name): one for name, one in metrics.items()}, STEP: step}
         if not all(map(math.isfinite, values)):
             self._stopping.scheduler.on_trial_complete(None, trial, {})
             self._tell(number, TrialState.FAILED, step, FailureReason.NAN)

@@ -26,6 +26,7 @@ from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 
 from tuner.metric import Metric
 from tuner.stopping.fronts import standing
+from tuner.stopping.names import metric_key
 from tuner.trial import Goal
 
 # With so many a trial is compared, itself among them.
@@ -59,7 +60,7 @@ class RecentHalving(FIFOScheduler):  # type: ignore[misc]  # Ray's classes are u
     ) -> None:
         super().__init__()
         self.is_to_go_on: Callable[[str], bool] = lambda trial_id: False
-        self._metrics = metrics
+        self._keys = [metric_key(metric.name) for metric in metrics]
         self._signs = np.array([1.0 if metric.goal is Goal.MAXIMIZE else -1.0 for metric in metrics])
         self._time_attr, self._eta, self._max_iter = time_attr, eta, max_iter
         # The end is a rung as well: what the last one before it foretells.
@@ -71,7 +72,7 @@ class RecentHalving(FIFOScheduler):  # type: ignore[misc]  # Ray's classes are u
 
     def on_trial_result(self, tune_controller: Any, trial: Any, result: Mapping[str, Any]) -> str:
         step = result[self._time_attr]
-        values = self._signs * [result[metric.name] for metric in self._metrics]
+        values = self._signs * [result[key] for key in self._keys]
         goes_on = self._max_iter is None or step < self._max_iter
         may_be_last = self._max_iter is None and step >= self._longest
         self.watch(step)

@@ -8,6 +8,7 @@ from ray.tune.schedulers import AsyncHyperBandScheduler, MedianStoppingRule, Tri
 from tuner.metric import Metric
 from tuner.stopping.asking import Asking
 from tuner.stopping.halving import RecentHalving
+from tuner.stopping.names import metric_key
 from tuner.stopping.standin import SchedulerTrial
 from tuner.stopping.table import STEP
 from tuner.trial import Report, TrialRecord
@@ -57,7 +58,7 @@ def replay(
         for step, values in _curve(record, metrics, reports):
             if step > until:
                 break
-            result = {**values, STEP: step}
+            result = {**{metric_key(name): value for name, value in values.items()}, STEP: step}
             if asking(step, before) and all(value == value for value in values.values()):
                 scheduler.on_trial_result(None, trial, result)
             before = step

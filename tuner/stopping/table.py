@@ -22,6 +22,7 @@ from tuner.metric import Metric
 from tuner.parameters import Choice, Float, Int, SearchSpace
 from tuner.stopping.asking import Asking
 from tuner.stopping.halving import RecentHalving
+from tuner.stopping.names import metric_key
 from tuner.trial import Goal, Report
 
 # The step of a report, under the name that Ray Tune's schedulers look for.
@@ -88,7 +89,11 @@ def _check_instance(scheduler: TrialScheduler, metric: Metric) -> None:
     if time_attr not in (STEP, TIME):
         problems.append(f"early_terminate: {name}'s time_attr is {time_attr!r}; use {STEP!r}, our step, or {TIME!r}.")
     watched = getattr(scheduler, "_metric", None)
-    if watched not in (None, metric.name):
+    if watched == metric.name != metric_key(metric.name):
+        problems.append(
+            f"early_terminate: {name} watches {watched!r}, which Ray Tune uses itself; leave it out, it is given ours."
+        )
+    elif watched not in (None, metric_key(metric.name)):
         problems.append(f"early_terminate: {name} watches {watched!r}, the sweep {metric.name!r}; leave it out.")
     if problems:
         raise SpecError(problems)
@@ -194,7 +199,7 @@ def _within(space: SearchSpace) -> Callable[[dict[str, Any]], dict[str, Any]]:
 
 def _metric_and_mode(metrics: Sequence[Metric]) -> dict[str, str]:
     metric = metrics[0]
-    return {"metric": metric.name, "mode": "max" if metric.goal is Goal.MAXIMIZE else "min"}
+    return {"metric": metric_key(metric.name), "mode": "max" if metric.goal is Goal.MAXIMIZE else "min"}
 
 
 RULES: dict[str, Callable[[Mapping[str, Any], Sequence[Metric], SearchSpace], Stopping]] = {
