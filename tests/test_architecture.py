@@ -26,6 +26,7 @@ LAYERS = (
         "credentials",
         "uri",
         "objectstore",
+        "flock",
         "scratch",
         "seeds",
         "devices",

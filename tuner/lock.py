@@ -11,6 +11,7 @@ from typing import IO, Self
 
 from tuner.command import command_line
 from tuner.errors import StorageError, StudyLockedError
+from tuner.flock import lock, unlock
 
 LOCK_FILE = "driver.lock"
 # What a file system says that has no locks.
@@ -56,7 +57,10 @@ class RunLock:
         return True
 
     def release(self) -> None:
-        self._file.close()
+        """May be called twice."""
+        if not self._file.closed:
+            unlock(self._file.fileno())
+            self._file.close()
 
     def __enter__(self) -> Self:
         return self
@@ -71,7 +75,10 @@ def is_locked(folder: Path) -> bool:
     """Whether a driver is running the sweep in this folder; none is where there are no locks."""
     try:
         with (folder / LOCK_FILE).open() as file:
-            return not _try_lock(file, fcntl.LOCK_SH)
+            is_free = _try_lock(file, fcntl.LOCK_SH)
+            if is_free:
+                unlock(file.fileno())
+            return not is_free
     except OSError as error:
         if isinstance(error, FileNotFoundError) or error.errno in _WITHOUT_LOCKS:
             return False
@@ -80,7 +87,7 @@ def is_locked(folder: Path) -> bool:
 
 def _try_lock(file: IO[str], kind: int) -> bool:
     try:
-        fcntl.flock(file, kind | fcntl.LOCK_NB)
+        lock(file.fileno(), kind | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
     return True

@@ -11,6 +11,8 @@ import stat
 import tempfile
 from pathlib import Path
 
+from tuner.flock import lock, unlock
+
 _OTHERS = stat.S_IRWXG | stat.S_IRWXO
 
 
@@ -52,6 +54,7 @@ class Scratch:
     def close(self) -> None:
         """Let go of the folder; the last to hold it removes it. May be called twice."""
         if self._descriptor >= 0:
+            unlock(self._descriptor)
             os.close(self._descriptor)
             self._descriptor = -1
             _remove_if_left(self.path)
@@ -84,11 +87,12 @@ def _hold(path: Path) -> int:
             descriptor = os.open(path, os.O_RDONLY)
         except FileNotFoundError:
             continue
-        fcntl.flock(descriptor, fcntl.LOCK_SH)
+        lock(descriptor, fcntl.LOCK_SH)
         # Another process may have removed it before it was held.
         with contextlib.suppress(FileNotFoundError):
             if os.path.samestat(os.fstat(descriptor), path.stat()):
                 return descriptor
+        unlock(descriptor)
         os.close(descriptor)
 
 

@@ -32,6 +32,7 @@ from typing import IO, Any, TypeVar, cast
 import numpy as np
 import torch
 
+from tuner.flock import lock, unlock
 from tuner.scratch import Scratch, runtime_folder
 
 T = TypeVar("T")
@@ -85,11 +86,15 @@ class SharedData:
         mark = hashlib.sha256(f"{self._name} {key}".encode()).digest()
         with (self._scratch.path / mark.hex()).open("a+") as holders:
             # Of a process that dies while it loads the operating system frees the lock: the next one loads.
-            fcntl.flock(holders, fcntl.LOCK_EX)
-            holders.seek(0)
-            file = _find(holders.read(), mark) or self._store(key, mark, load())
-            self._files.append(file)
-            holders.write(f"{os.getpid()} {file.fileno()}\n")
+            lock(holders.fileno(), fcntl.LOCK_EX)
+            try:
+                holders.seek(0)
+                file = _find(holders.read(), mark) or self._store(key, mark, load())
+                self._files.append(file)
+                holders.write(f"{os.getpid()} {file.fileno()}\n")
+                holders.flush()
+            finally:
+                unlock(holders.fileno())
         return cast(T, _map(file))
 
     def _store(self, key: str, mark: bytes, value: Any) -> IO[bytes]:
