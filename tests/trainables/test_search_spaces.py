@@ -30,3 +30,12 @@ def test_what_is_usual_is_tried_first(path: Path) -> None:
     assert spec.start_with
     varied = {parameter.name for parameter in spec.parameters.parameters if parameter.is_sampled}
     assert set(spec.start_with[0]) <= varied
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+def test_weights_of_classes_are_not_searched_by_what_they_work_against(path: Path) -> None:
+    spec = SweepSpec.from_yaml(path)
+    varied = {parameter.name for parameter in spec.parameters.parameters if parameter.is_sampled}
+    assert "class_weight" not in varied or "accuracy" not in {
+        metric.name.removeprefix("val_") for metric in spec.metrics
+    }

@@ -9,6 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from sklearn.feature_extraction.text import TfidfVectorizer
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
 
 from tests.trainables.test_pretrained import WORDS, write_bert
 from tests.trainables.test_texts import CLASSES, write_csv
@@ -26,6 +29,7 @@ pytestmark = pytest.mark.slow  # imports transformers, and trains five kinds of 
 run = functools.partial(run_trial, train)
 SCORES = ("accuracy", "balanced_accuracy", "precision", "recall", "f1", "auc", "calibration_error", "loss")
 BANKING77 = Path(__file__).parents[3] / "shared" / "data" / "text" / "banking77"
+WAIMAI = Path(__file__).parents[3] / "shared" / "data" / "text" / "waimai" / "waimai_10k.csv"
 QUICK: dict[str, dict[str, Any]] = {
     "bag": {"model": "bag", "lr": 0.03, "width": 16},
     "gru": {"model": "gru", "lr": 0.01, "width": 16},
@@ -91,7 +95,9 @@ def test_every_model_learns_and_is_evaluated_once(
     write_model(export(params, state), told, tmp_path / "out", onnx=how == "head")
     asked = [text for text, _ in questions(3)]
     found = list(predict(tmp_path / "out", asked))
-    logits = text_classification._predict(Settings.from_params(params), state, asked, len(CLASSES), "cpu")
+    settings = Settings.from_params(params)
+    inputs = text_classification._encode(settings, "asked", asked, state["words"], "cpu")
+    logits = text_classification._predict(settings, state, inputs, len(CLASSES), "cpu")
     assert [one["class"] for one in found] == [CLASSES[index] for index in logits.argmax(dim=1).tolist()]
     assert all(one["is_known"] == (one["probability"] >= state["threshold"]) for one in found)
 
@@ -122,6 +128,40 @@ def test_texts_that_are_cut_off_are_counted(tmp_path: Path, data: dict[str, Any]
         run(tmp_path, params_of(data, "bag", epochs=1, ngrams=2, max_length=length))
         notes = json.loads((tmp_path / "data.json").read_text())["notes"]
         assert any("training texts fill max_length" in note for note in notes) == is_told
+
+
+INTENTS = {"查余额": "余额", "挂失": "丢了", "转账": "转钱", "贷款": "借款"}
+
+
+@pytest.mark.parametrize("how", ["bag", "gru"])
+def test_chinese_intents_are_told_apart(tmp_path: Path, how: str) -> None:
+    """Each text is a clause without a space, unlike all others; what it is about stands somewhere in it."""
+    rng = random.Random(0)
+    signs = "我想请你们帮忙看一下今天上午可以吗谢谢什么时候能好请问怎么办"
+    rows = [
+        (
+            "".join(rng.choices(signs, k=rng.randint(2, 8))) + word + "".join(rng.choices(signs, k=rng.randint(2, 8))),
+            name,
+        )
+        for name, word in INTENTS.items()
+        for _ in range(60)
+    ]
+    params = {"dataset": str(write_csv(tmp_path / "zh.csv", rows)), **QUICK[how], "batch_size": 16, "epochs": 10}
+    assert run(tmp_path / "trial", params)[-1].metrics["val_accuracy"] > 0.95
+
+
+def test_a_tokenizer_that_does_not_know_the_language_is_told(tmp_path: Path, data: dict[str, Any]) -> None:
+    rows = [
+        (f"{sign * 3} {number} {number}", name) for number in range(20) for name, sign in (("a", "好"), ("b", "差"))
+    ]
+    params = params_of(data, "head", epochs=1, dataset=str(write_csv(tmp_path / "zh.csv", rows)))
+    run(tmp_path / "trial", params)
+    told = "% of the pieces of the training texts are unknown to"
+    assert [told in note for note in json.loads((tmp_path / "trial" / "data.json").read_text())["notes"]] == [True]
+    state, _ = load_checkpoint(checkpoint_path(tmp_path / "trial", 1))
+    assert "% of the pieces of the test texts are unknown to" in evaluate(params, state, "cpu")["report"]["text"]
+    run(tmp_path / "other", params_of(data, "head", epochs=1))
+    assert told not in (tmp_path / "other" / "data.json").read_text()
 
 
 def test_the_threshold_is_the_one_that_tells_best() -> None:
@@ -170,6 +210,19 @@ def test_it_learns_banking77(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     scores = evaluate(params, state, "cpu")
     assert scores["test_accuracy"] > 0.8
     assert "7 of 3080 test texts stand among the training texts as well" in scores["report"]["notes"]
+
+
+@pytest.mark.skipif(not WAIMAI.is_file(), reason="needs waimai_10k, which is beside the project")
+def test_a_bag_of_chinese_characters_is_as_good_as_a_linear_model_of_them(tmp_path: Path) -> None:
+    params = {"dataset": str(WAIMAI), "text_column": "review", "label_column": "label", "max_length": 128}
+    source = Settings.from_params(params).source
+    rows, (test, _) = texts.load_development(source).train, texts.load_test(source)
+    linear = make_pipeline(TfidfVectorizer(analyzer="char", ngram_range=(1, 2)), LogisticRegression(max_iter=1000))
+    linear.fit(rows.texts, rows.labels)
+    trained = {**params, "model": "bag", "epochs": 2, "lr": 0.01, "dropout": 0.3}
+    run(tmp_path, trained)
+    state, _ = load_checkpoint(checkpoint_path(tmp_path, 2))
+    assert evaluate(trained, state, "cpu")["test_accuracy"] > linear.score(test.texts, test.labels) - 0.01
 
 
 @pytest.mark.slow  # imports transformers

@@ -11,15 +11,7 @@ from trainables.text_models import (
     encode_words,
     is_token,
     masked_mean,
-    words_of,
 )
-
-
-def test_words_and_signs_are_told_apart_and_joined() -> None:
-    assert words_of("Where's my Card?", 1) == ["where", "'", "s", "my", "card", "?"]
-    assert words_of("my new card", 2) == ["my", "new", "card", "my new", "new card"]
-    assert words_of("my new card", 3)[-1] == "my new card"
-    assert words_of("", 3) == []
 
 
 def test_the_vocabulary_holds_what_is_frequent_whatever_the_order() -> None:
