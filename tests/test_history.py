@@ -12,7 +12,8 @@ from tests.conftest import ACCURACY, report
 from tests.recorded import ran, spec
 from tuner.cli import cli
 from tuner.errors import SpecError
-from tuner.history import HISTORY_FILE, History, gather_history
+from tuner.files import HISTORY_FILE
+from tuner.history import History, gather_history
 from tuner.methods.table import make_sampler
 from tuner.study import Study
 from tuner.trial import FailureReason, TrialRecord, TrialState

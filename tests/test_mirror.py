@@ -11,10 +11,12 @@ import pytest
 from tuner import lease, mirror
 from tuner.errors import ObjectStoreError
 from tuner.lease import Lease
+from tuner.marker import new_marker, write_marker
 from tuner.mirror import Mirror
 from tuner.objectstore import ObjectStore
 from tuner.uri import Uri
 
+BEGUN = '{"op_code":4,"study_id":0}\n'
 STEP = "trials/0000/checkpoints/step-{:04d}"
 
 
@@ -33,10 +35,6 @@ class Watched(ObjectStore):
     def delete(self, name: str) -> None:
         self._note(f"-{name}")
         super().delete(name)
-
-    def delete_folder(self, name: str = "") -> None:
-        self._note(f"-{name}/")
-        super().delete_folder(name)
 
     def _note(self, step: str) -> None:
         self.before(step)
@@ -60,7 +58,8 @@ def held(store: Watched) -> Iterator[Lease]:
 def folder(tmp_path: Path) -> Path:
     folder = tmp_path / "here"
     put(folder, "sweep.yaml", "name: a\n")
-    put(folder, "study.journal", "{}\n")
+    write_marker(folder, new_marker("run", "a"))
+    put(folder, "study.journal", BEGUN)
     put(folder, "trials/0000/metrics.jsonl", "1\n")
     put_checkpoint(folder, 1)
     return folder
@@ -78,7 +77,7 @@ def put_checkpoint(folder: Path, step: int) -> None:
 
 
 def there(store: Watched) -> dict[str, bytes | None]:
-    return {name: store.read(name) for name in store.entries() if name != "driver.lock"}
+    return {name: store.read(name) for name in store.entries() if name != "driver.lock" and not name.startswith(".")}
 
 
 def here(folder: Path) -> dict[str, bytes]:
@@ -90,18 +89,18 @@ def test_the_journal_goes_up_last_as_long_as_it_was_first_and_then_the_dropped_i
     folder: Path, store: Watched, held: Lease
 ) -> None:
     the_mirror = Mirror(folder, store, held, {}, pytest.fail)
-    store.before = lambda step: None if "journal" in step else put(folder, "study.journal", "{}\n{}\n")
+    store.before = lambda step: None if "journal" in step else put(folder, "study.journal", BEGUN + "{}\n")
     the_mirror.upload()
     assert store.done[-1] == "+study.journal"
     unit = [step for step in store.done if "checkpoints" in step]
     assert unit[-1] == f"+{STEP.format(1)}/checksums.json"
     assert len(unit) == 3
-    assert store.read("study.journal") == b"{}\n"
+    assert store.read("study.journal") == BEGUN.encode()
     store.before, store.done = lambda step: None, []
     shutil.rmtree(folder / STEP.format(1))
     put_checkpoint(folder, 2)
     the_mirror.upload()
-    assert store.done[-3:] == ["+study.journal", f"-{STEP.format(1)}/checksums.json", f"-{STEP.format(1)}/"]
+    assert store.done[-4:-2] == ["+study.journal", f"-{STEP.format(1)}/checksums.json"]
     assert there(store) == here(folder)
     store.done = []
     the_mirror.upload()
@@ -208,3 +207,47 @@ def test_a_file_whose_name_could_not_be_read_back_stays_here_and_is_told_once(
     the_mirror.upload()
     assert told == [f"'trials/0000/a\\\\b' stays in {folder}: an object store would not give a backslash back as it is"]
     assert there(store) == {name: data for name, data in here(folder).items() if "\\" not in name}
+
+
+def test_what_somebody_else_has_there_is_neither_overwritten_nor_deleted(
+    folder: Path, store: Watched, held: Lease
+) -> None:
+    store.write("trials/0000/notes.txt", b"theirs")
+    store.write("other/data.bin", b"theirs")
+    put(folder, "trials/0000/notes.txt", "ours")
+    told: list[str] = []
+    the_mirror = Mirror(folder, store, held, {}, told.append)
+    the_mirror.upload()
+    the_mirror.upload()
+    assert len(told) == 1
+    assert f"{store.uri}/trials/0000/notes.txt was there before" in told[0]
+    (folder / "trials/0000/notes.txt").unlink()
+    the_mirror.upload()
+    the_mirror.withdraw()
+    assert there(store) == {"trials/0000/notes.txt": b"theirs", "other/data.bin": b"theirs"}
+
+
+def test_files_of_a_trial_that_the_journal_does_not_know_yet_wait_for_it(
+    folder: Path, store: Watched, held: Lease
+) -> None:
+    put(folder, "trials/0001/metrics.jsonl", "1\n")
+    put(folder, "tensorboard/0001/events", "1")
+    put(folder, "best/best.json", '{"trial": 1}')
+    the_mirror = Mirror(folder, store, held, {}, pytest.fail)
+    the_mirror.upload()
+    assert not [name for name in there(store) if "/0001/" in name or "best" in name]
+    with (folder / "study.journal").open("a") as file:
+        file.write(BEGUN[:10])  # half a line
+    the_mirror.upload()
+    assert not [name for name in there(store) if "/0001/" in name or "best" in name]
+    put(folder, "study.journal", 2 * BEGUN)
+    the_mirror.upload()
+    assert there(store) == here(folder)
+
+
+def test_a_journal_of_another_driver_that_arrives_late_is_put_right(folder: Path, store: Watched, held: Lease) -> None:
+    the_mirror = Mirror(folder, store, held, {}, pytest.fail)
+    the_mirror.upload()
+    store.write("study.journal", b"theirs")
+    the_mirror.upload()
+    assert there(store) == here(folder)

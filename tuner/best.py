@@ -1,6 +1,7 @@
 """`best/` of a run folder: the best step's checkpoint, its parameters and metrics, how to run it again."""
 
 import json
+import secrets
 import shlex
 import shutil
 from collections.abc import Mapping
@@ -10,6 +11,10 @@ from typing import Any
 
 from tuner.checkpoint_folder import checkpoint_path
 from tuner.files import PARAMS_FILE, SPEC_FILE, finite, read_json, read_reports, trial_dir, write_atomic
+from tuner.owned import checkpoint_files, put_in_place
+
+# What may be in `best/` beside the checkpoint's files.
+BEST_FILES = ("best.json", PARAMS_FILE, "test.json", "error.txt", "report.json", "report.txt")
 
 
 @dataclass(frozen=True)
@@ -35,23 +40,29 @@ def write_best(folder: Path, best: Best, params: Mapping[str, Any], seed: int) -
         params: that the step was trained with; `seed` is the trial's.
     """
     source = trial_dir(folder, best.number)
-    scratch, target = folder / ".best.tmp", folder / "best"
-    shutil.rmtree(scratch, ignore_errors=True)
+    scratch, target = folder / f".best.{secrets.token_hex(4)}.tmp", folder / "best"
+    for left in folder.glob(f".best.{'[0-9a-f]' * 8}.tmp"):
+        shutil.rmtree(left, ignore_errors=True)  # by a driver that was killed
     scratch.mkdir()
-    checkpoint = checkpoint_path(source, best.step)
-    if checkpoint.exists():
-        shutil.copytree(checkpoint, scratch, dirs_exist_ok=True)
-    report = next((r for r in read_reports(source) if r.step == best.step), None)
-    write_atomic(scratch / PARAMS_FILE, json.dumps(dict(params), indent=2) + "\n")
-    told = {
-        "trial": best.number,
-        "step": best.step,
-        "metrics": {name: finite(value) for name, value in report.metrics.items()} if report else {},
-        "checkpoint": checkpoint.exists(),
-        "rerun": shlex.join(
-            ["tuner", "try", f"{folder / SPEC_FILE}", "--params", f"{target / PARAMS_FILE}", "--seed", f"{seed}"]
-        ),
-    }
-    write_atomic(scratch / "best.json", json.dumps(told, indent=2) + "\n")
-    shutil.rmtree(target, ignore_errors=True)
-    scratch.replace(target)
+    try:
+        checkpoint = checkpoint_path(source, best.step)
+        for name in checkpoint_files(checkpoint):
+            if (checkpoint / name).exists():
+                (scratch / name).parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy2(checkpoint / name, scratch / name)
+        report = next((r for r in read_reports(source) if r.step == best.step), None)
+        write_atomic(scratch / PARAMS_FILE, json.dumps(dict(params), indent=2) + "\n")
+        told = {
+            "trial": best.number,
+            "step": best.step,
+            "metrics": {name: finite(value) for name, value in report.metrics.items()} if report else {},
+            "checkpoint": checkpoint.exists(),
+            "rerun": shlex.join(
+                ["tuner", "try", f"{folder / SPEC_FILE}", "--params", f"{target / PARAMS_FILE}", "--seed", f"{seed}"]
+            ),
+        }
+        write_atomic(scratch / "best.json", json.dumps(told, indent=2) + "\n")
+        put_in_place(scratch, target, (*BEST_FILES, *checkpoint_files(target)), last="best.json")
+    except BaseException:
+        shutil.rmtree(scratch, ignore_errors=True)
+        raise

@@ -19,6 +19,7 @@ from tuner.errors import (
     ExportError,
     NoReaderError,
     ObjectStoreError,
+    OccupiedError,
     ResourceError,
     SimulationError,
     SpecError,
@@ -44,6 +45,7 @@ _REFUSED = (
     ControlError,
     ClusterError,
     ObjectStoreError,
+    OccupiedError,
     SimulationError,
 )
 _json = click.option("--json", "as_json", is_flag=True, help="Print JSON; docs/json.md describes it.")

@@ -46,6 +46,10 @@ class StudyNotFoundError(FileNotFoundError):
     """A folder that holds no sweep."""
 
 
+class OccupiedError(RuntimeError):
+    """A place that holds what is not of this sweep, which is left as it is."""
+
+
 class ExportError(RuntimeError):
     """A model can't be exported, or is another one once it is."""
 

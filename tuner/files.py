@@ -17,6 +17,8 @@ from tuner.trial import Report
 
 # Of a run folder: its sweep, whole.
 SPEC_FILE = "sweep.yaml"
+# What a sweep takes from earlier ones.
+HISTORY_FILE = "history.json"
 PARAMS_FILE = "params.json"
 METRICS_FILE = "metrics.jsonl"
 ERROR_FILE = "error.txt"

@@ -13,7 +13,7 @@ from optuna.trial import TrialState as OptunaState
 
 from tuner.domains import Constant, same
 from tuner.errors import ObjectStoreError, SpecError, StudyNotFoundError
-from tuner.files import finite, read_json
+from tuner.files import HISTORY_FILE, finite, read_json
 from tuner.methods.suggest import distributions, stored
 from tuner.metric import Metric
 from tuner.parameters import SearchSpace
@@ -21,7 +21,6 @@ from tuner.results import Results
 from tuner.spec import SweepSpec
 from tuner.trial import FailureReason, TrialRecord, TrialState
 
-HISTORY_FILE = "history.json"
 # Of the best configurations of earlier sweeps so many are tried first: of each sweep, and of all together.
 _BEST_OF_EACH = 3
 _BEST_OF_ALL = 6

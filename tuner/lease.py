@@ -133,11 +133,19 @@ class Lease:
             self._renew()
             self.check()
 
-    def release(self) -> None:
-        """Stop renewing it and let others have it, if the storage can be reached."""
+    def release(self, *, leave_nothing: bool = False) -> None:
+        """Stop renewing it and let others have it, if the storage can be reached.
+
+        Args:
+            leave_nothing: unless somebody has held it before, as if nobody ever had.
+        """
         self._stopped.set()
         self._thread.join()
-        if self.lost_to is None:
+        if self.lost_to is not None:
+            return
+        if leave_nothing and self.before is None:
+            self._store.delete(LOCK_FILE)
+        else:
             self._write(is_released=True)
 
     def _outlast(self, found: Holder, tell: Callable[[str], None]) -> None:

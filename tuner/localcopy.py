@@ -8,7 +8,7 @@ import shutil
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from fnmatch import fnmatchcase
@@ -16,11 +16,23 @@ from pathlib import Path
 
 from tuner.command import command_line
 from tuner.control import CONTROL_FILE, Verb, asked, clear, request
-from tuner.errors import ClusterError, ObjectStoreError, ResourceError, SpecError, StorageError, StudyNotFoundError
+from tuner.errors import (
+    ClusterError,
+    ObjectStoreError,
+    OccupiedError,
+    ResourceError,
+    SpecError,
+    StorageError,
+    StudyNotFoundError,
+)
 from tuner.files import SPEC_FILE, write_atomic
+from tuner.layout import remove_run
 from tuner.lease import Lease, is_held
-from tuner.mirror import GIVE_UP_S, Mirror, Stamp, is_mirrored, mark_of, read_record, scan, start_record, unit_of
+from tuner.manifest import There, look
+from tuner.marker import write_marker
+from tuner.mirror import GIVE_UP_S, Mirror, Stamp, mark_of, read_record, scan, start_record, unit_of
 from tuner.objectstore import Entry, ObjectStore
+from tuner.runfolder import check_ours, mark_of_run
 from tuner.runlog import RunLog
 from tuner.study import JOURNAL_FILE
 from tuner.uri import Place, Uri
@@ -46,6 +58,7 @@ def opened(place: Place, tell: Callable[[str], None], *, must_exist: bool = Fals
     if isinstance(place, Path):
         if must_exist and not (place / SPEC_FILE).exists():
             raise StudyNotFoundError(f"{place} is no run folder: it holds no {SPEC_FILE}.")
+        check_ours(place, place)
         yield place
         return
     folder = local_folder(place)
@@ -57,8 +70,17 @@ def opened(place: Place, tell: Callable[[str], None], *, must_exist: bool = Fals
                 log.event(text)
 
     store = ObjectStore(place)
-    if must_exist and not (folder / SPEC_FILE).exists() and store.find(SPEC_FILE) == [None]:
-        raise StudyNotFoundError(f"{place} is no run folder: it holds no {SPEC_FILE}.")
+    # Before anything is written there.
+    is_new = not store.is_there()
+    found = look(store)
+    is_sent = _was_sent(folder)
+    if SPEC_FILE not in found.files and must_exist and (is_sent or not (folder / SPEC_FILE).exists()):
+        kept = (
+            f" What this machine has of it is in {folder}: copy it to a folder of yours and resume that."
+            if is_sent
+            else ""
+        )
+        raise StudyNotFoundError(f"{place} is no run folder: it holds no {SPEC_FILE}.{kept}")
     heard: bytes | None = None
 
     def listen() -> None:
@@ -87,18 +109,20 @@ def opened(place: Place, tell: Callable[[str], None], *, must_exist: bool = Fals
     is_refused = False
     try:
         yield folder
-    except (ClusterError, ResourceError, SpecError):
+    except (ClusterError, OccupiedError, ResourceError, SpecError):
         # Before its first report: as if it had not been asked for.
-        is_refused = not folder.exists()
+        is_refused = not (folder / SPEC_FILE).exists()
         raise
     finally:
         # Released at last: who sees that finds everything there.
         reason = mirror.close(is_wanted=not is_refused)
         with contextlib.suppress(ObjectStoreError):
             store.delete(CONTROL_FILE)
-            lease.release()
             if is_refused:
-                store.delete_folder()
+                mirror.withdraw()
+            lease.release(leave_nothing=is_refused)
+            if is_refused and is_new:
+                store.prune()
         # The last beat may have brought it once more, after the sweep had cleared it.
         clear(folder)
         if reason:
@@ -114,48 +138,86 @@ def _left_here(place: Uri, folder: Path, lease: Lease, reason: str) -> str:
     )
 
 
+def _was_sent(folder: Path) -> bool:
+    """Whether what a local copy holds was at the URI already. Raises `OccupiedError` where it is no copy of ours."""
+    check_ours(folder, folder)
+    return bool(read_record(folder)[1])
+
+
 def _reconcile(folder: Path, store: ObjectStore, lease: Lease, tell: Callable[[str], None]) -> dict[str, Stamp | None]:
     """Make the local copy the newer one of itself and what is at the URI, told by their content.
 
-    Gives what is at the URI, with the stamps of the local files that are known to be the same.
+    Gives what this run has at the URI, with the stamps of the local files that are known to be the same.
     """
+    found = look(store)  # once more: now nobody else writes there
     session, brought = read_record(folder)
-    entries = {name: entry for name, entry in store.entries().items() if is_mirrored(name)}
-    if not (folder / SPEC_FILE).exists():
-        shutil.rmtree(folder, ignore_errors=True)
-    is_newer = SPEC_FILE not in entries or (folder.exists() and session == lease.before)
+    is_gone = SPEC_FILE not in found.files
+    if folder.exists() and _is_other(folder, found, is_sent=_was_sent(folder)):
+        aside = _set_copy_aside(folder)
+        tell(
+            f"the local copy is of another sweep than {store.uri}, or of one that is gone there; it is kept in {aside}"
+        )
+    if is_gone and found.files and not (folder / SPEC_FILE).exists():
+        raise OccupiedError(
+            f"{store.uri} holds a part of a sweep: {SPEC_FILE} is missing. Bring it back, or name another."
+        )
+    is_newer = is_gone or (folder.exists() and session == lease.before)
     if folder.exists() and not is_newer:
         journal = folder / JOURNAL_FILE
         here, there = journal.read_bytes() if journal.exists() else b"", store.read(JOURNAL_FILE)
         # A study in a database says nothing: whoever drove the sweep last has the newer files.
         is_newer = there is not None and here.startswith(there)
         if not is_newer and not (there or b"").startswith(here):
-            aside = folder.with_name(f"{folder.name}.{secrets.token_hex(2)}")
-            folder.rename(aside)
+            aside = _set_copy_aside(folder)
             tell(f"the local copy holds what {store.uri} does not, which has gone on elsewhere; it is kept in {aside}")
     if is_newer:
-        same = {name: stamp for name, stamp in brought.items() if session == lease.before and name in entries}
+        same = {name: stamp for name, stamp in brought.items() if session == lease.before and name in found.files}
     else:
-        size = sum(entry.size for entry in entries.values())
+        size = sum(entry.size for entry in found.files.values())
         tell(f"bringing {size / 2**20:.1f} MiB from {store.uri}")
-        same = _bring_whole(folder, store, entries)
+        same = _bring_whole(folder, store, found, brought, tell)
     if folder.exists():
-        start_record(folder, lease.session, {name: stamp for name, stamp in same.items() if unit_of(name)})
-    return {name: same.get(name) for name in entries}
+        start_record(folder, lease.session, same)
+    return {name: same.get(name) if unit_of(name) else None for name in found.files}
 
 
-def _bring_whole(folder: Path, store: ObjectStore, entries: dict[str, Entry]) -> dict[str, Stamp]:
-    """Put what is at the URI in the place of the local copy; it is there whole or not at all."""
-    wanted = [name for name in entries if (unit := unit_of(name)) is None or mark_of(unit) in entries]
+def _is_other(folder: Path, found: There, *, is_sent: bool) -> bool:
+    """Whether a local copy is of another run than the one at the URI."""
+    if found.marker is None:
+        return is_sent
+    return mark_of_run(folder).identity != found.marker.identity
+
+
+def _set_copy_aside(folder: Path) -> Path:
+    aside = folder.with_name(f"{folder.name}.{secrets.token_hex(4)}")
+    folder.rename(aside)
+    return aside
+
+
+def _bring_whole(
+    folder: Path, store: ObjectStore, found: There, brought: Mapping[str, Stamp], tell: Callable[[str], None]
+) -> dict[str, Stamp]:
+    """Put what is at the URI in the place of the local copy; it is there whole or not at all.
+
+    Args:
+        brought: what of the local copy the URI has had; what the user has there beside it is kept.
+    """
+    wanted = [name for name in found.files if (unit := unit_of(name)) is None or mark_of(unit) in found.files]
     folder.parent.mkdir(parents=True, exist_ok=True)
     scratch = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
     try:
         _bring(store, wanted, scratch)
-        shutil.rmtree(folder, ignore_errors=True)
+        if found.is_marked and found.marker is not None:
+            write_marker(scratch, found.marker)
+        aside = _set_copy_aside(folder) if folder.exists() else None
         scratch.rename(folder)
     except BaseException:
         shutil.rmtree(scratch)
         raise
+    if aside is not None:
+        stamps = scan(aside)
+        if not remove_run(aside, (name for name, stamp in brought.items() if stamps.get(name) == stamp)):
+            tell(f"the local copy held files that {store.uri} does not; they are kept in {aside}")
     return scan(folder)
 
 

@@ -1,8 +1,10 @@
 """Keeps a URI like the local run folder, from a thread of its own: neither the driver nor training ever waits for it.
 
 What is at the URI is at each moment a state that another machine can go on from: the journal's length is taken first,
-then what is new or changed of the other files goes up, then the journal up to that length, then what has been dropped
-is deleted. Folders that are replaced whole, which checkpoints are, count there by one file, which goes up last.
+then what is new or changed of the other files goes up, but for those of trials that the journal does not know yet, then
+the journal up to that length, then what has been dropped is deleted. Folders that are replaced whole, which checkpoints
+are, count there by one file, which goes up last. A list of what is brought there goes up before it is: what is not in
+the list is somebody's, and left alone.
 """
 
 import json
@@ -10,7 +12,7 @@ import os
 import shutil
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Set
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path, PurePosixPath
@@ -21,8 +23,10 @@ from tuner.errors import ObjectStoreError
 from tuner.files import read_json, write_atomic
 from tuner.lease import Lease
 from tuner.lock import LOCK_FILE
-from tuner.objectstore import ObjectStore
-from tuner.study import JOURNAL_FILE
+from tuner.manifest import MANIFEST_FILE, write_manifest
+from tuner.marker import MARKER_FILE
+from tuner.objectstore import Entry, ObjectStore
+from tuner.study import JOURNAL_FILE, count_trials
 from tuner.uri import is_plain
 
 MIN_PERIOD_S = 2.0
@@ -96,7 +100,7 @@ class Mirror:
     """Brings what changes in `folder` to `store`.
 
     Args:
-        there: what is at the URI, with the stamps of the local files that it is the same as.
+        there: what this run has at the URI, with the stamps of the local files that it is the same as.
         tell: called with a sentence, from any thread, when the storage is gone and when it is back.
     """
 
@@ -113,7 +117,11 @@ class Mirror:
         self._lease = lease
         self._there = dict(there)
         self._tell = tell
-        self._journal_sent: int | None = None
+        self._is_marked = False
+        # What the list there names, None where it was not written yet.
+        self._listed: set[str] | None = None
+        self._told_foreign: set[str] = set()
+        self._journal = _SentJournal()
         self._failed_at: float | None = None
         self._progress_at = time.monotonic()
         self._reason = ""
@@ -133,6 +141,16 @@ class Mirror:
         self._thread.join()
         return self._reason if self._is_wanted else ""
 
+    def withdraw(self) -> None:
+        """Delete all that this run has brought there; for after `close`."""
+        for name in self._there.keys() | (self._listed or set()):
+            self._lease.check()
+            self._store.delete(name)
+        if self._listed is not None:
+            self._store.delete(MANIFEST_FILE)
+        if self._is_marked:
+            self._store.delete(MARKER_FILE)
+
     def upload(self) -> None:
         """One round. Raises `ObjectStoreError` where the storage is gone; what went up till then need not again."""
         self._lease.check()
@@ -140,28 +158,63 @@ class Mirror:
             if self._there:
                 raise ObjectStoreError(f"{self._folder}, the local copy of {self._store.uri}, is gone")
             return  # the sweep has not begun yet
+        self._mark()
         journal = self._folder / JOURNAL_FILE
         length = journal.stat().st_size if journal.exists() else 0
         visible = _visible(self._folder)
         found = {name: stamp for name, stamp in visible.items() if is_mirrored(name)}
         found.pop(JOURNAL_FILE, None)
-        changed = [name for name, stamp in found.items() if self._there.get(name) != stamp]
+        known = self._journal.count_trials(journal, length) if length else None
+        changed = [name for name, stamp in found.items() if self._there.get(name) != stamp and _is_known(name, known)]
         units = {unit for name in changed if (unit := unit_of(name))}
         with _staged(self._folder, units) as staged, ThreadPoolExecutor(_UPLOADS) as pool:
-            uploads = [pool.submit(self._put, name, self._folder / name) for name in changed if unit_of(name) is None]
-            uploads += [pool.submit(self._put_unit, unit, path) for unit, path in staged.items()]
+            if known is not None and "best" in staged and not _is_best_known(staged["best"], known):
+                del staged["best"]
+            sources = {name: self._folder / name for name in changed if unit_of(name) is None}
+            for unit, path in staged.items():
+                sources |= {f"{unit}/{name}": path / name for name in scan(path)}
+            foreign = self._claim({*sources, *({JOURNAL_FILE} if length else ())}, pool)
+            loose = [name for name in sources if unit_of(name) is None and name not in foreign]
+            uploads = [pool.submit(self._put, name, sources[name]) for name in loose]
+            uploads += [pool.submit(self._put_unit, unit, path, foreign) for unit, path in staged.items()]
             for upload in uploads:
                 upload.result()
-        if length and length != self._journal_sent:
+        if length and JOURNAL_FILE not in foreign and not self._journal.is_there(self._store, length):
             self._put(JOURNAL_FILE, journal, length)
-            self._journal_sent = length
+            self._journal.sent(self._store, length)
         if len(staged) == len(units):
             self._delete(self._there.keys() - found.keys() - {JOURNAL_FILE})
-        if units:
+        if changed:
             self._record()
         for name in sorted({name for name in visible if not is_plain(name)} - self._left_here):
             self._left_here.add(name)
             self._tell(f"{name!r} stays in {self._folder}: an object store would not give a backslash back as it is")
+
+    def _mark(self) -> None:
+        if not self._is_marked and (self._folder / MARKER_FILE).exists():
+            self._store.write(MARKER_FILE, (self._folder / MARKER_FILE).read_bytes())
+            self._is_marked = True
+            self._record()
+
+    def _claim(self, names: set[str], pool: ThreadPoolExecutor) -> set[str]:
+        """Put new names on the list there; gives those that somebody else's files have."""
+        new = sorted(names - self._there.keys() - (self._listed or set()))
+        foreign = {name for name, entry in zip(new, pool.map(self._find, new), strict=True) if entry is not None}
+        for name in sorted(foreign - self._told_foreign):
+            self._tell(
+                f"{self._store.uri / name} was there before this sweep and is left as it is; what the sweep has of "
+                f"that name stays in {self._folder}"
+            )
+        self._told_foreign |= foreign
+        listed = self._there.keys() | (names - foreign)
+        if self._listed is None or not listed <= self._listed:
+            self._lease.check()
+            write_manifest(self._store, listed)
+            self._listed = listed
+        return foreign
+
+    def _find(self, name: str) -> Entry | None:
+        return self._store.find(name)[0]
 
     def _run(self) -> None:
         pause = MIN_PERIOD_S
@@ -206,35 +259,67 @@ class Mirror:
         self._there[name] = stamp_of(stat)
         self._progress_at = time.monotonic()
 
-    def _put_unit(self, unit: str, staged: Path) -> None:
+    def _put_unit(self, unit: str, staged: Path, foreign: Set[str]) -> None:
         """Bring a folder there whole: it is not there between the first and the last of its files."""
         mark = mark_of(unit)
         stamps = {f"{unit}/{name}": stamp for name, stamp in scan(staged).items()}
-        changed = [name for name in stamps if self._there.get(name) != stamps[name]]
+        changed = [name for name in stamps if self._there.get(name) != stamps[name] and name not in foreign]
         if mark in self._there:
             self._store.delete(mark)
             del self._there[mark]
-        for name in sorted({*changed, *({mark} & stamps.keys())}, key=lambda name: name == mark):
+        for name in sorted({*changed, *({mark} & stamps.keys() - foreign)}, key=lambda name: name == mark):
             self._put(name, staged / name.removeprefix(f"{unit}/"))
 
     def _delete(self, gone: set[str]) -> None:
-        left = {unit_of(name) for name in self._there.keys() - gone}
-        whole = {unit for name in gone if (unit := unit_of(name)) and unit not in left}
-        for unit in whole:
+        # The marks first: what is half deleted does not count.
+        marks = {mark_of(unit) for name in gone if (unit := unit_of(name))}
+        for name in sorted(gone, key=lambda name: name not in marks):
             self._lease.check()
-            self._store.delete(mark_of(unit))
-            self._store.delete_folder(unit)
-        for name in gone:
-            if unit_of(name) not in whole:
-                self._lease.check()
-                self._store.delete(name)
-        for name in gone:
+            self._store.delete(name)
             del self._there[name]
+        left = {unit_of(name) for name in self._there}
+        for unit in {unit for name in gone if (unit := unit_of(name))} - left:
+            self._store.prune(unit)
 
     def _record(self) -> None:
         """So that a driver that is started again after a crash need not send the checkpoints again."""
-        kept = {name: stamp for name, stamp in self._there.items() if stamp and unit_of(name)}
-        write_atomic(self._folder / RECORD_FILE, json.dumps({"session": self._lease.session, "there": kept}))
+        start_record(self._folder, self._lease.session, {name: stamp for name, stamp in self._there.items() if stamp})
+
+
+class _SentJournal:
+    """The journal as it was brought there last, and as far as it was read for that."""
+
+    def __init__(self) -> None:
+        self._read = self._trials = 0
+        self._length: int | None = None
+        self._entry: Entry | None = None
+
+    def count_trials(self, path: Path, length: int) -> int:
+        """How many trials the first `length` bytes know."""
+        found, self._read = count_trials(path, self._read, length)
+        self._trials += found
+        return self._trials
+
+    def sent(self, store: ObjectStore, length: int) -> None:
+        self._length, self._entry = length, store.find(JOURNAL_FILE)[0]
+
+    def is_there(self, store: ObjectStore, length: int) -> bool:
+        """Whether it is at the URI, and not another driver's that was held up on its way there."""
+        return length == self._length and store.find(JOURNAL_FILE)[0] == self._entry
+
+
+def _is_known(name: str, known: int | None) -> bool:
+    """Whether a file is of a trial that is among the first `known` ones, or of none; None where nobody can tell."""
+    parts = PurePosixPath(name).parts
+    is_trials = known is not None and len(parts) > 2 and parts[0] in ("trials", "tensorboard") and parts[1].isdecimal()
+    return not is_trials or int(parts[1]) < known  # type: ignore[operator]  # is_trials says that it is known
+
+
+def _is_best_known(best: Path, known: int) -> bool:
+    try:
+        return int(read_json(best / _BEST_MARK)["trial"]) < known
+    except (ValueError, KeyError, TypeError):
+        return True
 
 
 @contextmanager
@@ -275,5 +360,5 @@ def read_record(folder: Path) -> tuple[str | None, dict[str, Stamp]]:
 
 
 def start_record(folder: Path, session: str, there: Mapping[str, Stamp]) -> None:
-    """Note that a driver begins to keep the URI like this folder."""
+    """Note that a driver keeps the URI like this folder."""
     write_atomic(folder / RECORD_FILE, json.dumps({"session": session, "there": there}))

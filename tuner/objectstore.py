@@ -1,9 +1,10 @@
 """Files under a URI, in whatever storage pyarrow knows: read, written whole, deleted. Knows nothing of sweeps."""
 
 import re
+import secrets
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -46,6 +47,11 @@ class ObjectStore:
         except (OSError, pa.ArrowException, ImportError, ValueError) as error:
             raise ObjectStoreError(f"{uri} can't be used: {_reason(error)}{_hint(error)}") from None
 
+    def is_there(self) -> bool:
+        """Whether there is anything at the URI, be it an empty folder."""
+        with self._sentences("be read"):
+            return self._fs.get_file_info(self._root).type != fs.FileType.NotFound  # type: ignore[no-any-return]
+
     def entries(self) -> dict[str, Entry]:
         """All files, in folders of folders too; none where there is no such place.
 
@@ -78,7 +84,7 @@ class ObjectStore:
         """None where there is no such file."""
         with self._sentences("be read"):
             try:
-                with self._fs.open_input_stream(self._path(name)) as stream:
+                with self._fs.open_input_stream(self._path(name), compression=None) as stream:
                     data: bytes = stream.read()
                     return data
             except FileNotFoundError:
@@ -98,12 +104,12 @@ class ObjectStore:
     def download(self, name: str, target: Path) -> None:
         """Write a file to `target`, there whole or not at all. Raises `FileNotFoundError` where it is gone."""
         target.parent.mkdir(parents=True, exist_ok=True)
-        scratch = target.with_name(f".{target.name}.tmp")
+        scratch = target.with_name(f".{target.name}.{secrets.token_hex(4)}.tmp")
         for attempt in range(1, _DOWNLOADS_TRIED + 1):
             try:
                 with (
                     self._sentences("be read"),
-                    self._fs.open_input_stream(self._path(name)) as stream,
+                    self._fs.open_input_stream(self._path(name), compression=None) as stream,
                     scratch.open("wb") as file,
                 ):
                     while chunk := stream.read(_CHUNK_BYTES):
@@ -123,13 +129,23 @@ class ObjectStore:
             except FileNotFoundError:
                 pass
 
-    def delete_folder(self, name: str = "") -> None:
-        """Delete a folder and what is in it, the whole place without a name; if it is there."""
+    def prune(self, name: str = "") -> None:
+        """Remove a folder, the whole place without a name, where no file is in it any more."""
+        path = self._path(name) if name else self._root
         with self._sentences("be written to"):
-            try:
-                self._fs.delete_dir(self._path(name) if name else self._root)
-            except FileNotFoundError:
-                pass
+            infos = self._fs.get_file_info(fs.FileSelector(path, recursive=True, allow_not_found=True))
+            if any(info.type == fs.FileType.File for info in infos):
+                return
+            if self._fs.type_name != "local":
+                # What is left of a folder there is an object that stands for it.
+                if infos or self._fs.get_file_info(path).type == fs.FileType.Directory:
+                    self._fs.delete_dir(path)
+                return
+        for folder in sorted((info.path for info in infos), key=len, reverse=True):
+            with suppress(OSError):
+                Path(folder).rmdir()
+        with suppress(OSError):
+            Path(path).rmdir()
 
     def _path(self, name: str) -> str:
         return f"{self._root}/{name}"
@@ -138,13 +154,13 @@ class ObjectStore:
     def _writing(self, name: str) -> Iterator[Any]:
         path = self._path(name)
         if self._fs.type_name in _WRITES_WHOLE:
-            with self._fs.open_output_stream(path) as stream:
+            with self._fs.open_output_stream(path, compression=None) as stream:
                 yield stream
             return
         parent, _, base = path.rpartition("/")
         self._fs.create_dir(parent, recursive=True)
-        scratch = f"{parent}/.{base}.tmp"
-        with self._fs.open_output_stream(scratch) as stream:
+        scratch = f"{parent}/.{base}.{secrets.token_hex(4)}.tmp"
+        with self._fs.open_output_stream(scratch, compression=None) as stream:
             yield stream
         self._fs.move(scratch, path)
 

@@ -9,8 +9,13 @@ from collections.abc import Sequence
 from importlib.metadata import version
 from typing import Any
 
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
+
 from tuner.version import VERSION
 
+# The key of `sweep.yaml` that it is under.
+PROVENANCE = "provenance"
 # Of the descriptions in run folders. In those of before 2, which have none, `bayes` is what is `tpe` now, and
 # `multifidelity` what is `bayes`; where no early stopping is given, there is none.
 FORMAT = 2
@@ -47,3 +52,14 @@ def _git_commit() -> str | None:
 def versions() -> dict[str, str]:
     names = ("ray", "optuna", "torch", "torchvision", "tensorboard", "numpy")
     return {"python": platform.python_version(), "tuner": VERSION, **{name: version(name) for name in names}}
+
+
+def parse_provenance(data: bytes | None) -> dict[str, Any] | None:
+    """Of the `sweep.yaml` of a run folder; None where it is somebody's file of that name."""
+    try:
+        text = (data or b"").decode()
+        values = YAML(typ="safe", pure=True).load(text)
+        found = dict(values[PROVENANCE])
+        return found if isinstance(found["study"], str) and "seed" in found else None
+    except (ValueError, TypeError, KeyError, YAMLError):
+        return None

@@ -17,12 +17,13 @@ from optuna.samplers import BaseSampler
 from tuner.best import Best, is_written, write_best
 from tuner.budget import Progress
 from tuner.checkpoint_store import CheckpointStore
+from tuner.database import DATABASE_ERRORS
 from tuner.files import TrialFiles, read_reports, trial_dir
 from tuner.running import Attempts, Running
 from tuner.seeds import derive_seed
 from tuner.spec import SweepSpec
 from tuner.storage import storing
-from tuner.study import DATABASE_ERRORS, Study
+from tuner.study import Study
 from tuner.tensorboard import EventLog
 from tuner.trial import FailureReason, Report, TrialRecord, TrialState
 from tuner.usage import Usage

@@ -16,7 +16,7 @@ from tuner.localcopy import Snapshot
 from tuner.lock import is_locked
 from tuner.mirror import mark_of
 from tuner.objectstore import ObjectStore
-from tuner.provenance import FORMAT
+from tuner.provenance import FORMAT, PROVENANCE
 from tuner.spec import SweepSpec, load_yaml
 from tuner.study import JOURNAL_FILE, Study
 from tuner.trial import Report, TrialRecord, TrialState
@@ -24,8 +24,6 @@ from tuner.uri import Place, Uri, as_place
 
 if TYPE_CHECKING:
     import pandas as pd
-
-PROVENANCE = "provenance"
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from tuner.command import command_line
-from tuner.errors import StorageError
+from tuner.errors import StorageError, StudyNotFoundError
 
 # Storage that is away longer than this ends what waits for it.
 LIMIT_S = 600.0
@@ -55,7 +55,7 @@ def storing(*others: type[Exception]) -> Iterator[None]:
     failures: tuple[type[Exception], ...] = (OSError, *others)
     try:
         yield
-    except StorageError:
+    except (StorageError, StudyNotFoundError):
         raise
     except failures as error:
         # What lies on a database has one sentence for all that goes wrong there, and the reason below it.

@@ -11,15 +11,14 @@ from pathlib import Path
 from typing import Any
 
 import optuna
-from optuna.exceptions import StorageInternalError
 from optuna.samplers import BaseSampler
-from optuna.storages import BaseStorage, JournalStorage, RDBStorage
+from optuna.storages import BaseStorage, JournalStorage
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial
 from optuna.trial import TrialState as OptunaState
-from sqlalchemy.exc import IntegrityError, OperationalError, SQLAlchemyError
 
-from tuner.errors import SpecError, StudyNotFoundError
+from tuner.database import IDENTITY, open_database
+from tuner.errors import OccupiedError, StudyNotFoundError
 from tuner.journal import Journal
 from tuner.methods.marks import OUTCOME, VALUES
 from tuner.methods.suggest import from_optuna, stored, suggest
@@ -28,14 +27,15 @@ from tuner.parameters import Constant, SearchSpace
 from tuner.trial import FailureReason, Goal, Report, TrialRecord, TrialState
 
 JOURNAL_FILE = "study.journal"
-# What Optuna raises, beside OSError, where a study can't be read or written now.
-DATABASE_ERRORS = (SQLAlchemyError, StorageInternalError)
 _CHANGES = "tuner:changes"
 _SUMMARY = "tuner:summary"
 _GPUS = "tuner:gpus"
 _ATTEMPTS = "tuner:attempts"
 _USAGE = "tuner:usage"
 _GPU_SHARE = "tuner:gpu_share"
+
+# In the journal's line that begins a trial; within a text its quotes would be escaped.
+_BEGINS_TRIAL = b'"op_code":4,'
 
 _TOLD_AS = {
     TrialState.COMPLETED: OptunaState.COMPLETE,
@@ -80,8 +80,10 @@ class Study:
         space: that configurations are asked from.
         write: False opens an existing study for reading, also while a driver writes it.
         earlier: the trials of earlier sweeps, for methods that learn from them.
+        identity: of the run whose study it is; one of another run is refused with `OccupiedError`.
+        must_exist: whether to refuse to begin a new one.
 
-    Raises `StudyNotFoundError` for reading where there is none.
+    Raises `StudyNotFoundError` where there is none, for reading or since it `must_exist`.
     """
 
     def __init__(
@@ -94,22 +96,28 @@ class Study:
         *,
         write: bool,
         earlier: Sequence[Sequence[FrozenTrial]] = (),
+        identity: str | None = None,
+        must_exist: bool = False,
     ) -> None:
-        path = folder / JOURNAL_FILE
-        if url is None and not write and not path.exists():
+        path, is_new = folder / JOURNAL_FILE, write and not must_exist
+        if url is None and not is_new and not path.exists():
             raise StudyNotFoundError(f"{folder} holds no study: {JOURNAL_FILE} is missing.")
         self._journal = Journal(path, write=write) if url is None else None
-        self._storage: BaseStorage = JournalStorage(self._journal) if self._journal else _database(str(url))
+        self._storage: BaseStorage = JournalStorage(self._journal) if self._journal else _open(folder, url, is_new)
         directions = [_direction(metric.goal) for metric in metrics]
-        if write:
-            self._study = optuna.create_study(
-                storage=self._storage, study_name=name, directions=directions, load_if_exists=True
-            )
+        if is_new:
+            with self._batch():
+                self._study = optuna.create_study(
+                    storage=self._storage, study_name=name, directions=directions, load_if_exists=True
+                )
+                self._claim(folder, identity)
         else:
             try:
                 self._study = optuna.load_study(storage=self._storage, study_name=name)
             except KeyError:
                 raise StudyNotFoundError(f"{folder}: the storage has no study named {name!r}.") from None
+            if write:
+                self._claim(folder, identity)
         # A sampler that has been through its space says so by stopping a loop of Optuna's, which is not running here.
         self._is_exhausted = False
         self._study.stop = self._exhaust  # type: ignore[method-assign]
@@ -292,6 +300,19 @@ class Study:
         else:
             self._storage.remove_session()
 
+    def _claim(self, folder: Path, identity: str | None) -> None:
+        """Mark the study as this run's."""
+        if identity is None:
+            return
+        found = self._study.user_attrs.get(IDENTITY)
+        if found is None:
+            self._study.set_user_attr(IDENTITY, identity)
+        elif found != identity:
+            raise OccupiedError(
+                f"{folder}: the study {self._study.study_name!r} in its storage belongs to another run folder, and is "
+                "left as it is. Begin anew under another name."
+            )
+
     def _exhaust(self) -> None:
         self._is_exhausted = True
 
@@ -329,25 +350,19 @@ class Study:
             self._journal.sync()
 
 
-def delete_study(url: str, name: str) -> None:
-    """Remove a study from a database, if it is there."""
-    with contextlib.suppress(KeyError, SpecError):
-        storage = _database(url)
-        optuna.delete_study(study_name=name, storage=storage)
-        storage.remove_session()
+def count_trials(journal: Path, start: int, stop: int) -> tuple[int, int]:
+    """How many trials the whole lines of a journal between two of its lengths begin, and where the last line ends."""
+    with journal.open("rb") as file:
+        file.seek(start)
+        lines, newline, _ = file.read(stop - start).rpartition(b"\n")
+    return lines.count(_BEGINS_TRIAL), start + len(lines) + len(newline)
 
 
-def _database(url: str) -> RDBStorage:
+def _open(folder: Path, url: str | None, is_new: bool) -> BaseStorage:
     try:
-        try:
-            return RDBStorage(url)
-        except (IntegrityError, OperationalError):
-            return RDBStorage(url)  # another process may have made its tables at the same moment
-    except (SQLAlchemyError, ImportError, ValueError) as error:
-        first = str(error).splitlines()[0]
-        raise SpecError(
-            [f"storage: {url!r} can't be opened as a database ({first}); give a URL of SQLAlchemy."]
-        ) from None
+        return open_database(str(url), create=is_new)
+    except StudyNotFoundError as error:
+        raise StudyNotFoundError(f"{folder} holds no study: {error}.") from None
 
 
 def _direction(goal: Goal) -> StudyDirection:

@@ -5,7 +5,6 @@ Brings the study, the recorder and the engine together; the engine, and with it 
 
 import contextlib
 import secrets
-import shutil
 import sys
 import time
 import traceback
@@ -22,22 +21,24 @@ from tuner.budget import Verdict
 from tuner.command import command_line
 from tuner.console import Console, Tee, make_console
 from tuner.control import clear
-from tuner.errors import ClusterError, ResourceError, SpecError, StorageError
+from tuner.database import DATABASE_ERRORS, absolute_url, delete_study
+from tuner.errors import ClusterError, OccupiedError, ResourceError, SpecError, StorageError
 from tuner.evaluation import evaluate_best
 from tuner.files import METRICS_FILE, SPEC_FILE, write_atomic
-from tuner.history import HISTORY_FILE, History, gather_history
+from tuner.history import History, gather_history
 from tuner.keys import NONE
+from tuner.layout import remove_run
 from tuner.localcopy import opened
 from tuner.lock import RunLock
-from tuner.provenance import provenance
+from tuner.provenance import PROVENANCE, provenance
 from tuner.recorder import Recorder
-from tuner.results import PROVENANCE, Results, read_spec
+from tuner.results import Results, read_spec
+from tuner.runfolder import adopt, has_trials, make_run_folder, mark_of_run
 from tuner.runlog import RunLog
 from tuner.spec import SweepSpec, import_trainable, to_yaml
 from tuner.storage import Outage, storing
-from tuner.study import DATABASE_ERRORS, Study, delete_study
+from tuner.study import Study
 from tuner.sweepfile import Trainable, check_same, differences, load_and_import
-from tuner.tensorboard import write_experiment
 from tuner.trainable import check_signature
 from tuner.uri import Place, Uri, as_place
 
@@ -141,14 +142,23 @@ class Sweep:
             if id is not None and (folder / SPEC_FILE).exists():
                 check_same(folder, place, self.spec)
                 return self._resume(folder, place, None, address, console, verbose)
+            is_new = not folder.exists()
             # A folder of a given name is not alone with it in a database.
             seed = self._create(folder, place, place.name if self.storage is None else unique)
             try:
                 return self._continue(folder, place, seed, address, console, verbose)
-            except (ClusterError, ResourceError, SpecError):
+            except (ClusterError, OccupiedError, ResourceError, SpecError):
                 # Refused before the first report: as if it had not been asked for.
                 if not any(folder.glob(f"trials/*/{METRICS_FILE}")):
-                    self._remove(folder, is_new_output)
+                    if self.storage is not None:
+                        delete_study(self.storage, read_spec(folder)[1]["study"], mark_of_run(folder).identity)
+                    if not remove_run(folder):
+                        console.event(f"{folder} stays, with the files in it that its trials have written")
+                    elif not is_new:
+                        folder.mkdir()
+                    if is_new_output:
+                        with contextlib.suppress(OSError):
+                            folder.parent.rmdir()
                 raise
 
     def resume(
@@ -189,15 +199,6 @@ class Sweep:
             self.spec = replace(self.spec, run_cap=_new_run_cap(folder, run_cap))
         return self._continue(folder, place, origin["seed"], address, console, verbose)
 
-    def _remove(self, folder: Path, is_new_output: bool) -> None:
-        study = read_spec(folder)[1]["study"]
-        shutil.rmtree(folder)
-        if self.storage is not None:
-            delete_study(self.storage, study)
-        if is_new_output:
-            with contextlib.suppress(OSError):
-                folder.parent.rmdir()
-
     def _evaluate(self, folder: Path, console: Console) -> None:
         """A mistake in the user's evaluation must not hide what a whole sweep has found."""
         try:
@@ -234,31 +235,15 @@ class Sweep:
         self.method = method
         self.rule = rule
         self.output = output
-        self.storage = storage
+        # From whatever directory it is gone on with.
+        self.storage = None if storage is None else absolute_url(storage)
 
     def _create(self, folder: Path, place: Place, study: str) -> int:
         """Make a new run folder, there whole or not at all; the sweep's seed."""
         history = gather_history(self.spec) if self.spec.start_from else ""
-        scratch = folder.with_name(f".{folder.name}-{secrets.token_hex(4)}.tmp")
-        try:
-            (scratch / "trials").mkdir(parents=True)
-        except OSError as error:
-            raise SpecError([f"output: {folder} can't be made: {error.strerror}; name a folder to write to."]) from None
         seed = self.spec.seed if self.spec.seed is not None else secrets.randbelow(2**31)
         given = [instance for instance in (self.method, self.rule) if _is_instance(instance)]
-        origin = provenance(study, self.storage, seed, given)
-        write_atomic(scratch / SPEC_FILE, to_yaml({**self.spec.to_dict(), PROVENANCE: origin}))
-        if history:
-            write_atomic(scratch / HISTORY_FILE, history)
-        names = [metric.name for metric in self.spec.metrics]
-        write_experiment(scratch / "tensorboard", self.spec.parameters, names)
-        try:
-            scratch.rename(folder)
-        except OSError:
-            shutil.rmtree(scratch)
-            raise SpecError(
-                [f"--id {place.name}: {place} is there already and holds no such sweep; take another."]
-            ) from None
+        make_run_folder(folder, place, self.spec, provenance(study, self.storage, seed, given), history)
         return seed
 
     def _continue(
@@ -313,7 +298,19 @@ class Sweep:
         space = spec.parameters.as_grid() if spec.method == "grid" else spec.parameters
         with storing(*DATABASE_ERRORS):
             history = History.read(folder, space)
-            study = Study(folder, name, self.storage, spec.metrics, space, write=True, earlier=history.trials)
+            study = Study(
+                folder,
+                name,
+                self.storage,
+                spec.metrics,
+                space,
+                write=True,
+                earlier=history.trials,
+                identity=mark_of_run(folder).identity,
+                must_exist=has_trials(folder),
+            )
+            if adopt(folder):
+                console.event(f"{place} is of before run folders were marked as ours; it is now")
             recovered = study.recover()
             start_with = [*spec.start_with, *(known for known in history.start_with if known not in spec.start_with)]
             recorder = Recorder(folder, spec, study, self.method, seed, start_with)

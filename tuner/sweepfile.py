@@ -14,7 +14,8 @@ from tuner.conditions import parse_when
 from tuner.errors import SpecError
 from tuner.files import SPEC_FILE
 from tuner.keys import NONE, SWEEP
-from tuner.results import PROVENANCE, read_spec
+from tuner.provenance import PROVENANCE
+from tuner.results import read_spec
 from tuner.spec import SweepSpec, import_trainable, load_yaml
 from tuner.uri import Place
 

@@ -1,0 +1,65 @@
+"""Databases that studies are kept in, by their SQLAlchemy URLs. Knows nothing of what a study holds."""
+
+import contextlib
+from pathlib import Path
+
+import optuna
+from optuna.exceptions import StorageInternalError
+from optuna.storages import RDBStorage
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import ArgumentError, IntegrityError, OperationalError, SQLAlchemyError
+
+from tuner.errors import SpecError, StudyNotFoundError
+
+# What Optuna raises, beside OSError, where a study can't be read or written now.
+DATABASE_ERRORS = (SQLAlchemyError, StorageInternalError)
+# Of a study's attributes the one that says whose it is.
+IDENTITY = "tuner:run"
+
+
+def open_database(url: str, *, create: bool) -> RDBStorage:
+    """Raises `SpecError` where it can't be opened, `StudyNotFoundError` where it is missing and not to be created."""
+    path = _file_of(url)
+    if not create and path is not None and not path.exists():
+        told = "" if path.is_absolute() else f" (looked for from {Path.cwd()}, since its path is relative)"
+        raise StudyNotFoundError(f"there is no database {path}{told}")
+    try:
+        try:
+            return RDBStorage(url, skip_table_creation=not create)
+        except (IntegrityError, OperationalError):
+            return RDBStorage(url, skip_table_creation=not create)  # another process may have made its tables just now
+    except (SQLAlchemyError, ImportError, ValueError) as error:
+        first = str(error).splitlines()[0]
+        raise SpecError(
+            [f"storage: {url!r} can't be opened as a database ({first}); give a URL of SQLAlchemy."]
+        ) from None
+
+
+def absolute_url(url: str) -> str:
+    """The same database from every working directory."""
+    path = _file_of(url)
+    if path is None or path.is_absolute():
+        return url
+    return make_url(url).set(database=str(Path.cwd() / path)).render_as_string(hide_password=False)
+
+
+def delete_study(url: str, name: str, identity: str) -> None:
+    """Remove a study from a database, if it is there and of the run with this identity."""
+    with contextlib.suppress(KeyError, SpecError, StudyNotFoundError):
+        storage = open_database(url, create=False)
+        try:
+            study = storage.get_study_id_from_name(name)
+            if storage.get_study_user_attrs(study).get(IDENTITY) == identity:
+                optuna.delete_study(study_name=name, storage=storage)
+        finally:
+            storage.remove_session()
+
+
+def _file_of(url: str) -> Path | None:
+    """The file of a database of SQLite, None for any other."""
+    try:
+        parsed = make_url(url)
+    except ArgumentError:
+        return None  # who opens it says what is wrong
+    is_file = parsed.get_backend_name() == "sqlite" and parsed.database not in (None, "", ":memory:")
+    return Path(str(parsed.database)) if is_file and not str(parsed.database).startswith("file:") else None
