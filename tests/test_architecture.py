@@ -41,7 +41,7 @@ LAYERS = (
     ),
     *("syntax", "conditions", "parameters", "keys", "unsavable", "checkpoint", "shared", "context", "sections"),
     *("rules", "schema", "trainable", "spec", "journal", "lock", "provenance"),
-    *("methods", "database", "study", "files", "best"),
+    *("methods", "optuna_records", "database", "study", "files", "best"),
     *(
         "retention",
         "checkpoint_store",

@@ -18,6 +18,9 @@ from optuna.storages.journal import BaseJournalBackend
 
 from tuner.storage import append_whole
 
+# In the journal's line that begins a trial; within a text its quotes would be escaped.
+_BEGINS_TRIAL = b'"op_code":4,'
+
 
 class Journal(BaseJournalBackend):
     """An append-only file of JSON lines.
@@ -127,3 +130,11 @@ def _read_lines(path: Path, start: int, stop: int) -> Iterator[dict[str, Any]]:
     with path.open("rb") as file:
         for line in itertools.islice(file, start, stop):
             yield json.loads(line)
+
+
+def count_trials(journal: Path, start: int, stop: int) -> tuple[int, int]:
+    """How many trials the whole lines of a journal between two of its lengths begin, and where the last line ends."""
+    with journal.open("rb") as file:
+        file.seek(start)
+        lines, newline, _ = file.read(stop - start).rpartition(b"\n")
+    return lines.count(_BEGINS_TRIAL), start + len(lines) + len(newline)

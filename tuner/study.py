@@ -4,7 +4,6 @@ The only truth of a sweep: everything else can be made again from it. Knows noth
 """
 
 import contextlib
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,34 +20,24 @@ from tuner.database import IDENTITY, open_database
 from tuner.errors import OccupiedError, StudyNotFoundError
 from tuner.journal import Journal
 from tuner.methods.marks import OUTCOME, VALUES
-from tuner.methods.suggest import from_optuna, stored, suggest
+from tuner.methods.suggest import stored, suggest
 from tuner.metric import Metric
-from tuner.parameters import Constant, SearchSpace
+from tuner.optuna_records import CHANGES, read_params, read_record
+from tuner.parameters import SearchSpace
 from tuner.trial import FailureReason, Goal, Report, TrialRecord, TrialState
 
 JOURNAL_FILE = "study.journal"
-_CHANGES = "tuner:changes"
 _SUMMARY = "tuner:summary"
 _GPUS = "tuner:gpus"
 _ATTEMPTS = "tuner:attempts"
 _USAGE = "tuner:usage"
 _GPU_SHARE = "tuner:gpu_share"
 
-# In the journal's line that begins a trial; within a text its quotes would be escaped.
-_BEGINS_TRIAL = b'"op_code":4,'
-
 _TOLD_AS = {
     TrialState.COMPLETED: OptunaState.COMPLETE,
     TrialState.PRUNED: OptunaState.PRUNED,
     TrialState.STOPPED: OptunaState.PRUNED,
     TrialState.FAILED: OptunaState.FAIL,
-}
-_READ_AS = {
-    OptunaState.COMPLETE: TrialState.COMPLETED,
-    OptunaState.PRUNED: TrialState.PRUNED,
-    OptunaState.FAIL: TrialState.FAILED,
-    OptunaState.RUNNING: TrialState.RUNNING,
-    OptunaState.WAITING: TrialState.PENDING,
 }
 
 
@@ -141,10 +130,10 @@ class Study:
 
     def records(self) -> list[TrialRecord]:
         """All trials, by number."""
-        return [_record(trial, self._space) for trial in self._frozen()]
+        return [read_record(trial, self._space) for trial in self._frozen()]
 
     def record(self, number: int) -> TrialRecord:
-        return _record(self._storage.get_trial(self._id(number)), self._space)
+        return read_record(self._storage.get_trial(self._id(number)), self._space)
 
     def ask(self, method: str | BaseSampler, seed: int, start_with: Sequence[Mapping[str, Any]] = ()) -> Asked | None:
         """The next trial: an interrupted one, a known good configuration, or a new one by the method.
@@ -207,9 +196,9 @@ class Study:
     def change_params(self, number: int, after_step: int, params: Mapping[str, Any]) -> None:
         """Record that a rule has given a running trial another configuration, in effect after a step."""
         trial = self._storage.get_trial(self._id(number))
-        changes = trial.user_attrs.get(_CHANGES) or [[0, _params(trial, self._space)]]
+        changes = trial.user_attrs.get(CHANGES) or [[0, read_params(trial, self._space)]]
         kept = [change for change in changes if change[0] < max(after_step, 1)]
-        self._storage.set_trial_user_attr(self._id(number), _CHANGES, [*kept, [after_step, dict(params)]])
+        self._storage.set_trial_user_attr(self._id(number), CHANGES, [*kept, [after_step, dict(params)]])
 
     def tell(
         self,
@@ -350,14 +339,6 @@ class Study:
             self._journal.sync()
 
 
-def count_trials(journal: Path, start: int, stop: int) -> tuple[int, int]:
-    """How many trials the whole lines of a journal between two of its lengths begin, and where the last line ends."""
-    with journal.open("rb") as file:
-        file.seek(start)
-        lines, newline, _ = file.read(stop - start).rpartition(b"\n")
-    return lines.count(_BEGINS_TRIAL), start + len(lines) + len(newline)
-
-
 def _open(folder: Path, url: str | None, is_new: bool) -> BaseStorage:
     try:
         return open_database(str(url), create=is_new)
@@ -367,41 +348,3 @@ def _open(folder: Path, url: str | None, is_new: bool) -> BaseStorage:
 
 def _direction(goal: Goal) -> StudyDirection:
     return StudyDirection.MAXIMIZE if goal is Goal.MAXIMIZE else StudyDirection.MINIMIZE
-
-
-def _params(trial: FrozenTrial, space: SearchSpace) -> dict[str, Any]:
-    params: dict[str, Any] = {}
-    for parameter in space.parameters:
-        if not space.is_active(parameter, params):
-            continue
-        if isinstance(parameter.domain, Constant):
-            params[parameter.name] = parameter.domain.value
-        elif parameter.name in trial.params:
-            params[parameter.name] = from_optuna(parameter.domain, trial.params[parameter.name])
-    return params
-
-
-def _record(trial: FrozenTrial, space: SearchSpace) -> TrialRecord:
-    outcome = trial.user_attrs.get(OUTCOME, {})
-    is_final = trial.state.is_finished()
-    last_step = outcome.get("last_step") if is_final else None
-    curve = {
-        step: value
-        for step, value in sorted(trial.intermediate_values.items())
-        if last_step is None or step <= last_step
-    }
-    values = trial.values if trial.state is OptunaState.COMPLETE and trial.values is not None else []
-    changes = tuple((after, params) for after, params in trial.user_attrs.get(_CHANGES, ()))
-    return TrialRecord(
-        number=trial.number,
-        state=TrialState(outcome["state"]) if is_final and outcome else _READ_AS[trial.state],
-        params=changes[-1][1] if changes else _params(trial, space),
-        changes=changes,
-        curve={step: math.nan if value is None else value for step, value in curve.items()},
-        values=tuple(values),
-        reason=FailureReason(outcome["reason"]) if is_final and outcome.get("reason") else None,
-        message=outcome.get("message", "") if is_final else "",
-        duration_s=outcome.get("duration_s", 0.0),
-        gpu_s=outcome.get("gpu_s", 0.0),
-        ended_at_s=outcome.get("ended_at_s", 0.0),
-    )
