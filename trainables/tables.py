@@ -16,6 +16,7 @@ import pandas as pd
 import torch
 from sklearn.datasets import load_breast_cancer, load_diabetes, load_digits, load_wine
 
+from trainables.columns import MISSING_WORDS, describe, read_numbers, repeats, words_told
 from trainables.csvfile import read_csv
 from trainables.splits import stratified_order
 
@@ -27,8 +28,6 @@ MOST_CLASSES = 20
 TARGET_PARTS = 10
 # Of each class that a fold leaves to be trained on: svm finds a temperature on three parts of them.
 FEWEST_TRAINED_ROWS = 3
-# Of the values of a column of numbers so many may be something else; they are counted, and taken to be missing.
-MOST_UNREAD = 0.05
 
 Floats = npt.NDArray[np.float64]
 Texts = npt.NDArray[np.object_]
@@ -42,7 +41,8 @@ class Source:
         dataset: a bundled data set's name, or the path of a CSV file with a header, or of arrays X and y (.npz).
         target: the column to be predicted; the last one if empty.
         task: auto tells by the target.
-        group: a column whose equal values stay on one side of every split; if empty, identical rows do.
+        group: a column whose equal values stay on one side of every split; a row without one is a group of its own. If
+            empty, identical rows stay together.
         test_dataset: a CSV file with the test rows; if empty, one of `TEST_FOLDS` parts of `dataset` is set apart.
         test_fold: which part, from 0.
     """
@@ -137,12 +137,16 @@ def check_source(name: str) -> None:
 def load_development(source: Source) -> Development:
     """All rows but the test set's: the same ones each time, with the target in proportion."""
     frame, target = _read(source.dataset, source.target)
-    rows, told = _cleaned(frame, target)
+    rows, told, notes = _cleaned(frame, target, source.task)
     if not source.test_dataset:
         rows = rows[_test_part(rows, target, source) != source.test_fold]
-    schema = _schema(rows, target, source)
-    table, unread = _table(rows, schema, source.group)
-    return Development(schema, table, {**told, "rows_used": len(table), **unread, "columns_dropped": schema.dropped})
+    schema, doubts = _schema(rows, target, source)
+    copies = repeats(_features(rows, target, source))
+    groups = _groups(rows, copies, source.group)
+    table, unread, of_cells = _table(rows, schema, groups)
+    sentences = [*notes, *doubts, *of_cells, *_groups_told(rows, copies, groups, source.group)]
+    told = {**told, "rows_used": len(table), **unread, "columns_dropped": schema.dropped, "notes": sentences}
+    return Development(schema, table, told)
 
 
 def load_test(source: Source, development: Development) -> HeldOut:
@@ -151,16 +155,19 @@ def load_test(source: Source, development: Development) -> HeldOut:
     Raises ValueError for classes that are not among these. What is told holds how many rows also stand there.
     """
     frame, target = _read(source.test_dataset or source.dataset, source.target)
-    rows, told = _cleaned(frame, target)
+    rows, told, notes = _cleaned(frame, target, source.task)
     if not source.test_dataset:
         rows = rows[_test_part(rows, target, source) == source.test_fold]
     schema = development.schema
     if missing := {schema.target, *schema.numbers, *schema.categories} - {*rows.columns}:
         raise ValueError(f"{source.test_dataset} has no column {', '.join(sorted(missing))}; {source.dataset} has")
-    table, unread = _table(rows, schema, source.group)
-    known = set(_row_keys(development.table))
-    in_both = sum(key in known for key in _row_keys(table))
-    return HeldOut(table, {**told, "rows_used": len(table), **unread, "rows_also_in_training": in_both})
+    table, unread, of_cells = _table(rows, schema, np.arange(len(rows)))
+    in_both = _count_in_both(development.table, table)
+    sentences = [*notes, *of_cells]
+    if in_both:
+        sentences.append(f"{in_both} of {len(table)} test rows stand among the training rows as well")
+    told = {**told, "rows_used": len(table), **unread, "rows_also_in_training": in_both, "notes": sentences}
+    return HeldOut(table, told)
 
 
 def read_rows(path: str, schema: Schema) -> Table:
@@ -168,7 +175,7 @@ def read_rows(path: str, schema: Schema) -> Table:
     rows = read_csv(Path(path).expanduser(), skipinitialspace=True)
     if missing := [name for name in (*schema.numbers, *schema.categories) if name not in rows.columns]:
         raise ValueError(f"{path} has no column {', '.join(missing)}, which the model was trained on")
-    numbers, categories, _ = _cells(rows, schema)
+    numbers, categories, _, _ = _cells(rows, schema)
     nothing = np.zeros(len(rows), np.int64)
     return Table(numbers, categories, nothing, nothing)
 
@@ -234,13 +241,24 @@ def _target_of(frame: pd.DataFrame, target: str, name: str) -> str:
     return target or columns[-1]
 
 
-def _cleaned(frame: pd.DataFrame, target: str) -> tuple[pd.DataFrame, dict[str, Any]]:
-    rows = frame[frame[target].notna()].reset_index(drop=True)
-    return rows, {"rows_read": len(frame), "rows_without_target": len(frame) - len(rows)}
+def _cleaned(frame: pd.DataFrame, target: str, task: str) -> tuple[pd.DataFrame, dict[str, Any], list[str]]:
+    """The rows with a target, and what is told of the others.
+
+    A word such as NA is a class, unless all other targets are numbers; with the task classification it always is.
+    """
+    column, notes = frame[target], []
+    has_target = column.notna()
+    numbers = read_numbers(column)
+    if task != "classification" and len(numbers.words) and numbers.are_all and not len(numbers.unread):
+        has_target[numbers.words.index] = False
+        notes = list(words_told(target, numbers))
+    rows = frame[has_target].reset_index(drop=True)
+    return rows, {"rows_read": len(frame), "rows_without_target": len(frame) - len(rows)}, notes
 
 
 def _test_part(rows: pd.DataFrame, target: str, source: Source) -> npt.NDArray[np.int64]:
-    return fold_numbers(_codes(rows[target], source.task), _groups(rows, target, source.group), TEST_FOLDS)
+    groups = _groups(rows, repeats(_features(rows, target, source)), source.group)
+    return fold_numbers(_codes(rows[target], source.task), groups, TEST_FOLDS)
 
 
 def _codes(column: "pd.Series[Any]", task: str) -> npt.NDArray[Any]:
@@ -250,13 +268,44 @@ def _codes(column: "pd.Series[Any]", task: str) -> npt.NDArray[Any]:
     return numeric.to_numpy(np.float64) if is_number else pd.factorize(column.astype(str), sort=True)[0]
 
 
-def _groups(rows: pd.DataFrame, target: str, group: str) -> npt.NDArray[np.int64]:
-    if group and group not in rows.columns:
-        raise ValueError(f"group {group!r} is no column; there are {', '.join(map(str, rows.columns))}")
+def _features(rows: pd.DataFrame, target: str, source: Source) -> pd.DataFrame:
+    """All columns but the target and the group."""
+    if source.group and source.group not in rows.columns:
+        raise ValueError(f"group {source.group!r} is no column; there are {', '.join(map(str, rows.columns))}")
+    return rows.drop(columns=[target, *([source.group] if source.group else [])])
+
+
+def _groups(rows: pd.DataFrame, copies: npt.NDArray[np.int64], group: str) -> npt.NDArray[np.int64]:
+    """Of rows with a number, alike for copies."""
+    if not group:
+        return copies
+    # Without a group a row is one of its own, with its copies that have none either.
+    codes = pd.factorize(rows[group])[0].astype(np.int64)
+    return np.where(codes < 0, codes.max(initial=0) + 1 + copies, codes)
+
+
+def _groups_told(
+    rows: pd.DataFrame, copies: npt.NDArray[np.int64], groups: npt.NDArray[np.int64], group: str
+) -> list[str]:
+    """Sentences on the rows that stay together, and those that should."""
+    sentences = []
+    num_copies = int(pd.Series(copies).duplicated(keep=False).sum())
+    if num_copies and not group:
+        sentences.append(f"{num_copies} of {len(rows)} rows have copies, which stay on one side of each split")
+    elif num_copies:
+        num_groups = pd.Series(groups).groupby(copies).transform("nunique")
+        if num_apart := int((num_groups > 1).sum()):
+            sentences.append(f"{num_apart} of {len(rows)} rows have copies in another group, maybe beyond a split")
     if group:
-        return pd.factorize(rows[group].fillna(""))[0].astype(np.int64)
-    hashes = pd.util.hash_pandas_object(rows.drop(columns=target), index=False)
-    return pd.factorize(hashes)[0].astype(np.int64)
+        values = rows[group]
+        if num_empty := int(values.isna().sum()):
+            sentences.append(f"{num_empty} of {len(rows)} rows have no {group}: each is a group of its own")
+        words = values[values.astype(str).str.strip().str.casefold().isin(MISSING_WORDS) & values.notna()]
+        sentences += [
+            f"{count} rows have the {group} {word!r}, which is one group: leave the cells empty if they have none"
+            for word, count in words.value_counts().items()
+        ]
+    return sentences
 
 
 def _strata(values: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
@@ -267,26 +316,14 @@ def _strata(values: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
     return pd.qcut(values, TARGET_PARTS, labels=False, duplicates="drop").astype(np.int64)
 
 
-def _schema(rows: pd.DataFrame, target: str, source: Source) -> Schema:
+def _schema(rows: pd.DataFrame, target: str, source: Source) -> tuple[Schema, tuple[str, ...]]:
+    """And sentences on the columns."""
     classes = _classes(rows[target], source.task)
-    numbers, categories, dropped = [], [], {}
-    for column in map(str, rows.columns):
-        if column in (target, source.group):
-            continue
-        values = rows[column].dropna()
-        is_number = float(pd.to_numeric(values, errors="coerce").isna().mean()) <= MOST_UNREAD
-        num_different = values.nunique()
-        if num_different == 0 or (num_different == 1 and len(values) == len(rows)):
-            dropped[column] = "empty" if num_different == 0 else "the same in all rows"
-        elif is_number:
-            numbers.append(column)
-        elif num_different == len(values) > MOST_CLASSES:
-            dropped[column] = "another text in each row"
-        else:
-            categories.append(column)
-    if not numbers and not categories:
-        raise ValueError(f"{source.dataset} has no column to predict {target!r} from: {dropped or 'there is none'}")
-    return Schema(target, tuple(numbers), tuple(categories), classes, dropped)
+    columns = describe(_features(rows, target, source))
+    if not columns.numbers and not columns.categories:
+        dropped = columns.dropped or "there is none"
+        raise ValueError(f"{source.dataset} has no column to predict {target!r} from: {dropped}")
+    return Schema(target, columns.numbers, columns.categories, classes, columns.dropped), columns.notes
 
 
 def _classes(target: "pd.Series[Any]", task: str) -> tuple[str, ...]:
@@ -305,23 +342,28 @@ def _classes(target: "pd.Series[Any]", task: str) -> tuple[str, ...]:
     return tuple(sorted(names, key=(lambda name: (float(name), name)) if is_number else str))
 
 
-def _table(rows: pd.DataFrame, schema: Schema, group: str) -> tuple[Table, dict[str, int]]:
-    numeric, categories, unread = _cells(rows, schema)
+def _table(
+    rows: pd.DataFrame, schema: Schema, groups: npt.NDArray[np.int64]
+) -> tuple[Table, dict[str, int], list[str]]:
+    """With counts and sentences on cells that hold nothing."""
+    numeric, categories, unread, sentences = _cells(rows, schema)
     told = {
         "values_missing": int(np.isnan(numeric).sum() + (categories == "").sum()) - unread,
         "values_no_finite_number": unread,
     }
-    target = _target(rows[schema.target], schema)
-    return Table(numeric, categories, target, _groups(rows, schema.target, group)), told
+    return Table(numeric, categories, _target(rows[schema.target], schema), groups), told, sentences
 
 
-def _cells(rows: pd.DataFrame, schema: Schema) -> tuple[Floats, Texts, int]:
-    """Numbers and categories as a `Table` has them, and how many values were no finite number."""
-    raw = rows[list(schema.numbers)]
-    numeric = raw.apply(pd.to_numeric, errors="coerce").to_numpy(np.float64, copy=True).reshape(len(rows), -1)
-    unread = int((np.isnan(numeric) & raw.notna().to_numpy(bool)).sum() + np.isinf(numeric).sum())
-    numeric[np.isinf(numeric)] = np.nan
-    return numeric, rows[list(schema.categories)].fillna("").to_numpy(object), unread
+def _cells(rows: pd.DataFrame, schema: Schema) -> tuple[Floats, Texts, int, list[str]]:
+    """Numbers and categories as a `Table` has them, how many values were no finite number, and sentences on these."""
+    numeric, unread = np.empty((len(rows), len(schema.numbers))), 0
+    sentences: list[str] = []
+    for index, name in enumerate(schema.numbers):
+        numbers = read_numbers(rows[name])
+        numeric[:, index] = numbers.values
+        unread += len(numbers.unread) + numbers.num_infinite
+        sentences += words_told(name, numbers)
+    return numeric, rows[list(schema.categories)].fillna("").to_numpy(object), unread, sentences
 
 
 def _target(column: "pd.Series[Any]", schema: Schema) -> npt.NDArray[Any]:
@@ -337,6 +379,11 @@ def _target(column: "pd.Series[Any]", schema: Schema) -> npt.NDArray[Any]:
     return names.map(index).to_numpy(np.int64, copy=True)
 
 
-def _row_keys(table: Table) -> list[bytes]:
-    numbers, categories = table.numbers, table.categories
-    return [numbers[row].tobytes() + "\0".join(categories[row]).encode() for row in range(len(table))]
+def _count_in_both(known: Table, asked: Table) -> int:
+    """How many of the rows asked for stand among those known."""
+    frames = [
+        pd.concat([pd.DataFrame(table.numbers), pd.DataFrame(table.categories).add_prefix("c")], axis=1)
+        for table in (known, asked)
+    ]
+    codes = repeats(pd.concat(frames, ignore_index=True))
+    return int(np.isin(codes[len(known) :], codes[: len(known)]).sum())

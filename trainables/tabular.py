@@ -19,7 +19,7 @@ from trainables.batches import balanced_weights
 from trainables.encoding import SCALINGS, Encoder, Matrix
 from trainables.estimator_modules import as_module
 from trainables.estimators import ESTIMATORS, Fitted, fit_estimator
-from trainables.metrics import classification_metrics, classification_report, log_loss, regression_metrics
+from trainables.metrics import as_lines, classification_metrics, classification_report, log_loss, regression_metrics
 from trainables.optim import DESCENT
 from trainables.predictions import predictions
 from trainables.settings import POSITIVE, SHARE, Allowed, Range, read_settings
@@ -125,10 +125,10 @@ class Predictor:
 def train(trial: Trial) -> None:
     """Report each fold of a cross-validation; the parameters are those of `Settings`.
 
-    Each metric is the mean over all folds, in which a fold that has not been run yet counts with the score of a guess:
-    the shares of the classes, or the mean, of its training rows. All trials have the same folds in the same order, so
-    that early stopping compares them as by the mean of the folds run. And since a model is better than a guess, the
-    best step is the last one, the mean of the whole cross-validation, not the fold that happens to be easy.
+    Each metric is the mean over all folds, in which one that has not been run yet counts as `unfinished` says: as the
+    worst, or as twice as bad as a guess and as the folds run. So the best step is the last one, the mean of the whole
+    cross-validation, and a trial that was stopped is not ahead of one that was not because its first folds were easy.
+    All trials have the same folds in the same order: early stopping compares them as by the mean of the folds run.
     """
     settings = Settings.from_params(trial.params)
     if trial.world_size > 1:
@@ -145,9 +145,10 @@ def train(trial: Trial) -> None:
         rows, held_out = splits[fold]
         predictor = fit(settings, schema, rows, _seed(trial.seed, fold), trial.device)
         done = [*done, scores("val", schema, held_out, predictor(held_out))]
-        # The mean over the folds; summed in the same order whether the trial was interrupted or not.
-        counted = [*done, *guesses[fold + 1 :]]
-        means = {name: sum(each[name] for each in counted) / settings.folds for name in done[0]}
+        # Summed in the same order whether the trial was interrupted or not.
+        so_far = {name: sum(each[name] for each in done) / len(done) for name in done[0]}
+        counted = [*done, *(unfinished(so_far, guess) for guess in guesses[fold + 1 :])]
+        means = {name: sum(each[name] for each in counted) / settings.folds for name in so_far}
         trial.report(fold + 1, means, state={"scores": done, "seed": trial.seed})
 
 
@@ -163,11 +164,16 @@ def evaluate(params: Mapping[str, Any], state: Mapping[str, Any], device: torch.
     predictor = fit(settings, schema, development.table, _seed(state["seed"], settings.folds), device)
     test = load_test(settings.source, development)
     predictions = predictor(test.table)
-    report = {"data": {"training": development.told, "test": test.told}}
+    notes = [*development.told["notes"], *(f"test: {note}" for note in test.told["notes"])]
+    found = scores("test", schema, test.table, predictions)
+    report: dict[str, Any] = {"data": {"training": development.told, "test": test.told}}
     if schema.is_classification:
-        report |= classification_report(test.table.target, predictions, schema.classes)
-    found = {"test_rows": len(test.table), "test_rows_also_in_training": test.told["rows_also_in_training"]}
-    return {**scores("test", schema, test.table, predictions), **found, "report": report}
+        report |= classification_report(test.table.target, predictions, schema.classes, notes)
+    else:
+        text = as_lines([*(f"{name}: {value:.4f}" for name, value in found.items()), *notes])
+        report |= {"notes": notes, "text": text}
+    counts = {"test_rows": len(test.table), "test_rows_also_in_training": test.told["rows_also_in_training"]}
+    return {**found, **counts, "report": report}
 
 
 def export(params: Mapping[str, Any], state: Mapping[str, Any]) -> Portable:
@@ -247,8 +253,26 @@ def guessed(schema: Schema, rows: Table, held_out: Table) -> dict[str, float]:
     if not schema.is_classification:
         return scores("val", schema, held_out, np.full(len(held_out), rows.target.mean()))
     shares = np.bincount(rows.target, minlength=len(schema.classes)) / len(rows)
-    # A guess is well calibrated, which no model should have to compete with.
-    return scores("val", schema, held_out, np.tile(shares, (len(held_out), 1))) | {"val_calibration_error": 1.0}
+    return scores("val", schema, held_out, np.tile(shares, (len(held_out), 1)))
+
+
+def unfinished(so_far: Mapping[str, float], guess: Mapping[str, float]) -> dict[str, float]:
+    """What a fold that has not been run counts as: no better than what it may turn out to be.
+
+    Scores between 0 and 1 have a worst value. The others do not, or one so far off that it would hide all differences
+    between trials (log loss): of these it is twice the error of a guess, or of the mean of the folds run if that is
+    worse; of R², which is one less a squared error, four times.
+    """
+
+    def worst_of(name: str) -> float:
+        if name == "val_calibration_error":
+            return 1.0
+        if name == "val_r2":
+            return float(1.0 - 4.0 * (1.0 - np.minimum(so_far[name], guess[name])))
+        is_error = name in ("val_loss", "val_rmse", "val_mae")
+        return float(2.0 * np.maximum(so_far[name], guess[name])) if is_error else 0.0
+
+    return {name: worst_of(name) for name in so_far}
 
 
 def scores(prefix: str, schema: Schema, rows: Table, predictions: Floats) -> dict[str, float]:

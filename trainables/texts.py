@@ -187,7 +187,7 @@ def _read_place(path: Path, source: Source) -> tuple[Rows, list[str]]:
 
 
 def _read_csv(path: Path, source: Source) -> Rows:
-    table = read_csv(path, keep_default_na=False)
+    table = read_csv(path).fillna("")
     columns = [
         source.text_column or ("text" if "text" in table.columns else str(table.columns[0])),
         source.label_column or ("label" if "label" in table.columns else str(table.columns[-1])),

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from trainables.encoding import Encoder
-from trainables.tables import Source, Table, check_classes, fold_numbers, load_development, load_test
+from trainables.tables import Source, Table, check_classes, fold_numbers, load_development, load_test, read_rows
 
 
 def write_csv(path: Path, rows: list[list[object]], header: str = "size,colour,label") -> Path:
@@ -242,3 +242,85 @@ def test_seldom_categories_share_no_column() -> None:
     encoder = Encoder.fit(rows, "standard")
     assert encoder.categories == (("", "a", "b"),)
     assert encoder(rows)[:, 1:].tolist()[4:6] == [[0, 0, 0], [1, 0, 0]]
+
+
+@pytest.mark.parametrize("word", ["None", "NA", "null", "nan"])
+def test_a_class_and_a_category_may_be_called_what_pandas_takes_for_missing(tmp_path: Path, word: str) -> None:
+    rows = [[*row[:2], word if row[2] == "small" else row[2]] for row in rows_of(60)]
+    for row in rows:
+        row[1] = word if row[1] == "red" else row[1]
+    path = str(write_csv(tmp_path / "t.csv", rows))
+    development = load_development(Source(path))
+    assert set(development.schema.classes) == {"large", word}
+    assert set(development.table.categories[:, 0]) == {word, "green", "blue"}
+    assert development.told["rows_without_target"] == development.told["values_missing"] == 0
+    assert read_rows(path, development.schema).categories[0, 0] == word
+
+
+def test_words_among_numbers_are_missing_values_counted_and_told(tmp_path: Path) -> None:
+    rows = rows_of(140)
+    for row in rows[::14]:
+        row[0] = "?"
+    rows[1][0] = "NA"
+    source = Source(str(write_csv(tmp_path / "t.csv", rows)), test_dataset="wine")
+    development = load_development(source)
+    assert development.schema.numbers == ("size",)
+    assert (development.told["values_missing"], development.told["values_no_finite_number"]) == (11, 0)
+    note = "column size: 11 of 140 cells are a word for a missing value ('?', 'NA') and count as missing"
+    assert note in development.told["notes"]
+
+    # So they are among targets that are numbers, unless these are said to be classes.
+    targets = [[row[0], row[1], "NA" if i % 10 == 0 else i % 2] for i, row in enumerate(rows_of(60))]
+    path = str(write_csv(tmp_path / "targets.csv", targets))
+    told = load_development(Source(path)).told
+    assert told["rows_without_target"] == 6
+    assert "column label: 6 of 60 cells are a word for a missing value ('NA') and count as missing" in told["notes"]
+    assert load_development(Source(path, task="classification")).schema.classes == ("0", "1", "NA")
+
+
+def test_copies_with_different_ids_stay_on_one_side_of_every_split(tmp_path: Path) -> None:
+    rows = [[i, *rows_of(40)[i % 40]] for i in range(120)]
+    path = str(write_csv(tmp_path / "t.csv", rows, "id,size,colour,label"))
+    development = load_development(Source(path))
+    test = load_test(Source(path), development)
+    assert development.schema.dropped == {"id": "a number of the row"}
+    assert not {*development.table.numbers[:, 0]} & {*test.table.numbers[:, 0]}
+    assert test.told["rows_also_in_training"] == 0
+    fold_of = fold_numbers(development.table.target, development.table.groups, 4)
+    sizes = development.table.numbers[:, 0]
+    assert all(len(set(fold_of[sizes == size])) == 1 for size in sizes)
+    count = len(development.table)
+    assert f"{count} of {count} rows have copies, which stay on one side of each split" in development.told["notes"]
+
+
+def test_test_rows_that_are_copies_with_another_id_are_counted(tmp_path: Path) -> None:
+    ids = iter(np.random.default_rng(0).choice(10**8, 100, replace=False).tolist())
+    values = np.random.default_rng(1).normal(size=(60, 2)).round(3).tolist()
+    rows = [[next(ids), *value, "yes" if value[0] > 0 else "no"] for value in values]
+    write_csv(tmp_path / "train.csv", rows, "id,a,b,label")
+    write_csv(tmp_path / "test.csv", [[next(ids), *row[1:]] for row in rows[:25]], "id,a,b,label")
+    source = Source(str(tmp_path / "train.csv"), test_dataset=str(tmp_path / "test.csv"))
+    test = load_test(source, load_development(source))
+    assert test.told["rows_also_in_training"] == 25
+    assert test.told["notes"] == ["25 of 25 test rows stand among the training rows as well"]
+
+
+def test_rows_without_a_group_are_groups_of_their_own(tmp_path: Path) -> None:
+    rows = [[*row[:2], "" if i % 2 else f"p{i // 10}", row[2]] for i, row in enumerate(rows_of(100))]
+    rows[3], rows[0][2] = rows[1], "NA"
+    path = write_csv(tmp_path / "t.csv", rows, "size,colour,patient,label")
+    development = load_development(Source(str(path), group="patient", test_dataset="wine"))
+    groups = development.table.groups
+    assert groups[1] == groups[3]  # a copy
+    empty = groups[1::2]
+    assert len(set(empty)) == 49
+    assert not set(empty) & set(groups[::2])
+    assert len(set(groups[::2])) == 11
+    assert development.told["notes"][-2:] == [
+        "50 of 100 rows have no patient: each is a group of its own",
+        "1 rows have the patient 'NA', which is one group: leave the cells empty if they have none",
+    ]
+    rows[10][:2], rows[20][:2] = rows[0][:2], rows[0][:2]
+    path = write_csv(tmp_path / "u.csv", rows, "size,colour,patient,label")
+    told = load_development(Source(str(path), group="patient", test_dataset="wine")).told
+    assert "3 of 100 rows have copies in another group, maybe beyond a split" in told["notes"]

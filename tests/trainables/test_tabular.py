@@ -67,7 +67,7 @@ def test_a_continued_trial_is_bit_for_bit_the_uninterrupted_one(tmp_path: Path, 
     assert evaluate(params, states[0], "cpu") == evaluate(params, states[1], "cpu")
 
 
-def test_a_step_is_the_mean_over_the_folds_run_and_guesses_for_the_rest(tmp_path: Path) -> None:
+def test_a_step_is_the_mean_over_the_folds_run_and_the_worst_of_the_rest(tmp_path: Path) -> None:
     params = {"dataset": "wine", "model": "linear", "folds": 3}
     reports = run(tmp_path, params)
     settings = Settings.from_params(params)
@@ -80,14 +80,40 @@ def test_a_step_is_the_mean_over_the_folds_run_and_guesses_for_the_rest(tmp_path
         models.append(scores("val", schema, held_out, fit(settings, schema, rows, 0, "cpu")(held_out)))
         guesses.append(guessed(schema, rows, held_out))
     for step, report in enumerate(reports, start=1):
-        for name in ("val_accuracy", "val_loss", "val_auc"):
-            counted = [each[name] for each in models[:step] + guesses[step:]]
-            assert report.metrics[name] == pytest.approx(np.mean(counted))
-    # So the last step, the whole cross-validation, is the best one.
-    curve = [report.metrics["val_accuracy"] for report in reports]
-    assert curve == sorted(curve)
-    errors = [report.metrics["val_calibration_error"] for report in reports]
-    assert errors == sorted(errors, reverse=True)
+        for name in ("val_accuracy", "val_auc", "val_recall"):
+            assert report.metrics[name] == pytest.approx(sum(each[name] for each in models[:step]) / 3)
+        counted = [each["val_loss"] for each in models[:step]] + [2 * each["val_loss"] for each in guesses[step:]]
+        assert report.metrics["val_loss"] == pytest.approx(np.mean(counted))
+
+
+@pytest.mark.parametrize("kind", ["classes", "values"])
+def test_a_model_that_is_worse_than_a_guess_is_best_at_the_last_step_too(tmp_path: Path, kind: str) -> None:
+    """Where a guess stood for the folds to come, an overfitted model was the better the earlier it was stopped."""
+    random = np.random.default_rng(0)
+    targets = random.integers(2, size=90) if kind == "classes" else random.normal(size=90).round(3)
+    rows = [[*random.normal(size=4).round(3), target] for target in targets]
+    path = str(write_csv(tmp_path / "t.csv", rows, "a,b,c,d,y"))
+    params = {"dataset": path, "model": "mlp", "epochs": 40, "batch_size": 16, "lr": 0.01, "dropout": 0.0}
+    metric = Metric("val_loss" if kind == "classes" else "val_rmse")
+    curves = [report.metrics for report in run_trial(train, tmp_path / "trial", params, metric=metric)]
+    assert curves[-1]["val_loss"] > 0.8 if kind == "classes" else curves[-1]["val_r2"] < -0.1
+    for name, last in curves[-1].items():
+        best = min if name.removeprefix("val_") in ("loss", "calibration_error", "rmse", "mae") else max
+        assert best(metrics[name] for metrics in curves) == last, name
+
+
+def test_what_was_found_in_the_data_is_told_in_the_trial_and_in_the_report(tmp_path: Path) -> None:
+    for kind in ("classes", "values"):
+        rows = [[i, *row[:2], row[2] if kind == "classes" else f"{i * i}.5"] for i, row in enumerate(rows_of(60))]
+        path = str(write_csv(tmp_path / f"{kind}.csv", rows, "id,size,colour,label"))
+        params = {"dataset": path, "model": "linear"}
+        metric = Metric("val_loss" if kind == "classes" else "val_rmse")
+        run_trial(train, tmp_path / kind, params, metric=metric)
+        notes = json.loads((tmp_path / kind / "data.json").read_text())["notes"]
+        assert "column id is left out: a number of the row" in notes
+        report = evaluate(params, {"seed": 0}, "cpu")["report"]
+        assert report["notes"] == notes
+        assert all(note in report["text"] for note in notes)
 
 
 def test_training_never_reads_the_test_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
