@@ -13,7 +13,7 @@ from ray.tune.result import DONE
 
 from tuner.devices import Memory, share_for
 from tuner.engine.losses import ending_of
-from tuner.engine.ray_trial import RayTrial
+from tuner.engine.ray_trial import RayTrial, result_of
 from tuner.engine.remedies import Remedy, remedy_for
 from tuner.engine.reports import Batch, Ending
 from tuner.engine.search import StudySearch
@@ -22,8 +22,7 @@ from tuner.engine.stalls import forgive, is_overdue, stall
 from tuner.engine.warm import WarmController
 from tuner.errors import SpecError, StorageError
 from tuner.recorder import Recorder
-from tuner.stopping.names import metric_key
-from tuner.stopping.table import STEP, TIME, Stopping
+from tuner.stopping.table import STEP, Stopping
 from tuner.trial import Report, TrialState
 
 # How long a process that was ended may take to be gone.
@@ -168,14 +167,14 @@ class Controller(WarmController):
         before = self._recorder.running[trial.number].last_step
         self._recorder.report(trial.number, batch.reports)
         self._watch(batch.reports)
-        results = [_result(report) for report in self._asking.among(batch.reports, before) if self._is_finite(report)]
+        results = [result_of(report) for report in self._asking.among(batch.reports, before) if self._is_finite(report)]
         trial.ending = batch.ending
         if batch.ending is not None and batch.ending.error:
             self._fail(trial, batch.ending)
         elif batch.ending is not None:
             last = self._recorder.running[trial.number].last
             results = [r for r in results if last is None or r[STEP] != last.step]
-            closing = _result(last) if last and self._is_finite(last) else {}
+            closing = trial.closing(last if last and self._is_finite(last) else None, self._recorder.spec.metrics)
             self._decide(trial, [*results, {**closing, DONE: True}])
         elif results:
             self._decide(trial, results)
@@ -304,9 +303,3 @@ class Controller(WarmController):
         if number in self._recorder.running:
             self._recorder.running[number].reported_at = time.monotonic()
         super()._actor_started(tracked_actor, log)
-
-
-def _result(report: Report) -> dict[str, Any]:
-    """A report as Ray Tune's schedulers know it."""
-    metrics = {metric_key(name): value for name, value in report.metrics.items()}
-    return {**metrics, STEP: report.step, TIME: report.time_s, DONE: False}

@@ -1,18 +1,28 @@
 """Ray Tune's view of one trial of the study."""
 
-from collections.abc import Callable, Mapping
+import math
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from ray.tune.experiment import Trial
+from ray.tune.result import DONE
 
 from tuner.engine.reports import Ending
 from tuner.engine.slots import Slot
+from tuner.metric import Metric
+from tuner.stopping.names import metric_key
+from tuner.stopping.table import STEP, TIME
+from tuner.trial import Report
 
 
 @dataclass
 class NoStorage:
-    """What Ray Tune wants to know of a storage that it is not to write to."""
+    """What Ray Tune wants to know of a storage that it is not to write to.
+
+    Its population based schedulers alone write there: which configuration a trial has taken over from which.
+    """
 
     experiment_dir_name: str = "tuner"
     trial_dir_name: str = ""
@@ -30,6 +40,7 @@ class RayTrial(Trial):  # type: ignore[misc]  # Ray's classes are untyped
     Attributes:
         number: of the trial in the study.
         slot: what it is given of the cluster.
+        folder: the run folder.
         ending: how its training loop ended by itself, once it has.
         on_params: called with a configuration that a rule has put in place of the trial's.
         killed_for: why this driver has killed its process, where it has.
@@ -41,6 +52,7 @@ class RayTrial(Trial):  # type: ignore[misc]  # Ray's classes are untyped
         params: Mapping[str, Any],
         restore_step: int,
         slot: Slot,
+        folder: Path,
         on_params: Callable[[Mapping[str, Any]], None],
     ) -> None:
         self.number = number
@@ -50,8 +62,17 @@ class RayTrial(Trial):  # type: ignore[misc]  # Ray's classes are untyped
         self.slot = slot
         self._on_params = on_params
         config = {"number": number, "params": dict(params), "restore_step": restore_step}
-        super().__init__("tuner", config=config, trial_id=f"{number:04d}", storage=NoStorage(), stub=True)
-        self.storage.trial_dir_name = self.trial_id
+        super().__init__(
+            "tuner",
+            config=config,
+            trial_id=f"{number:04d}",
+            stub=True,
+            storage=NoStorage(trial_dir_name=f"{number:04d}", experiment_driver_staging_path=str(folder)),
+        )
+
+    def __hash__(self) -> int:
+        # That of its stand-in, which a resumed sweep has told the rule of.
+        return hash(self.trial_id)
 
     def create_placement_group_factory(self) -> None:
         self.placement_group_factory = self.slot.request
@@ -82,3 +103,19 @@ class RayTrial(Trial):  # type: ignore[misc]  # Ray's classes are untyped
 
     def update_last_result(self, result: dict[str, Any]) -> None:
         self.run_metadata.last_result = result
+
+    def closing(self, last: Report | None, metrics: Sequence[Metric]) -> dict[str, Any]:
+        """What the rule is told of it at its end: its last report, or where that can't be compared the last one told.
+
+        Rules compare others with trials that have ended, by their step and metric: one without would end the sweep.
+        """
+        if last is not None:
+            return result_of(last)
+        nothing = {**{metric_key(metric.name): math.nan for metric in metrics}, STEP: 0, TIME: 0.0}
+        return {**nothing, **self.run_metadata.last_result}
+
+
+def result_of(report: Report) -> dict[str, Any]:
+    """A report as Ray Tune's schedulers know it."""
+    metrics = {metric_key(name): value for name, value in report.metrics.items()}
+    return {**metrics, STEP: report.step, TIME: report.time_s, DONE: False}

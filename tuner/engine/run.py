@@ -135,7 +135,7 @@ def _trial_maker(recorder: Recorder, slots: Slots) -> Callable[[Running], RayTri
     def make_trial(running: Running) -> RayTrial:
         on_params = functools.partial(recorder.change_params, running.number)
         slot = slots.of(running.gpus)
-        return RayTrial(running.number, running.params, running.restore_step, slot, on_params)
+        return RayTrial(running.number, running.params, running.restore_step, slot, recorder.folder, on_params)
 
     return make_trial
 

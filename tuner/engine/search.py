@@ -11,6 +11,16 @@ from tuner.running import Running
 from tuner.trial import FailureReason, TrialState
 
 
+class PauseListener:
+    """Whom Ray Tune's HyperBandForBOHB tells of the trials that it pauses: the trials' states say as much."""
+
+    def on_pause(self, trial_id: str) -> None:
+        pass
+
+    def on_unpause(self, trial_id: str) -> None:
+        pass
+
+
 class StudySearch(SearchAlgorithm):  # type: ignore[misc]  # Ray's classes are untyped
     """Asks the study for trials while a slot is free, tells it how they ended.
 
@@ -29,6 +39,7 @@ class StudySearch(SearchAlgorithm):  # type: ignore[misc]  # Ray's classes are u
         max_iter: int | None,
     ) -> None:
         self.live: dict[str, RayTrial] = {}
+        self.searcher = PauseListener()
         self.is_paused = False
         self.ended_by = ""
         self.error: Exception | None = None

@@ -1,7 +1,7 @@
 """What a study has recorded, told again to a scheduler that has just been made: its rungs are those of before."""
 
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
 
 from ray.tune.schedulers import AsyncHyperBandScheduler, MedianStoppingRule, TrialScheduler
 
@@ -9,20 +9,24 @@ from tuner.metric import Metric
 from tuner.stopping.asking import Asking
 from tuner.stopping.halving import RecentHalving
 from tuner.stopping.names import metric_key
-from tuner.stopping.standin import SchedulerTrial
-from tuner.stopping.table import STEP
+from tuner.stopping.standin import NOBODY, SchedulerTrial
+from tuner.stopping.table import STEP, TIME, time_attribute
 from tuner.trial import Report, TrialRecord
 
 
-def _curve(
-    record: TrialRecord, metrics: Sequence[Metric], reports: Callable[[int], Iterable[Report]]
-) -> Iterable[tuple[int, Mapping[str, float]]]:
-    if len(metrics) == 1:
-        return ((step, {metrics[0].name: value}) for step, value in record.curve.items())
+def _results(
+    record: TrialRecord, metrics: Sequence[Metric], reports: Callable[[int], Iterable[Report]], by_time: bool
+) -> Iterable[dict[str, float]]:
+    """What was reported, as the scheduler was told it."""
+    if len(metrics) == 1 and not by_time:
+        return ({metric_key(metrics[0].name): value, STEP: step} for step, value in record.curve.items())
     names = [metric.name for metric in metrics]
     # What was reported after its last step of the study is not counted.
     counted = (report for report in reports(record.number) if report.step in record.curve)
-    return ((report.step, {name: report.metrics[name] for name in names}) for report in counted)
+    return (
+        {**{metric_key(name): report.metrics[name] for name in names}, STEP: report.step, TIME: report.time_s}
+        for report in counted
+    )
 
 
 def replay(
@@ -39,28 +43,34 @@ def replay(
     population based training) look at trials that run, and start anew with those.
 
     Args:
-        reports: those of a trial by its number; asked where there are several metrics, as records hold the first alone.
+        reports: those of a trial by its number; asked where there are several metrics, as records hold the first
+            alone, and where the scheduler goes by time.
         restore_step: that a trial which is to go on goes on from. What comes after it the trial will
             report again, and would have a free pass there if it were told now.
     """
     if not isinstance(scheduler, AsyncHyperBandScheduler | MedianStoppingRule | RecentHalving):
         return
+    by_time = time_attribute(scheduler) == TIME
+    # The median rule judges no trial that has ended: one that is to go on must not count as stopped by what came later.
+    is_median = isinstance(scheduler, MedianStoppingRule)
+    tell = scheduler.on_trial_complete if is_median else scheduler.on_trial_result
     for record in records:
         is_final = record.state.is_final
-        # The median rule knows a trial that goes on by its object, and would take it for two.
-        if not record.curve or (not is_final and isinstance(scheduler, MedianStoppingRule)):
+        if not record.curve:
             continue
         until = max(record.curve) if is_final else restore_step(record)
-        trial = SchedulerTrial(f"{record.number:04d}", "TERMINATED")
-        result: dict[str, Any] = {}
-        scheduler.on_trial_add(None, trial)
+        trial = SchedulerTrial(f"{record.number:04d}", "TERMINATED" if is_final else "RUNNING")
+        last: Mapping[str, float] = {}
+        scheduler.on_trial_add(NOBODY, trial)
         before = 0
-        for step, values in _curve(record, metrics, reports):
+        for result in _results(record, metrics, reports, by_time):
+            step = int(result[STEP])
             if step > until:
                 break
-            result = {**{metric_key(name): value for name, value in values.items()}, STEP: step}
-            if asking(step, before) and all(value == value for value in values.values()):
-                scheduler.on_trial_result(None, trial, result)
+            if all(math.isfinite(result[metric_key(metric.name)]) for metric in metrics):
+                last = result
+                if asking(step, before):
+                    tell(NOBODY, trial, dict(result))
             before = step
-        if is_final:
-            scheduler.on_trial_complete(None, trial, result)
+        if is_final and last:
+            scheduler.on_trial_complete(NOBODY, trial, dict(last))

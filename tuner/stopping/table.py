@@ -3,17 +3,22 @@
 May import `ray.tune.schedulers` and nothing else of Ray.
 """
 
+import copy
 import functools
+import math
 import random
+import zlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 from ray.tune.schedulers import (
     AsyncHyperBandScheduler,
     FIFOScheduler,
     MedianStoppingRule,
     PopulationBasedTraining,
+    ResourceChangingScheduler,
     TrialScheduler,
 )
 
@@ -70,10 +75,12 @@ def make_stopping(
     if rule is None:
         return Stopping(FIFOScheduler(), Asking())
     if isinstance(rule, TrialScheduler):
-        # Nothing is known of when it decides: it is asked each time, and the trial waits, as in Ray Tune.
         _check_instance(rule, metrics[0])
-        rule.set_search_properties(*_metric_and_mode(metrics).values())
-        return Stopping(rule, Asking(every=1), _full_length(rule))
+        # It remembers trials: what it has seen in an attempt, or in a run before, is not to count once more.
+        scheduler = _repeatable(copy.deepcopy(rule))
+        scheduler.set_search_properties(*_metric_and_mode(metrics).values())
+        # Nothing is known of when it decides: it is asked each time, and the trial waits, as in Ray Tune.
+        return Stopping(scheduler, Asking(every=1), _full_length(scheduler))
     stopping = RULES[rule["type"]](rule, metrics, space)
     if isinstance(stopping.scheduler, RecentHalving):
         of_space = [len(space.grid_cells())] if space.is_finite else []
@@ -85,7 +92,12 @@ def _check_instance(scheduler: TrialScheduler, metric: Metric) -> None:
     """Raises `SpecError` for what the scheduler would wait for in vain."""
     name = type(scheduler).__name__
     problems = []
-    time_attr = getattr(scheduler, "_time_attr", STEP)
+    if isinstance(scheduler, ResourceChangingScheduler):
+        problems.append(
+            f"early_terminate: {name} gives a running trial other resources, and processes here outlive their trials: "
+            "hand over its base_scheduler, and set `resources`."
+        )
+    time_attr = time_attribute(scheduler)
     if time_attr not in (STEP, TIME):
         problems.append(f"early_terminate: {name}'s time_attr is {time_attr!r}; use {STEP!r}, our step, or {TIME!r}.")
     watched = getattr(scheduler, "_metric", None)
@@ -97,6 +109,29 @@ def _check_instance(scheduler: TrialScheduler, metric: Metric) -> None:
         problems.append(f"early_terminate: {name} watches {watched!r}, the sweep {metric.name!r}; leave it out.")
     if problems:
         raise SpecError(problems)
+
+
+def time_attribute(scheduler: TrialScheduler) -> str:
+    """What a scheduler goes by."""
+    return str(getattr(scheduler, "_time_attr", STEP))
+
+
+def _repeatable(scheduler: TrialScheduler) -> TrialScheduler:
+    """Ray Tune draws a trial's bracket; here its id decides, so that one that is resumed comes to its own again."""
+    if not isinstance(scheduler, AsyncHyperBandScheduler):
+        return scheduler
+    add = scheduler.on_trial_add
+
+    def on_trial_add(tune_controller: Any, trial: Any) -> None:
+        state = np.random.get_state()
+        np.random.seed(zlib.crc32(trial.trial_id.encode()))
+        try:
+            add(tune_controller, trial)
+        finally:
+            np.random.set_state(state)
+
+    scheduler.on_trial_add = on_trial_add
+    return scheduler
 
 
 def _full_length(scheduler: TrialScheduler) -> int | None:
@@ -128,7 +163,7 @@ def _successive_halving(rule: Mapping[str, Any], metrics: Sequence[Metric], brac
     )
     # A rung between two steps is met at the step after it.
     steps = frozenset(-int(-rung // 1) for rung in rungs)
-    return Stopping(scheduler, Asking(steps, last=max_iter), rule.get("max_iter"))
+    return Stopping(_repeatable(scheduler), Asking(steps, last=max_iter), rule.get("max_iter"))
 
 
 def _recent(rule: Mapping[str, Any], metrics: Sequence[Metric], space: SearchSpace) -> Stopping:
@@ -150,6 +185,8 @@ def _median(rule: Mapping[str, Any], metrics: Sequence[Metric], space: SearchSpa
         time_attr=STEP,
         grace_period=rule["min_iter"],
         min_samples_required=rule["min_samples"],
+        # With too few to compare with it would pause a trial while another waits, and a trial may save nothing.
+        min_time_slice=math.inf,
         **_metric_and_mode(metrics),
     )
     return Stopping(scheduler, Asking(every=1, waits=False))
