@@ -135,6 +135,20 @@ def _answers(node_id: str) -> bool:
     return True
 
 
+def has_ended(within_s: float) -> bool:
+    """Whether the cluster has ended, or does so within some time; blocks for that time where it does not."""
+    host, _, port = ray.get_runtime_context().gcs_address.rpartition(":")
+    deadline = time.monotonic() + within_s
+    while True:
+        try:
+            socket.create_connection((host.strip("[]"), int(port)), timeout=NODE_TIMEOUT_S).close()
+        except OSError:
+            return True
+        if time.monotonic() >= deadline:
+            return False
+        time.sleep(SETTLE_S / 4)
+
+
 def node_resources() -> Sequence[Mapping[str, float]]:
     """The resources of each node that is alive; of a cluster that grows by itself, those of its largest size.
 

@@ -41,6 +41,7 @@ class Controller(WarmController):
     other trial starts and no idle process is kept, so that it gets its GPU once those that run have ended.
 
     Attributes:
+        is_abandoned: whether the cluster has ended before the sweep.
         on_share: called when gpu `auto` has chosen a share, with the number and the memory of the trial it goes by.
     """
 
@@ -51,7 +52,7 @@ class Controller(WarmController):
         self._asking, self._watch = stopping.asking, stopping.watch
         self._search = search
         self._slots = slots
-        self._is_winding_down = self._has_cut_short = False
+        self._is_winding_down = self._has_cut_short = self.is_abandoned = False
         self._left: set[TrackedActor] = set()
         self._handled: Exception | None = None
         self.on_share: Callable[[int, Memory, float], None] = lambda number, memory, share: None
@@ -68,6 +69,14 @@ class Controller(WarmController):
         for trial in self._live():
             if trial.status != trial.RUNNING:
                 self._leave(trial)
+
+    def abandon(self) -> None:
+        """Leave all trials, to be resumed, where there is no cluster any more: it can't even be told so."""
+        self._search.finish("interrupted")
+        self.is_abandoned = True
+        for trial in self._live():
+            del self._search.live[trial.trial_id]
+            self._recorder.interrupt(trial.number)
 
     def end_all(self, ended_by: str) -> None:
         """End the sweep here: trials that are running become STOPPED with what they have reported."""
@@ -146,6 +155,8 @@ class Controller(WarmController):
 
     def cleanup(self) -> None:
         """End all actors: those that are still training are killed, the others clean up and stop by themselves."""
+        if self.is_abandoned:
+            return
         live = self._actor_manager._live_actors_to_ray_actors_resources
         for tracked in self._left.union(self._actor_to_trial).intersection(live):
             ray.kill(live[tracked][0])

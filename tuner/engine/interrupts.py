@@ -14,10 +14,12 @@ class Interrupts:
 
     Attributes:
         is_asked: whether one has come.
+        is_from_outside: whether it was another than Ctrl-C, which others may have got as well: a batch system tells all
+            processes of a job to end, and a terminal that is closed all that were started from it.
     """
 
     def __init__(self) -> None:
-        self.is_asked = False
+        self.is_asked = self.is_from_outside = False
         self._before: dict[int, Any] = {}
 
     def __enter__(self) -> Self:
@@ -37,3 +39,4 @@ class Interrupts:
         if self.is_asked and number != signal.SIGHUP:
             raise KeyboardInterrupt
         self.is_asked = True
+        self.is_from_outside = self.is_from_outside or number != signal.SIGINT

@@ -17,7 +17,7 @@ from tuner.checkpoint_folder import checkpoint_steps
 from tuner.console import Console
 from tuner.context import Trial
 from tuner.control import Control, Verb
-from tuner.engine.cluster import connected, node_resources
+from tuner.engine.cluster import connected, has_ended, node_resources
 from tuner.engine.controller import Controller
 from tuner.engine.display import Display
 from tuner.engine.driver_node import DriverNode
@@ -41,6 +41,8 @@ _CHECK_EVERY_S = 1.0
 _LISTEN_EVERY_S = 1.0
 _IDLE_S = 0.2
 _PLAN_EVERY_S = 5.0
+# How long a cluster that is told to end together with its driver may take to do so.
+CLUSTER_ENDS_S = 1.0
 _TELL_WAITING_AFTER_S = 30.0
 
 
@@ -112,7 +114,8 @@ def run(
             verdict = _Loop(controller, search, recorder, console, slots, run_cap, driver_node).run()
         finally:
             controller.cleanup()
-            driver_node.close()
+            if not controller.is_abandoned:
+                driver_node.close()
     return Ended(verdict, slots.count)
 
 
@@ -174,7 +177,7 @@ class _Loop:
             # that was paused before its storage was gone.
             self._listen()
             self._end_if_due()
-            while not self._controller.is_finished():
+            while not (self._controller.is_abandoned or self._controller.is_finished()):
                 self._step()
                 if self._search.error is not None:
                     raise self._search.error
@@ -198,6 +201,10 @@ class _Loop:
         if self._interrupts.is_asked and self._verdict is None:
             self._verdict = Verdict("interrupted", "interrupted")
             self._console.event("interrupted: running trials end their current step; Ctrl-C again ends at once")
+            if self._interrupts.is_from_outside and has_ended(CLUSTER_ENDS_S):
+                self._console.event("the cluster has ended as well: trials are left at what they have reported")
+                self._controller.abandon()
+                return
         if self._interrupts.is_asked:
             self._controller.wind_down()
         if self._verdict is not None:
