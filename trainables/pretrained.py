@@ -108,6 +108,11 @@ class PretrainedEncoder(nn.Module):
         elif finetune == "head":
             model.requires_grad_(False)
         self.model = model
+        self._is_frozen = finetune == "head"
+
+    def train(self, mode: bool = True) -> "PretrainedEncoder":
+        """What is not trained gives the same each time, without dropout."""
+        return super().train(mode and not self._is_frozen)
 
     def merge(self) -> None:
         """Add LoRA's matrices to those beside which they were trained."""

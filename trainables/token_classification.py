@@ -1,4 +1,4 @@
-"""Find named entities with a pretrained transformer: a tag for each word, decided at its first piece.
+"""Find named entities with a pretrained transformer, in raw texts of any script and length.
 
 `train` sees the training and the validation set; `evaluate` alone reads the test set. Never imports ray.
 """
@@ -14,11 +14,12 @@ from torch.nn.functional import cross_entropy
 
 from trainables.conll import GROUPS, Development, Sentences, Source, find_dataset, load_development, load_test
 from trainables.distillation import DISTILLATION, Distillation, check_teacher, load_teacher
-from trainables.entities import entities_of, entity_report, entity_scores
+from trainables.entities import OUTSIDE, entities_of, entity_report, entity_scores, token_report
 from trainables.finetuning import FINE_TUNING, FineTuning
 from trainables.metrics import as_lines
 from trainables.notes import keep_notes
-from trainables.pretrained import PretrainedEncoder, load_tokenizer, trimmed
+from trainables.pieces import IGNORED, Pieces, Written, cut
+from trainables.pretrained import PretrainedEncoder, load_tokenizer, told_of_unknown, trimmed
 from trainables.settings import Allowed, Range, read_settings, without_files
 from trainables.texts import find_file
 from trainables.training import Training, load_trained
@@ -27,8 +28,6 @@ from tuner.context import Trial
 from tuner.portable import Model, Portable
 
 EVALUATION_BATCH = 64
-# Of a place that has no tag to be learned: padding, and all pieces of a word but the first.
-IGNORED = -100
 
 
 @dataclass(frozen=True)
@@ -37,7 +36,7 @@ class Settings(Distillation, FineTuning):
 
     Attributes:
         dataset, validation_dataset, test_dataset, group: as in `Source`.
-        max_length: pieces of a sentence beyond these are cut off; their words are found to be outside of any entity.
+        max_length: pieces that the transformer sees at once; longer texts are read in windows, which overlap.
         outside_weight: of the loss at words outside of any entity, of which most sentences are full.
     """
 
@@ -72,23 +71,6 @@ _ALLOWED: dict[str, Allowed] = {
 }
 
 
-@dataclass(frozen=True)
-class Pieces:
-    """Sentences as a transformer takes them.
-
-    Attributes:
-        ids: of the pieces, int32 `[n, length]`, padded at the end; `lengths`, int32 `[n]`, are their numbers.
-        word_of: int32 `[n, length]`: the number of the word whose first piece it is, or `IGNORED`.
-    """
-
-    ids: torch.Tensor
-    lengths: torch.Tensor
-    word_of: torch.Tensor
-
-    def to(self, device: torch.device | str) -> "Pieces":
-        return Pieces(self.ids.to(device), self.lengths.to(device), self.word_of.to(device))
-
-
 class TokenClassifier(nn.Module):
     """A pretrained transformer, and a linear classifier of each of its last states."""
 
@@ -107,22 +89,28 @@ def train(trial: Trial) -> None:
     """Train a tagger and report each epoch; the parameters are those of `Settings`."""
     settings = Settings.from_params(trial.params)
     data = _development(trial, settings)
-    rows = _pieces(trial, settings, "train", data.train)
-    held_out = _pieces(trial, settings, "validation", data.validation)
-    beyond = [*told_of_cut("training", data.train, rows), *told_of_cut("validation", data.validation, held_out)]
-    keep_notes(trial, [*data.notes, *beyond])
+    tags = with_inner(data.tags)
+    texts, held_out_texts = written_of(data.train), written_of(data.validation)
+    rows = _pieces(trial, settings, "training", texts)
+    held_out = _pieces(trial, settings, "validation", held_out_texts)
+    about_parts = [
+        note
+        for part, pieces, some in (("training", rows, texts), ("validation", held_out, held_out_texts))
+        for note in told_of_pieces(settings.pretrained, part, pieces, some)
+    ]
+    keep_notes(trial, [*data.notes, *about_parts])
     labels, held_out_labels = (
-        labels_of(pieces.word_of.cpu(), sentences, data.tags).to(trial.device)
-        for pieces, sentences in ((rows, data.train), (held_out, data.validation))
+        labels_of(pieces, some, sentences, tags).to(trial.device)
+        for pieces, some, sentences in ((rows, texts, data.train), (held_out, held_out_texts, data.validation))
     )
-    weights = torch.ones(len(data.tags), device=trial.device)
+    weights = torch.ones(len(tags), device=trial.device)
     weights[0] = settings.outside_weight
     row_weights = torch.where(labels == IGNORED, 0.0, weights[labels.clamp(min=0)]).sum(dim=1)
-    model = _make_model(settings, len(data.tags))
+    model = _make_model(settings, len(tags))
     groups = settings.param_groups(model, model.encoder)
-    training = Training(trial, settings, model, len(rows.ids), lengths=rows.lengths.cpu(), groups=groups)
-    taught = _taught(trial, settings, data)
-    about = {"tags": list(data.tags)}
+    training = Training(trial, settings, model, len(rows), lengths=rows.lengths.cpu(), groups=groups)
+    taught = _taught(trial, settings, texts, tags)
+    about = {"tags": list(tags)}
 
     def loss_of(batch: torch.Tensor, _: torch.Generator) -> torch.Tensor:
         ids, lengths = trimmed(rows.ids[batch], rows.lengths[batch])
@@ -131,22 +119,20 @@ def train(trial: Trial) -> None:
         loss = cross_entropy(
             logits.flatten(0, 1), wanted.flatten(), weights, reduction="sum", label_smoothing=settings.label_smoothing
         )
-        # The mean, but for sentences without a piece whose word has a tag, of which there is none.
+        # The mean, but for windows without a piece whose unit has a tag, of which there is none.
         loss = loss / row_weights[batch].sum().clamp(min=1e-6)
         if taught is None:
             return loss
-        words = rows.word_of[batch, : ids.shape[1]].long().clamp(min=0)
-        told = taught[batch[:, None], words]
+        units = rows.unit_of[batch, : ids.shape[1]].long().clamp(min=0)
+        told = taught[rows.text_of[batch].long()[:, None], units]
         counts = (wanted != IGNORED) & told.isfinite().all(dim=2)
         return settings.distil(loss, logits[counts], told[counts], weights[wanted[counts]])
 
     def judge() -> tuple[dict[str, float], dict[str, Any]]:
-        found = training.outputs(
-            len(held_out.ids), lambda batch: _tag(training.model, held_out, batch, held_out_labels)
-        )
-        tags = tags_of(found[:, :-1].long().cpu(), held_out.word_of.cpu(), data.validation, data.tags)
+        found = training.outputs(len(held_out), lambda batch: _tag(training.model, held_out, batch, held_out_labels))
+        told = tags_of(held_out, found[:, :-1], held_out_texts, data.validation, tags)
         loss = float(found[:, -1].sum() / (held_out_labels != IGNORED).sum())
-        return entity_scores("val", data.validation.tags, tags) | {"val_loss": loss}, {}
+        return entity_scores("val", data.validation.tags, told) | {"val_loss": loss}, {}
 
     training.run(loss_of, judge, about, row_weights)
 
@@ -154,7 +140,7 @@ def train(trial: Trial) -> None:
 def evaluate(params: Mapping[str, Any], state: Mapping[str, Any], device: torch.device | str) -> dict[str, Any]:
     """Precision, recall and F1 of the entities in the test set, by a model that `train` saved; not for choosing.
 
-    `report` among them holds the scores of each kind of entity.
+    `report` among them holds the scores of each kind of entity, and of the words by their tags.
 
     Args:
         params: of the trial that saved it.
@@ -162,19 +148,21 @@ def evaluate(params: Mapping[str, Any], state: Mapping[str, Any], device: torch.
     """
     settings = Settings.from_params({**params, "teacher": ""})
     test, notes = load_test(settings.source)
-    names = tuple(state["tags"])
-    pieces = cut(settings.pretrained, test.words, settings.max_length).to(device)
+    names, written = tuple(state["tags"]), written_of(test)
+    pieces = cut(settings.pretrained, written, settings.max_length).to(device)
     model = _make_model(settings, len(names)).to(device)
     load_trained(model, state["model"])
     model.eval()
     with torch.no_grad():
-        found = _tag(model, pieces, torch.arange(len(test), device=device))
-    tags = tags_of(found[:, :-1].long().cpu(), pieces.word_of.cpu(), test, names)
-    report = entity_report(test.tags, tags)
-    notes = (*notes, *told_of_cut("test", test, pieces))
-    report["notes"] = list(notes)
-    report["text"] += as_lines(notes)
-    return {**entity_scores("test", test.tags, tags), "report": report}
+        found = _tag(model, pieces, torch.arange(len(pieces), device=device))
+    tags = tags_of(pieces, found[:, :-1], written, test, names)
+    entities, tokens = entity_report(test.tags, tags), token_report(test.tags, tags)
+    notes = (*notes, *told_of_pieces(settings.pretrained, "test", pieces, written))
+    text = f"{entities['text']}\nby word\n{tokens.pop('text')}{as_lines(notes)}"
+    return {
+        **entity_scores("test", test.tags, tags),
+        "report": {**entities, "tokens": tokens, "notes": list(notes), "text": text},
+    }
 
 
 def export(params: Mapping[str, Any], state: Mapping[str, Any]) -> Portable:
@@ -183,7 +171,8 @@ def export(params: Mapping[str, Any], state: Mapping[str, Any]) -> Portable:
     model = _make_model(settings, len(state["tags"]))
     load_trained(model, state["model"])
     model.encoder.merge()
-    example = cut(settings.pretrained, [("Is", "Ada", "Lovelace", "in", "London", "?"), ("No",)], settings.max_length)
+    texts = [Written.raw(text) for text in ("Is Ada Lovelace in London?", "No")]
+    example = cut(settings.pretrained, texts, settings.max_length)
     inputs = {"ids": example.ids.long(), "lengths": example.lengths.long()}
     sizes = {"ids": {0: "rows", 1: "length"}, "lengths": {0: "rows"}}
     config = {"tags": list(state["tags"]), "max_length": settings.max_length}
@@ -191,59 +180,58 @@ def export(params: Mapping[str, Any], state: Mapping[str, Any]) -> Portable:
 
 
 def predict(config: Mapping[str, Any], model: Model, inputs: Sequence[str]) -> Iterator[dict[str, Any]]:
-    """The entities of each text, whose words are those between its spaces: their kinds, words and places."""
+    """The entities of each text, of any length: their kinds, and the places of their first and after their last
+    character."""
     for text in inputs:
-        words = tuple(text.split()) or ("",)
-        pieces = cut(config["folder"], [words], config["max_length"])
-        classes = model(pieces.ids.long(), pieces.lengths.long()).argmax(dim=2)
-        sentence = Sentences((words,), (("O",) * len(words),), (0,))
-        (tags,) = tags_of(classes, pieces.word_of, sentence, config["tags"])
-        entities = [{**one._asdict(), "text": " ".join(words[one.start : one.end])} for one in entities_of(tags)]
+        written = Written.raw(text)
+        tags: list[str] = []
+        if written.units:
+            pieces = cut(config["folder"], [written], config["max_length"])
+            parts = [
+                model(pieces.ids[rows].long(), pieces.lengths[rows].long()).argmax(dim=2)
+                for rows in torch.split(torch.arange(len(pieces)), EVALUATION_BATCH)
+            ]
+            (tags,) = pieces.tags(torch.cat(parts), [written], config["tags"])
+        entities = []
+        for one in entities_of(tags):
+            start, end = written.units[one.start][0], written.units[one.end - 1][1]
+            entities.append({"kind": one.kind, "start": start, "end": end, "text": text[start:end]})
         yield {"input": text, "entities": entities}
 
 
-def cut(pretrained: str, sentences: Sequence[Sequence[str]], max_length: int) -> Pieces:
-    """Sentences of words, cut into the pieces that a transformer knows."""
-    encoded = load_tokenizer(pretrained)(
-        [list(words) for words in sentences],
-        is_split_into_words=True,
-        truncation=True,
-        max_length=max_length,
-        padding=True,
+def with_inner(tags: Sequence[str]) -> tuple[str, ...]:
+    """The tags, and those that a word's further units have, if its entity has one word alone in all of the data."""
+    inner = {f"I-{tag[2:]}" for tag in tags if tag != OUTSIDE}
+    return (OUTSIDE, *sorted({*tags, *inner} - {OUTSIDE}))
+
+
+def written_of(sentences: Sentences) -> list[Written]:
+    return [Written.of(words) for words in sentences.words]
+
+
+def told_of_pieces(pretrained: str, part: str, pieces: Pieces, written: Sequence[Written]) -> list[str]:
+    """Sentences on what the tokenizer does not know; none if it knows all."""
+    units = sum(len(one.units) for one in written)
+    lost = units - int((pieces.unit_of != IGNORED).sum())
+    told = (
+        [f"{lost} of {units} {part} words and signs have no piece and are taken to be outside of entities"]
+        if lost
+        else []
     )
-    word_of = torch.full((len(sentences), len(encoded["input_ids"][0])), IGNORED, dtype=torch.int32)
-    for row in range(len(sentences)):
-        before = None
-        for place, word in enumerate(encoded.word_ids(row)):
-            if word is not None and word != before:
-                word_of[row, place] = word
-            before = word
-    mask = torch.tensor(encoded["attention_mask"], dtype=torch.int32)
-    return Pieces(torch.tensor(encoded["input_ids"], dtype=torch.int32), mask.sum(dim=1, dtype=torch.int32), word_of)
+    return [*told, *told_of_unknown(pretrained, part, pieces.ids, pieces.lengths)]
 
 
-def told_of_cut(part: str, sentences: Sentences, pieces: Pieces) -> list[str]:
-    """A sentence on words that are beyond the longest length, or have no piece; none if there are none."""
-    words = sum(map(len, sentences.words))
-    lost = words - int((pieces.word_of != IGNORED).sum())
-    return [f"{lost} of {words} {part} words are beyond max_length and taken to be outside of entities"] if lost else []
+def labels_of(pieces: Pieces, written: Sequence[Written], sentences: Sentences, names: Sequence[str]) -> torch.Tensor:
+    """Classes `[n, length]` at the first pieces of units, `IGNORED` elsewhere and where `names` has not the tag."""
+    return pieces.labels([one.unit_tags(tags) for one, tags in zip(written, sentences.tags, strict=True)], names)
 
 
-def labels_of(word_of: torch.Tensor, sentences: Sentences, tags: Sequence[str]) -> torch.Tensor:
-    """Classes `[n, length]` at the first pieces of words, `IGNORED` elsewhere and where `tags` has not the word's."""
-    place = {tag: index for index, tag in enumerate(tags)}
-    labels = torch.full(word_of.shape, IGNORED, dtype=torch.int64)
-    for row, piece in torch.nonzero(word_of != IGNORED).tolist():
-        labels[row, piece] = place.get(sentences.tags[row][word_of[row, piece]], IGNORED)
-    return labels
-
-
-def tags_of(classes: torch.Tensor, word_of: torch.Tensor, sentences: Sentences, tags: Sequence[str]) -> list[list[str]]:
-    """The tag of each word, from the classes `[n, length]` of the pieces; `O` for words that were cut off."""
-    found = [[tags[0]] * len(words) for words in sentences.words]
-    for row, piece in torch.nonzero(word_of != IGNORED).tolist():
-        found[row][int(word_of[row, piece])] = tags[int(classes[row, piece])]
-    return found
+def tags_of(
+    pieces: Pieces, classes: torch.Tensor, written: Sequence[Written], sentences: Sentences, names: Sequence[str]
+) -> list[list[str]]:
+    """The tag of each word of the sentences, from the classes `[n, length]` of the pieces."""
+    found = pieces.tags(classes.cpu(), written, names)
+    return [one.word_tags(tags, len(words)) for one, tags, words in zip(written, found, sentences.words, strict=True)]
 
 
 def _tag(model: nn.Module, pieces: Pieces, rows: torch.Tensor, labels: torch.Tensor | None = None) -> torch.Tensor:
@@ -262,10 +250,10 @@ def _tag(model: nn.Module, pieces: Pieces, rows: torch.Tensor, labels: torch.Ten
     return found
 
 
-def _taught(trial: Trial, settings: Settings, data: Development) -> torch.Tensor | None:
-    """The teacher's logits `[n, words, tags]` of all training words, on the trial's device; NaN where it has none.
+def _taught(trial: Trial, settings: Settings, texts: Sequence[Written], tags: Sequence[str]) -> torch.Tensor | None:
+    """The teacher's logits `[n, units, tags]` of all training texts, on the trial's device; NaN where it has none.
 
-    By words and not by pieces: the teacher may cut them otherwise. None where there is no teacher.
+    By units and not by pieces: the teacher may cut them otherwise. None where there is no teacher.
     """
     if not settings.teacher:
         return None
@@ -273,13 +261,14 @@ def _taught(trial: Trial, settings: Settings, data: Development) -> torch.Tensor
     @torch.no_grad()
     def teach() -> torch.Tensor:
         config, model = load_teacher(settings.teacher, trial.device)
-        check_teacher(settings.teacher, config.get("tags", ()), data.tags)
-        taught = torch.full((len(data.train), max(map(len, data.train.words)), len(data.tags)), torch.nan)
-        for start in range(0, len(data.train), EVALUATION_BATCH):
-            pieces = cut(config["folder"], data.train.words[start : start + EVALUATION_BATCH], config["max_length"])
-            logits = model(pieces.ids.long().to(trial.device), pieces.lengths.long().to(trial.device)).cpu()
-            row, piece = torch.nonzero(pieces.word_of != IGNORED, as_tuple=True)
-            taught[start + row, pieces.word_of[row, piece].long()] = logits[row, piece]
+        check_teacher(settings.teacher, config.get("tags", ()), tags)
+        taught = torch.full((len(texts), max(len(one.units) for one in texts), len(tags)), torch.nan)
+        pieces = cut(config["folder"], texts, config["max_length"])
+        for rows in torch.split(torch.arange(len(pieces)), EVALUATION_BATCH):
+            ids, lengths = trimmed(pieces.ids[rows], pieces.lengths[rows])
+            logits = model(ids.to(trial.device), lengths.to(trial.device)).cpu()
+            row, piece = torch.nonzero(pieces.unit_of[rows, : ids.shape[1]] != IGNORED, as_tuple=True)
+            taught[pieces.text_of[rows[row]].long(), pieces.unit_of[rows[row], piece].long()] = logits[row, piece]
         return taught
 
     return trial.shared(f"taught {settings.source} {settings.teacher}", teach).to(trial.device)
@@ -295,8 +284,8 @@ def _development(trial: Trial, settings: Settings) -> Development:
     return trial.shared(key, lambda: load_development(settings.source))
 
 
-def _pieces(trial: Trial, settings: Settings, part: str, sentences: Sentences) -> Pieces:
+def _pieces(trial: Trial, settings: Settings, part: str, written: Sequence[Written]) -> Pieces:
     """Cut once on the node, and on the trial's device."""
     key = f"pieces {settings.source} {part} {settings.pretrained} {settings.max_length}"
-    pieces = trial.shared(key, lambda: cut(settings.pretrained, sentences.words, settings.max_length))
+    pieces = trial.shared(key, lambda: cut(settings.pretrained, written, settings.max_length))
     return trial.cached(f"{key} {trial.device}", lambda: pieces.to(trial.device))

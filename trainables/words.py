@@ -20,6 +20,19 @@ _MARKS = (
 _WORD = re.compile(rf"[{_SINGLE}][{_MARKS}]*|(?:(?![{_SINGLE}])[\w{_MARKS}])+|[^\w\s{_MARKS}]")
 
 
+_NO_SPACE = re.compile(rf"[{_SINGLE}{_MARKS}\u3001-\u303f\uff01-\uff65]")
+
+
+def spans_of(text: str) -> list[tuple[int, int]]:
+    """Where each word and sign of a text begins and ends."""
+    return [found.span() for found in _WORD.finditer(text)]
+
+
+def are_parted(left: str, right: str) -> bool:
+    """Whether a space is written between two words that follow each other."""
+    return not (_NO_SPACE.match(left[-1:]) and _NO_SPACE.match(right))
+
+
 def words_of(text: str, ngrams: int, max_length: int | None = None) -> list[str]:
     """The first words and signs of a text, lower case, and after them all that follow each other, up to `ngrams`.
 

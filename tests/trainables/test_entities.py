@@ -1,7 +1,7 @@
 import pytest
 from seqeval.metrics import f1_score, precision_score, recall_score
 
-from trainables.entities import Entity, entities_of, entity_report, entity_scores
+from trainables.entities import Entity, entities_of, entity_report, entity_scores, token_report
 
 
 @pytest.mark.parametrize(
@@ -49,3 +49,17 @@ def test_the_report_tells_each_kind() -> None:
     assert table["loc"]["support"] == 1.0
     assert table["all"]["recall"] == pytest.approx(1 / 3)
     assert report["text"].splitlines()[1].split() == ["loc", "0.0000", "0.0000", "0.0000", "1"]
+
+
+def test_words_are_counted_by_tag_by_prefix_and_averaged() -> None:
+    wanted = [["B-per", "I-per", "O"], ["B-loc", "O"]]
+    found = [["B-per", "O", "O"], ["B-per", "O"]]
+    report = token_report(wanted, found)
+    assert report["tags"]["B-per"] == {"precision": 0.5, "recall": 1.0, "f1": pytest.approx(2 / 3), "support": 1.0}
+    assert report["prefixes"]["B"] == {"precision": 1.0, "recall": 1.0, "f1": 1.0, "support": 2.0}
+    assert report["prefixes"]["O"]["recall"] == 1.0
+    averages = report["averages"]
+    assert averages["micro"]["f1"] == pytest.approx(3 / 5)
+    assert averages["macro"]["recall"] == pytest.approx((0 + 1 + 0 + 1) / 4)
+    assert averages["weighted"]["recall"] == pytest.approx(3 / 5)
+    assert all(name in report["text"] for name in ("B-per", "micro average", "macro average", "weighted average"))

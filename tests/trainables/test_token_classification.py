@@ -6,21 +6,16 @@ from typing import Any
 import pytest
 import torch
 
-from tests.trainables.test_conll import write
+from tests.trainables.test_conll import PLACES, sentence, write
 from tests.trainables.test_pretrained import write_bert
 from tests.trainables.trials import metrics_of, run_trial
-from trainables.conll import Sentences, Source, load_test
+from trainables.conll import Source, load_test
 from trainables.texts import DATA_ENV
 from trainables.token_classification import (
-    IGNORED,
     Settings,
-    cut,
     evaluate,
     export,
-    labels_of,
     predict,
-    tags_of,
-    told_of_cut,
     train,
 )
 from tuner.checkpoint import load_checkpoint
@@ -47,26 +42,6 @@ def params(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     }
 
 
-def test_a_words_tag_stands_at_its_first_piece_alone(params: dict[str, Any]) -> None:
-    """The well-known trap: padding and the other pieces must count neither in the loss nor in the scores."""
-    sentences = Sentences((("ada", "lovelace", "is"), ("paris",)), (("B-per", "I-per", "O"), ("B-loc",)), (0, 0))
-    tags = ("O", "B-loc", "B-per", "I-per")
-    pieces = cut(params["pretrained"], sentences.words, 16)
-    assert pieces.lengths.tolist() == [6, 3]
-    #                                   CLS      ada  love  lace     is  SEP
-    assert pieces.word_of.tolist() == [[IGNORED, 0, 1, IGNORED, 2, IGNORED], [IGNORED, 0, *[IGNORED] * 4]]
-    labels = labels_of(pieces.word_of, sentences, tags)
-    assert labels.tolist() == [[IGNORED, 2, 3, IGNORED, 0, IGNORED], [IGNORED, 1, *[IGNORED] * 4]]
-    assert labels_of(pieces.word_of, sentences, tags[:3]).tolist()[0] == [IGNORED, 2, IGNORED, IGNORED, 0, IGNORED]
-    nonsense = torch.where(labels == IGNORED, 1, labels)
-    assert tags_of(nonsense, pieces.word_of, sentences, tags) == [list(each) for each in sentences.tags]
-    short = cut(params["pretrained"], sentences.words, 4)
-    assert tags_of(torch.full((2, 4), 2), short.word_of, sentences, tags)[0] == ["B-per", "B-per", "O"]
-    (note,) = told_of_cut("test", sentences, short)
-    assert note.startswith("1 of 4 test words are beyond max_length")
-    assert told_of_cut("test", sentences, pieces) == []
-
-
 @pytest.mark.parametrize("finetune", ["full", "lora"])
 def test_it_learns_and_is_evaluated_exported_and_used(tmp_path: Path, params: dict[str, Any], finetune: str) -> None:
     params = {**params, "epochs": 6, "finetune": finetune}
@@ -80,17 +55,75 @@ def test_it_learns_and_is_evaluated_exported_and_used(tmp_path: Path, params: di
     scores = evaluate(params, state, "cpu")
     assert scores["test_f1"] > 0.9
     assert scores["report"]["entities"]["location"]["support"] == 12
+    tokens = scores["report"]["tokens"]
+    assert set(tokens["tags"]) >= {"B-location", "B-person", "I-person", "O"}
+    assert tokens["averages"]["micro"]["f1"] > 0.9
+    assert "weighted average" in scores["report"]["text"]
     assert len(load_test(Source(params["dataset"]))[0]) == 12
     portable = export(params, state)
     assert portable.save_files is not None
     portable.save_files(tmp_path)
     config = {**portable.config, "folder": str(tmp_path)}
     (told,) = predict(config, portable.model, ["My friend Ada Lovelace is in Oslo 7"])
-    assert [(one["kind"], one["text"]) for one in told["entities"]] == [
-        ("person", "Ada Lovelace"),
-        ("location", "Oslo"),
+    assert told["entities"] == [
+        {"kind": "person", "start": 10, "end": 22, "text": "Ada Lovelace"},
+        {"kind": "location", "start": 29, "end": 33, "text": "Oslo"},
     ]
-    assert list(predict(config, portable.model, [""])) == [{"input": "", "entities": []}]
+    assert list(predict(config, portable.model, ["", " "])) == [{"input": text, "entities": []} for text in ("", " ")]
+
+
+def entities_in(folder: Path, params: dict[str, Any], texts: list[str]) -> list[list[tuple[str, str]]]:
+    """What a model that was trained there finds in raw texts."""
+    state, _ = load_checkpoint(checkpoint_path(folder, params["epochs"]))
+    portable = export(params, state)
+    assert portable.save_files is not None
+    portable.save_files(folder)
+    found = list(predict({**portable.config, "folder": str(folder)}, portable.model, texts))
+    for one in found:
+        assert all(one["input"][entity["start"] : entity["end"]] == entity["text"] for entity in one["entities"])
+    return [[(entity["kind"], entity["text"]) for entity in one["entities"]] for one in found]
+
+
+def test_raw_texts_are_read_with_their_signs_and_to_their_end(tmp_path: Path, params: dict[str, Any]) -> None:
+    # Each begins somewhere else, so that what is learned is no place.
+    sentences = ["in\tO\n" * (number % 9) + sentence(PLACES[number % 5], number) * 2 for number in range(100)]
+    signed = [one.replace("is\tO", ",\tO\nis\tO") + ".\tO\n" for one in sentences]
+    (tmp_path / "signed.conll").write_text("\n".join(sentences[::2] + signed[1::2]), encoding="utf-8")
+    data = {"dataset": str(tmp_path / "signed.conll"), "pretrained": write_bert(tmp_path / "bert", [*WORDS, ",", "."])}
+    params = {**params, **data, "epochs": 8, "max_length": 16}
+    run(tmp_path, params)
+    person, place = ("person", "Ada Lovelace"), ("location", "Oslo")
+    long = "My friend Ada Lovelace is in Oslo 7 " * 12
+    assert entities_in(tmp_path, params, ["My friend Ada Lovelace,is in Oslo.", f"  {long}"]) == [
+        [person, place],
+        [person, place] * 12,
+    ]
+
+
+def test_entities_are_found_in_chinese(tmp_path: Path, params: dict[str, Any]) -> None:
+    """A character is a word in such files, and nothing stands between them in a text."""
+    signs = "我在北京上海广州的朋友王李明"
+    names, places = ("王明", "李明"), ("北京", "上海", "广州")
+    sentences = []
+    for number in range(60):
+        name, place = names[number % 2], places[number % 3]
+        tagged = [*(("朋", "O"), ("友", "O")), (name[0], "B-per"), (name[1], "I-per"), ("在", "O")]
+        tagged += [(place[0], "B-loc"), (place[1], "I-loc"), *(("的", "O") for _ in range(1 + number // 6))]
+        sentences.append("".join(f"{sign}\t{tag}\n" for sign, tag in tagged))
+    (tmp_path / "zh.conll").write_text("\n".join(sentences), encoding="utf-8")
+    pretrained = write_bert(tmp_path / "bert", list(signs))
+    params = {**params, "dataset": str(tmp_path / "zh.conll"), "pretrained": pretrained, "epochs": 6}
+    assert run(tmp_path / "trial", params)[-1].metrics["val_f1"] > 0.9
+    assert entities_in(tmp_path / "trial", params, ["朋友李明在上海的"]) == [[("per", "李明"), ("loc", "上海")]]
+
+
+def test_a_frozen_transformer_gives_the_same_each_time(params: dict[str, Any]) -> None:
+    settings = Settings.from_params({**params, "finetune": "head", "dropout": 0.5})
+    encoder = settings.make_encoder().train()
+    ids, lengths = torch.tensor([[2, 5, 6, 3]]), torch.tensor([4])
+    assert torch.equal(encoder(ids, lengths), encoder(ids, lengths))
+    trained = Settings.from_params({**params, "finetune": "full", "dropout": 0.5}).make_encoder().train()
+    assert not torch.equal(trained(ids, lengths), trained(ids, lengths))
 
 
 def test_a_continued_run_is_bit_for_bit_the_uninterrupted_one(tmp_path: Path, params: dict[str, Any]) -> None:
