@@ -47,6 +47,7 @@ LAYERS = (
         "checkpoint_store",
         "budget",
         "tensorboard",
+        "derived",
         "control",
         "console",
         "runlog",

@@ -106,7 +106,7 @@ def test_a_paused_sweep_that_is_killed_runs_when_it_is_resumed_and_is_cancelled(
     process.kill()
     assert Results(folder).state is SweepState.CRASHED
     code, told = tuner("wait", str(folder))
-    assert (code, "crashed" in told) == (1, True)
+    assert (code, "crashed" in told) == (130, True)
     before = Results(folder).trials
     arguments = ["run", str(tmp_path / "asked.yaml"), "--output", str(folder.parent), "--address", cluster_address]
     (tmp_path / "asked.yaml").write_text(LONG_TRIALS.replace("run_cap: 500", "run_cap: 501"))

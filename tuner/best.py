@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tuner.checkpoint_folder import checkpoint_path
+from tuner.checkpoint_folder import checkpoint_path, damage
 from tuner.files import PARAMS_FILE, SPEC_FILE, finite, read_json, read_reports, trial_dir, write_atomic
 from tuner.owned import checkpoint_files, put_in_place
 
@@ -27,9 +27,17 @@ class Best:
 
 
 def is_written(folder: Path, best: Best) -> bool:
-    """Whether `best/` holds that very step."""
+    """Whether `best/` holds that very step, and its parameters can be read."""
     written = read_json(folder / "best" / "best.json")
-    return (written.get("trial"), written.get("step")) == (best.number, best.step)
+    is_same = (written.get("trial"), written.get("step")) == (best.number, best.step)
+    return is_same and bool(read_json(folder / "best" / PARAMS_FILE))
+
+
+def drop_damaged_best(folder: Path) -> None:
+    """Have `best/` made anew where its checkpoint is not what was written."""
+    told = folder / "best" / "best.json"
+    if read_json(told).get("checkpoint") and damage(told.parent):
+        told.unlink()
 
 
 def write_best(folder: Path, best: Best, params: Mapping[str, Any], seed: int) -> None:

@@ -40,8 +40,12 @@ def write_atomic(path: Path, text: str) -> None:
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """A JSON file's mapping; empty where there is none."""
-    return dict(json.loads(path.read_text(encoding="utf-8"))) if path.exists() else {}
+    """A JSON file's mapping; empty where there is none that can be read: it is empty, cut, or something else."""
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (FileNotFoundError, NotADirectoryError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
 def finite(value: float) -> float | None:
@@ -134,7 +138,7 @@ class TrialFiles:
 
 
 def read_reports(folder: Path) -> list[Report]:
-    """All whole lines of a trial's `metrics.jsonl`, in order."""
+    """The lines of a trial's `metrics.jsonl`, in order, up to the first one that can't be read."""
     try:
         text = (folder / METRICS_FILE).read_bytes()
     except FileNotFoundError:
@@ -146,14 +150,18 @@ def _parse(lines: Iterable[bytes]) -> Iterable[Report]:
     for line in lines:
         if not line.endswith(b"\n"):
             return
-        entry = json.loads(line)
-        yield Report(
-            step=entry["step"],
-            metrics={name: float(value) for name, value in entry["metrics"].items()},
-            time_s=entry["time_s"],
-            timestamp=entry["timestamp"],
-            has_checkpoint=entry["has_checkpoint"],
-        )
+        try:
+            entry = json.loads(line)
+            report = Report(
+                step=entry["step"],
+                metrics={name: float(value) for name, value in entry["metrics"].items()},
+                time_s=entry["time_s"],
+                timestamp=entry["timestamp"],
+                has_checkpoint=entry["has_checkpoint"],
+            )
+        except (ValueError, KeyError, TypeError, AttributeError):
+            return  # a power failure may leave anything behind what was on the disk
+        yield report
 
 
 def _line(report: Report) -> bytes:

@@ -43,7 +43,16 @@ class History:
     @classmethod
     def read(cls, folder: Path, space: SearchSpace) -> "History":
         """That which was kept in a run folder; empty where its sweep has started from none."""
-        return cls._of(read_json(folder / HISTORY_FILE), space)
+        path = folder / HISTORY_FILE
+        kept = read_json(path)
+        if not kept and path.exists():
+            raise SpecError(
+                [
+                    f"{path} can't be read, which holds what `start_from` has brought: bring it back from a copy, or "
+                    "delete it to go on without."
+                ]
+            )
+        return cls._of(kept, space)
 
     @classmethod
     def of(cls, sweeps: Sequence[Sequence[TrialRecord]], metric: Metric, space: SearchSpace) -> "History":

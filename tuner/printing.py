@@ -9,7 +9,7 @@ from rich.text import Text
 
 from tuner.console import cell, format_params, format_seconds, format_value, rich_console
 from tuner.files import ERROR_FILE, trial_dir
-from tuner.results import Results
+from tuner.results import Results, SweepState
 from tuner.texts import Screen, say
 from tuner.trial import TrialState
 from tuner.uri import Place, Uri
@@ -33,7 +33,8 @@ def print_runs(output: Place, runs: Sequence[Results]) -> None:
     table = Table(Column("run"), "state", "trials", "best", box=None)
     for results in runs:
         best = results.best
-        state = results.state.value if results.is_running else results.summary.get("ended_by", "cut off: resume it")
+        ended_by = "" if results.is_running else results.summary.get("ended_by", "")
+        state = "cut off: resume it" if results.state is SweepState.CRASHED else ended_by or results.state.value
         told = f"{results.spec.metrics[0].name}={best.value:.6g}" if best else ""
         place = _cell(results.place)
         place.overflow = "fold"

@@ -18,6 +18,7 @@ from tuner.best import Best, is_written, write_best
 from tuner.budget import Progress
 from tuner.checkpoint_store import CheckpointStore
 from tuner.database import DATABASE_ERRORS
+from tuner.derived import mend
 from tuner.files import TrialFiles, read_reports, trial_dir
 from tuner.running import Attempts, Running
 from tuner.seeds import derive_seed
@@ -84,8 +85,10 @@ class Recorder:
         self._ended = 0
         self._is_summed_up = bool(study.summary())
         self._params_of_best: dict[int, Mapping[str, Any]] = {}
-        for record in study.records():
+        records = study.records()
+        for record in records:
             self._remember(record)
+        mend(folder, spec, records)
 
     @property
     def elapsed_s(self) -> float:

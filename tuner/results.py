@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from tuner.checkpoint_folder import checkpoint_path
 from tuner.control import CONTROL_FILE, Verb, asked
-from tuner.errors import StudyNotFoundError
+from tuner.errors import SpecError, StudyNotFoundError
 from tuner.files import ERROR_FILE, METRICS_FILE, SPEC_FILE, finite, read_json, read_reports, trial_dir
 from tuner.keys import NONE
 from tuner.localcopy import Snapshot
@@ -200,12 +200,12 @@ class Results:
 
     @property
     def exit_code(self) -> int:
-        """What a command that ends with the sweep exits with; of a sweep that runs, as if it ended now."""
+        """What a command that ends with the sweep exits with: 0, 1 for a failure, 130 where it is to be resumed."""
         state = self.state
-        if state is SweepState.INTERRUPTED:
+        if state in (SweepState.INTERRUPTED, SweepState.CRASHED):
             return 130
         is_good = state in (SweepState.STOPPED, SweepState.CANCELLED) or self.best is not None
-        return 0 if is_good and state not in (SweepState.FAILED, SweepState.CRASHED) else 1
+        return 0 if is_good and state is not SweepState.FAILED else 1
 
     def counts(self) -> dict[str, int]:
         counts = Counter(trial.state for trial in self.trials)
@@ -320,8 +320,15 @@ def read_spec(folder: Path, place: Place | None = None) -> tuple[SweepSpec, dict
             f"{place or folder} is no run folder: it holds no {SPEC_FILE}. `tuner list` shows those there are."
         )
     data = load_yaml(path)
-    provenance = data.pop(PROVENANCE, {}) if isinstance(data, dict) else {}
-    if isinstance(data, dict) and isinstance(provenance, dict) and "format" not in provenance:
+    provenance = data.pop(PROVENANCE, None) if isinstance(data, dict) else None
+    if not isinstance(data, dict) or not isinstance(provenance, dict) or not {"study", "seed"} <= provenance.keys():
+        raise SpecError(
+            [
+                f"{path} is cut or not of a run: it lacks what `tuner run` has written under `{PROVENANCE}`. Bring it "
+                "back from a copy of the folder."
+            ]
+        )
+    if "format" not in provenance:
         method = data.get("method", "bayes")
         # Beside a sampler that was handed over a method stands for nothing, also this one.
         renames = {"bayes": "tpe", "multifidelity": "bayes"}

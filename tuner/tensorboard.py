@@ -7,6 +7,7 @@ report takes about 20 microseconds. Knows nothing of how trials are run or kept.
 import contextlib
 import json
 import os
+import struct
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -27,6 +28,9 @@ EXPERIMENT_FILE = "events.out.tfevents.0000000000.experiment"
 
 # A name without "tfevents", which TensorBoard does not read.
 SCRATCH_FILE = ".scratch.tmp"
+
+# Of a record, beside its data: its length, and checksums of both.
+_RECORD_BYTES = 16
 
 # The version of the format since which SessionLog.START means that steps come again.
 FILE_VERSION = "brain.Event:2"
@@ -146,6 +150,19 @@ def write_experiment(path: Path, space: SearchSpace, metrics: Sequence[str]) -> 
     with contextlib.closing(RecordWriter(scratch.open("wb"))) as records:
         records.write(Event(wall_time=now, summary=summary).SerializeToString())
     scratch.replace(path / EXPERIMENT_FILE)
+
+
+def is_whole(path: Path) -> bool:
+    """Whether there is an event file that ends with a whole record; what is in the records is not looked at."""
+    try:
+        data = path.read_bytes()
+    except FileNotFoundError:
+        return False
+    end = 0
+    while len(data) - end >= _RECORD_BYTES:
+        (length,) = struct.unpack_from("<Q", data, end)
+        end += length + _RECORD_BYTES
+    return end == len(data) > 0
 
 
 def _hparams_summary(tag: str, data: Any) -> Any:
