@@ -39,14 +39,14 @@ def save_checkpoint(
     trial_dir: Path,
     step: int,
     state: Mapping[str, Any],
-    progress: Mapping[str, float],
+    progress: Mapping[str, float | str],
     files: Sequence[Path] = (),
 ) -> Path:
     """Write a checkpoint under a temporary name and move it into place; blocks until it is there.
 
     Raises `StorageError` where nothing can be written there now, `CheckpointError` for a state that can't be saved.
-    `progress` is what a `Trial` needs to go on: `time_s`, `best` and `best_step`. The contents of the folders `files`
-    are put together; of a name that is in several, the last one's is kept.
+    `progress` is what a `Trial` needs to go on: `time_s`, `best`, `best_step` and, as JSON, its `params`.
+    The contents of the folders `files` are put together; of a name that is in several, the last one's is kept.
     """
     return _write(checkpoint_path(trial_dir, step), step, state, progress, files, may_repeat=True)
 
@@ -55,7 +55,7 @@ def _write(
     target: Path,
     step: int,
     state: Mapping[str, Any],
-    progress: Mapping[str, float],
+    progress: Mapping[str, float | str],
     files: Sequence[Path],
     *,
     may_repeat: bool,

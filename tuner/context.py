@@ -4,6 +4,7 @@ The same object serves in this process (`tuner try`), inside a warm actor and in
 in the `deliver` callable that takes the reports, and in the group.
 """
 
+import json
 import math
 import numbers
 import time
@@ -23,6 +24,7 @@ from tuner.devices import best_device, has_bfloat16, has_room
 from tuner.errors import MetricError, MissingMetricError, StepError, StopTrial
 from tuner.fields import did_you_mean, shown
 from tuner.metric import Metric
+from tuner.optimizers import ignored, load
 from tuner.shared import SharedData
 from tuner.trial import Goal, Report
 
@@ -99,6 +101,9 @@ class Trial:
         # What `report` has raised to end the loop: it counts even if the loop swallows it.
         self.stop: StopTrial | None = None
         self._last_step = 0
+        # What the state that it goes on from was trained with.
+        self._plain: dict[str, Any] = json.loads(json.dumps(self.params, default=repr))
+        self._params_before = self._plain
         self._time_s = 0.0
         self._resumed_at = time.monotonic()
         self._best = metrics[0].goal.worst if metrics else 0.0
@@ -136,7 +141,7 @@ class Trial:
         self._follow(step, values)
         if state is not None and self.rank == 0:
             progress = {"time_s": self._elapsed_s(), "best": self._best, "best_step": self._best_step}
-            save_checkpoint(self.dir, step, state, progress, _folders(files))
+            save_checkpoint(self.dir, step, state, {**progress, "params": json.dumps(self._plain)}, _folders(files))
         self._last_step = step
         for sampler in self._samplers:
             sampler.set_epoch(step)
@@ -148,6 +153,7 @@ class Trial:
             time_s=self._elapsed_s(),
             timestamp=time.time(),
             has_checkpoint=state is not None,
+            note=self._note_on(state),
         )
         self._deliver(report, stop)
         if stop is not None:
@@ -166,7 +172,24 @@ class Trial:
         self._last_step = max(self._last_step, state.step)
         self._time_s, self._best, self._best_step = rng["time_s"], rng["best"], rng["best_step"]
         self._resumed_at = time.monotonic()
+        self._params_before = json.loads(rng["params"]) if "params" in rng else self._plain
         return state
+
+    def load_optimizer(self, optimizer: torch.optim.Optimizer, state: Mapping[str, Any]) -> None:
+        """`optimizer.load_state_dict(state)`, with the settings of the trial's own parameters.
+
+        Population based training has a trial go on from another one's state with parameters of its own: the optimizer
+        then takes what the other has gathered, such as its moments, and keeps the settings that it was made with, where
+        `load_state_dict` would bring back the other's learning rate. Where nothing has changed it is the same.
+
+        Args:
+            optimizer: made with this trial's parameters.
+            state: an optimizer's state dict from `restore`.
+        """
+        if self._params_before == self._plain:
+            optimizer.load_state_dict(dict(state))
+        else:
+            load(optimizer, state)
 
     def find_checkpoint(self, step: int) -> Path:
         """Where the checkpoint can be read that this trial has saved at a step, until the next one is asked for.
@@ -248,6 +271,17 @@ class Trial:
     def has_bfloat16(self) -> bool:
         """Whether the trial's device has instructions for bfloat16: elsewhere it is slower than float32."""
         return has_bfloat16(self.device)
+
+    def _note_on(self, state: Mapping[str, Any] | None) -> str:
+        """What is to be told of the first state that is saved with other parameters than those of the one before."""
+        if state is None or self._params_before == self._plain:
+            return ""
+        before, self._params_before = self._params_before, self._plain
+        return "; ".join(
+            f"its optimizer goes on with {name} {before[name]:g}, copied with another trial's state, in the place of "
+            f"{self.params[name]:g}: load that by trial.load_optimizer(optimizer, state)"
+            for name in ignored(state, before, self.params)
+        )
 
     def _elapsed_s(self) -> float:
         return self._time_s + time.monotonic() - self._resumed_at

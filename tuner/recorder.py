@@ -46,6 +46,7 @@ class Recorder:
         gpus: of each worker of a trial that is asked for; a whole one as long as gpu `auto` is not measured.
         on_end: called with the record of each trial that ends.
         on_retry: called with each trial that is tried again, and why.
+        on_note: called with each trial of which something is to be told while it runs, and that.
         on_damage: called with each trial that goes on from an older checkpoint, and what is wrong with the newer ones.
     """
 
@@ -70,6 +71,7 @@ class Recorder:
         self.gpus = study.gpu_share() or spec.resources.gpus
         self.on_end: Callable[[TrialRecord], None] = lambda record: None
         self.on_retry: Callable[[Running, str], None] = lambda running, message: None
+        self.on_note: Callable[[Running, str], None] = lambda running, note: None
         self.on_damage: Callable[[Running, Sequence[str]], None] = lambda running, damaged: None
         self._method, self._seed = method, seed
         self._start_with = spec.start_with if start_with is None else start_with
@@ -184,6 +186,8 @@ class Recorder:
         running.reported_at = now
         for report in reports:
             self._follow(running, report)
+            if report.note:
+                self.on_note(running, report.note)
         self._checkpoints.drop_while_running(number)
 
     @storing(*DATABASE_ERRORS)

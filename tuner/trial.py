@@ -65,6 +65,7 @@ class Report:
         time_s: seconds the trial has been training, restored time included.
         timestamp: seconds since the epoch.
         has_checkpoint: whether a checkpoint of this step was written.
+        note: what the user is to be told of it, if anything; not kept.
     """
 
     step: int
@@ -72,6 +73,7 @@ class Report:
     time_s: float
     timestamp: float
     has_checkpoint: bool = False
+    note: str = ""
 
 
 @dataclass(frozen=True)

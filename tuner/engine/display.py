@@ -28,9 +28,11 @@ class Display:
         self._console = console
         self._run_cap = run_cap
         self._told_best = recorder.best
+        self._has_told_note = False
         recorder.on_end = self._tell_end
         recorder.on_retry = self._tell_retry
         recorder.on_damage = self._tell_damage
+        recorder.on_note = self._tell_note
         controller.on_share = self._tell_share
 
     def show(self) -> None:
@@ -58,6 +60,11 @@ class Display:
     def _tell_damage(self, running: Running, damaged: Sequence[str]) -> None:
         at = f"that of step {running.restore_step} is used" if running.restore_step else "it starts anew"
         self._console.event(f"trial {running.number:04d} has damaged checkpoints ({'; '.join(damaged)}); {at}")
+
+    def _tell_note(self, running: Running, note: str) -> None:
+        """The first is told: where one loop does so all do."""
+        self._console.event(f"trial {running.number:04d}: {note}", is_detail=self._has_told_note)
+        self._has_told_note = True
 
     def _tell_share(self, number: int, memory: Memory, share: float) -> None:
         held = f"{memory.peak / 2**30:.2f} of {memory.total / 2**30:.2f} GB"

@@ -1,0 +1,57 @@
+"""An optimizer's saved state beside parameters that have changed since, as population based training changes them."""
+
+import inspect
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from torch.optim import Optimizer
+
+# What others than torch call an optimizer's settings, beside torch's own name.
+_ALIASES = {"learning_rate": "lr", "wd": "weight_decay"}
+
+
+def load(optimizer: Optimizer, saved: Mapping[str, Any]) -> None:
+    """Go on with what a saved state dict has gathered, at the settings that this optimizer was made with.
+
+    Where a scheduler had brought a learning rate to some part of its initial one, it is that part of the new one.
+    """
+    settings = inspect.signature(type(optimizer).__init__).parameters
+    groups = []
+    for own, before in zip(optimizer.state_dict()["param_groups"], saved["param_groups"], strict=True):
+        # What is no setting it counts: the averages of a schedule-free optimizer have a sum of their own.
+        group = {**own, **before, **{name: value for name, value in own.items() if name in settings}}
+        if before.get("initial_lr"):
+            group |= {"initial_lr": own["lr"], "lr": own["lr"] * before["lr"] / before["initial_lr"]}
+        groups.append(group)
+    optimizer.load_state_dict({"state": saved["state"], "param_groups": groups})
+
+
+def ignored(state: object, before: Mapping[str, Any], params: Mapping[str, Any]) -> list[str]:
+    """The changed parameters whose value of before an optimizer, or a scheduler, in a state goes on with.
+
+    A value that is neither the one nor the other may be a schedule's, or of the trainable's own making.
+    """
+    optimizers = list(_settings(state))
+    found = []
+    for name, value in params.items():
+        old, setting = before.get(name), name.rpartition(".")[2]
+        if old is None or old == value or isinstance(old, str | bool | list | dict):
+            continue
+        setting = _ALIASES.get(setting, setting)
+        used = [[group[setting] for group in groups if setting in group] for groups in optimizers]
+        if any(values and all(one == old for one in values) for values in used):
+            found.append(name)
+    return found
+
+
+def _settings(state: object) -> Iterator[list[Mapping[str, Any]]]:
+    """Of each optimizer and scheduler whose state is in it: its groups, with learning rates as before a schedule."""
+    if not isinstance(state, Mapping):
+        return
+    groups, rates = state.get("param_groups"), state.get("base_lrs")
+    if isinstance(groups, list):
+        yield [{**group, "lr": group.get("initial_lr", group.get("lr"))} for group in groups]
+    if isinstance(rates, list):
+        yield [{"lr": rate} for rate in rates]
+    for value in state.values():
+        yield from _settings(value)
