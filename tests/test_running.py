@@ -1,14 +1,12 @@
 """What is known of a trial that runs."""
 
-from typing import Any
-
-from tuner.running import Running
+from tuner.running import Attempts
 
 
 def test_lost_nodes_count_from_the_last_checkpoint_on() -> None:
-    nothing: Any = None
-    running = Running(0, {}, nothing, nothing)
-    assert [running.lose_node(), running.lose_node()] == [1, 2]
-    assert running.is_preempted
-    running.restore_step = 4
-    assert [running.lose_node(), running.lose_node()] == [1, 2]
+    attempts = Attempts()
+    counted = []
+    for restore_step in (0, 0, 4, 4, 4):
+        attempts.lose_node(restore_step)
+        counted.append(attempts.lost_nodes)
+    assert counted == [1, 2, 1, 2, 3]

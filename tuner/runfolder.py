@@ -25,11 +25,10 @@ def check_ours(folder: Path, place: Place) -> None:
     if is_whole and (marker is None or marker.kind == "run"):
         return  # without a mark it is of before there were any
     if marker is not None and marker.kind == "run":
-        if driver_files(folder) == [MARKER_FILE]:
-            return  # a run that was refused has left what its trials had written
-        raise OccupiedError(
-            f"{place} holds a run whose {SPEC_FILE} is missing or can't be read: bring it back, or name another --id."
-        )
+        # One that can't be read is told by who reads it; a run that was refused has left what its trials had written.
+        if (folder / SPEC_FILE).exists() or driver_files(folder) == [MARKER_FILE]:
+            return
+        raise OccupiedError(f"{place} holds a run whose {SPEC_FILE} is missing: bring it back, or name another --id.")
     raise OccupiedError(
         f"{place} is there already and was not made by a sweep; it is left as it is. Name another --id or --output, or "
         "move it away."
