@@ -2,14 +2,15 @@ import errno
 import json
 import math
 import os
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from tests.conftest import report
-from tuner.checkpoint import save_checkpoint
-from tuner.checkpoint_folder import checkpoint_path, checkpoint_steps
-from tuner.files import TrialFiles, read_reports
+from tuner.checkpoint import load_checkpoint, save_checkpoint
+from tuner.checkpoint_folder import checkpoint_path, checkpoint_steps, damage
+from tuner.files import TrialFiles, read_reports, write_atomic
 from tuner.trial import Report
 
 
@@ -123,3 +124,57 @@ def test_an_error_is_kept_beside_the_one_before(tmp_path: Path) -> None:
     files.write_error("first\n")
     files.write_error("second")
     assert (tmp_path / "error.txt").read_text() == "first\n\nsecond\n\n"
+
+
+def test_files_of_others_outlive_checkpoints_and_stay_where_they_are(tmp_path: Path) -> None:
+    files = TrialFiles(tmp_path)
+    for step in (1, 2):
+        files.append([report(step)])
+        save_checkpoint(tmp_path, step, {"step": step}, {})
+    theirs = [tmp_path / "notes.txt", tmp_path / "checkpoints" / "a", checkpoint_path(tmp_path, 2) / "files" / "b"]
+    (checkpoint_path(tmp_path, 2) / "files").mkdir()
+    (tmp_path / "checkpoints" / "step-best").mkdir()
+    for path in theirs:
+        path.write_text("theirs")
+    assert files.rewind(1).step == 1
+    assert checkpoint_steps(tmp_path) == [1]
+    # Saved again, among them.
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "b").write_text("ours")
+    save_checkpoint(tmp_path, 2, {"step": 2}, {}, [tmp_path / "mine"])
+    assert checkpoint_steps(tmp_path) == [1, 2]
+    assert damage(checkpoint_path(tmp_path, 2)) == ""
+    assert (checkpoint_path(tmp_path, 2) / "files" / "b").read_text() == "ours"
+    (moved,) = (checkpoint_path(tmp_path, 2) / "files").glob("b.aside-*")
+    files.rewind(0)
+    assert [path.read_text() for path in (*theirs[:2], moved)] == ["theirs"] * 3
+    assert checkpoint_steps(tmp_path) == []
+
+
+def test_checkpoints_of_before_there_were_checksums_are_used(tmp_path: Path) -> None:
+    files = TrialFiles(tmp_path)
+    for step in (1, 2, 3, 4):
+        files.append([report(step)])
+        save_checkpoint(tmp_path, step, {"step": step}, {})
+        (checkpoint_path(tmp_path, step) / "checksums.json").unlink()
+    cut = checkpoint_path(tmp_path, 4) / "state.pt"
+    cut.write_bytes(cut.read_bytes()[:-100])
+    changed = checkpoint_path(tmp_path, 3) / "state.pt"
+    data = changed.read_bytes()
+    changed.write_bytes(data.replace(b"step", b"stop", 1))
+    rewound = files.rewind(4)
+    assert rewound.step == 2
+    assert [problem.partition(":")[0] for problem in rewound.damaged] == ["step 4", "step 3"]
+    assert load_checkpoint(checkpoint_path(tmp_path, 2))[0]["step"] == 2
+
+
+def test_several_may_write_one_file_at_once(tmp_path: Path) -> None:
+    path = tmp_path / "control.json"
+    texts = [f"{number}\n" * 1000 for number in range(4)]
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(lambda text: [write_atomic(path, text) for _ in range(100)], texts))
+    assert path.read_text() in texts
+    assert list(tmp_path.iterdir()) == [path]
+    with pytest.raises(UnicodeEncodeError):
+        write_atomic(path, "\ud800")
+    assert list(tmp_path.iterdir()) == [path]

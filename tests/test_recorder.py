@@ -8,11 +8,11 @@ import pytest
 import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from tests.conftest import ACCURACY, report
+from tests.conftest import ACCURACY, folder_of, report
 from tuner.checkpoint import load_checkpoint, save_checkpoint
 from tuner.checkpoint_folder import checkpoint_steps
 from tuner.errors import StorageError
-from tuner.files import read_reports, trial_dir
+from tuner.files import TrialFiles, read_reports, trial_dir
 from tuner.recorder import Recorder
 from tuner.spec import SweepSpec
 from tuner.study import Study
@@ -278,3 +278,25 @@ def test_a_driver_killed_between_its_two_records_loses_no_report(tmp_path: Path)
     again.finish(number, TrialState.COMPLETED)
     assert written_steps(again, number) == ([1, 2, 3],) * 3
     assert again.study.record(number).values == (0.9,)
+
+
+def test_files_in_the_place_of_a_new_trial_are_set_aside_and_told(recorder: Recorder) -> None:
+    told: list[tuple[int, Path]] = []
+    recorder.on_aside = lambda number, aside: told.append((number, aside))
+    stranger = TrialFiles(folder_of(trial_dir(recorder.folder, 0)))
+    stranger.append([report(1, 0.9)])
+    save_checkpoint(stranger.folder, 1, {"step": 1}, {})
+    (folder_of(recorder.folder / "tensorboard" / "0000") / "events.out.tfevents.1.1.tuner").touch()
+    number = train(recorder, [0.1, 0.2])
+    ((of, aside),) = told
+    assert (of, aside.parent) == (number, recorder.folder / "set-aside")
+    assert [r.metrics for r in read_reports(aside)] == [{"accuracy": 0.9}]
+    assert checkpoint_steps(aside) == [1]
+    assert written_steps(recorder, number) == ([1, 2],) * 3
+    assert sorted(path.name for path in aside.parent.iterdir()) == [aside.name, f"{aside.name}-tensorboard"]
+    # One that is interrupted finds its own files again.
+    recorder.interrupt(number)
+    again = recorder.ask()
+    assert again is not None
+    assert (again.number, again.last_step) == (number, 2)
+    assert len(told) == 1

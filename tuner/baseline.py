@@ -5,7 +5,6 @@ The trainings are the trials of a little sweep of its own, so that they share th
 
 import json
 import math
-import shutil
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -22,6 +21,7 @@ from tuner.context import NotFinite, Plateau, Trial
 from tuner.errors import ControlError, SpecError, StopTrial
 from tuner.files import finite, write_atomic
 from tuner.metric import Metric, Patience
+from tuner.owned import remove_checkpoint
 from tuner.parameters import Constant
 from tuner.results import Best, Results
 from tuner.scores import find_evaluate, score
@@ -239,7 +239,7 @@ class _Training:
             raise _Enough
 
     def _drop(self, step: int) -> None:
-        shutil.rmtree(checkpoint_path(self._folder, step), ignore_errors=True)
+        remove_checkpoint(checkpoint_path(self._folder, step))
 
 
 def _sweep(spec: SweepSpec, candidates: Mapping[str, Mapping[str, Any]], num_seeds: int, output: Path) -> Sweep:

@@ -18,7 +18,8 @@ import torch
 from tuner.checkpoint_folder import CHECKSUMS_FILE, FILES, RNG_FILE, STATE_FILE, checkpoint_path, checksums, damage
 from tuner.devices import rng_states, set_rng_states
 from tuner.errors import CheckpointError, StorageError
-from tuner.storage import outage, storing
+from tuner.owned import checkpoint_files, files_in, put_in_place
+from tuner.storage import outage, storing, sync
 from tuner.unsavable import unsavable
 
 
@@ -74,9 +75,9 @@ def _write(
             shutil.copytree(folder, scratch / FILES, dirs_exist_ok=True)
         torch.save({"step": step, **progress, **_rng_state()}, scratch / RNG_FILE)
         (scratch / CHECKSUMS_FILE).write_text(json.dumps(checksums(scratch), indent=2) + "\n", encoding="utf-8")
-        if target.exists():
-            shutil.rmtree(target)
-        scratch.replace(target)
+        for name in files_in(scratch):
+            sync(scratch / name)
+        put_in_place(scratch, target, checkpoint_files(target), last=CHECKSUMS_FILE)
     except Exception as error:
         # torch has other errors than OSError for a disk that is full.
         away = outage(scratch)

@@ -4,6 +4,8 @@ Knows nothing of what is in the files.
 """
 
 import json
+import re
+import zipfile
 import zlib
 from pathlib import Path
 
@@ -11,6 +13,7 @@ STATE_FILE = "state.pt"
 RNG_FILE = "rng.pt"
 CHECKSUMS_FILE = "checksums.json"
 FILES = "files"
+_NAME = re.compile(r"step-\d{4,}")
 _CHUNK_BYTES = 1 << 22
 
 
@@ -19,8 +22,13 @@ def checkpoint_path(trial_dir: Path, step: int) -> Path:
 
 
 def checkpoint_steps(trial_dir: Path) -> list[int]:
-    """The steps of the whole checkpoints in a trial's folder, ascending."""
-    return sorted(int(path.name.removeprefix("step-")) for path in trial_dir.glob("checkpoints/step-*"))
+    """The steps of the checkpoints in a trial's folder, ascending; a folder with somebody's files alone is none."""
+    found = [path for path in trial_dir.glob("checkpoints/step-*") if _NAME.fullmatch(path.name)]
+    return sorted(
+        int(path.name.removeprefix("step-"))
+        for path in found
+        if (path / CHECKSUMS_FILE).exists() or (path / STATE_FILE).exists()
+    )
 
 
 def damage(path: Path) -> str:
@@ -29,7 +37,11 @@ def damage(path: Path) -> str:
     Raises OSError where they can't be read for now: what the storage may give another time is not damaged.
     """
     try:
-        wanted: dict[str, list[int]] = json.loads((path / CHECKSUMS_FILE).read_text(encoding="utf-8"))
+        text = (path / CHECKSUMS_FILE).read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return _damage_without_checksums(path)
+    try:
+        wanted: dict[str, list[int]] = json.loads(text)
         for name, (size, checksum) in wanted.items():
             found = (path / name).stat().st_size
             if found != size:
@@ -39,6 +51,20 @@ def damage(path: Path) -> str:
     except (FileNotFoundError, ValueError, AttributeError, TypeError) as error:
         return f"it can't be read ({error})"
     return "" if STATE_FILE in wanted and RNG_FILE in wanted else f"{CHECKSUMS_FILE} does not name its files"
+
+
+def _damage_without_checksums(path: Path) -> str:
+    """Checkpoints of before there were checksums had two files alone, which hold their own."""
+    if (path / FILES).exists():
+        return f"{CHECKSUMS_FILE} is missing"
+    for name in (STATE_FILE, RNG_FILE):
+        try:
+            with zipfile.ZipFile(path / name) as archive:
+                if archive.testzip() is not None:
+                    return f"{name} is not what was written"
+        except (FileNotFoundError, zipfile.BadZipFile) as error:
+            return f"it can't be read ({error})"
+    return ""
 
 
 def checksums(folder: Path) -> dict[str, tuple[int, int]]:

@@ -1,12 +1,12 @@
 """The checkpoints that a sweep has on disk; deletes those that the rule of retention can do without."""
 
-import shutil
 from collections import deque
 from collections.abc import Mapping
 from pathlib import Path
 
 from tuner.checkpoint_folder import checkpoint_path, checkpoint_steps
 from tuner.files import TrialFiles, trial_dir
+from tuner.owned import remove_checkpoint
 from tuner.retention import Candidate, needless_after, needless_while_running
 from tuner.sections import Checkpoints
 from tuner.trial import Goal, TrialState
@@ -72,5 +72,5 @@ class CheckpointStore:
 
     def _drop(self, number: int, step: int) -> None:
         if step not in self._pins.get(number, ()):
-            shutil.rmtree(checkpoint_path(trial_dir(self._folder, number), step), ignore_errors=True)
+            remove_checkpoint(checkpoint_path(trial_dir(self._folder, number), step))
             del self._found[number, step]

@@ -5,6 +5,7 @@ Written by the driver alone, but for the checkpoints, which the trial's process 
 
 import json
 import math
+import secrets
 import shutil
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,7 +13,8 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from tuner.checkpoint_folder import checkpoint_path, checkpoint_steps, damage
-from tuner.storage import append_whole
+from tuner.owned import remove_checkpoint
+from tuner.storage import append_whole, sync
 from tuner.trial import Report
 
 # Of a run folder: its sweep, whole.
@@ -22,6 +24,8 @@ HISTORY_FILE = "history.json"
 PARAMS_FILE = "params.json"
 METRICS_FILE = "metrics.jsonl"
 ERROR_FILE = "error.txt"
+# What was found in the place of a new trial's files.
+ASIDE = "set-aside"
 # Of the files in a trial's folder, those that the driver writes.
 DRIVERS_FILES = (PARAMS_FILE, METRICS_FILE, ERROR_FILE)
 
@@ -33,10 +37,18 @@ def trial_dir(folder: Path, number: int) -> Path:
 
 
 def write_atomic(path: Path, text: str) -> None:
-    """Write a file under a temporary name and move it over the target."""
-    scratch = path.with_name(f".{path.name}.tmp")
-    scratch.write_text(text, encoding="utf-8")
-    scratch.replace(path)
+    """Write a file under a temporary name and move it over the target: also after a power failure it is one of the two.
+
+    Several processes may write the same file at once; the last one's is kept.
+    """
+    scratch = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
+    try:
+        scratch.write_text(text, encoding="utf-8")
+        sync(scratch)
+        scratch.replace(path)
+    except BaseException:
+        scratch.unlink(missing_ok=True)
+        raise
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -127,14 +139,32 @@ class TrialFiles:
         for pattern in ("checkpoints/.step-*.tmp", ".files-*.tmp", ".shard-*.tmp", "..shard-*.tmp"):
             for scratch in self.folder.glob(pattern):
                 shutil.rmtree(scratch, ignore_errors=True)
+        for name in (PARAMS_FILE, METRICS_FILE):
+            for scratch in self.folder.glob(f".{name}.{'[0-9a-f]' * 8}.tmp"):
+                scratch.unlink()
 
     def drop_checkpoint(self, step: int) -> None:
-        shutil.rmtree(checkpoint_path(self.folder, step), ignore_errors=True)
+        remove_checkpoint(checkpoint_path(self.folder, step))
 
     def close(self) -> None:
         if self._metrics is not None:
             self._metrics.close()
             self._metrics = None
+
+
+def set_trial_aside(folder: Path, number: int) -> Path | None:
+    """Move what is in the place of a new trial's files out of its way; where to, None where nothing was."""
+    aside = folder / ASIDE / f"{number:04d}-{secrets.token_hex(4)}"
+    moved = None
+    for source, target in (
+        (trial_dir(folder, number), aside),
+        (folder / "tensorboard" / f"{number:04d}", aside.with_name(f"{aside.name}-tensorboard")),
+    ):
+        if source.exists():
+            target.parent.mkdir(exist_ok=True)
+            source.rename(target)
+            moved = moved or target
+    return moved
 
 
 def read_reports(folder: Path) -> list[Report]:

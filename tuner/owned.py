@@ -47,12 +47,13 @@ def remove_files(folder: Path, names: Iterable[str]) -> None:
 
 
 def checkpoint_files(folder: Path) -> list[str]:
-    """The names of a checkpoint's files: what its checksums name, first of all the checksums, which make it whole."""
+    """The names of a checkpoint's files, those that its checksums name; without its state, the first, it is none."""
     try:
         named = list(json.loads((folder / CHECKSUMS_FILE).read_bytes()))
     except (OSError, ValueError, TypeError):
         named = []
-    return [CHECKSUMS_FILE, *dict.fromkeys([STATE_FILE, RNG_FILE, *map(str, named)])]
+    # The checksums go last: of what was deleted in part they name the rest.
+    return [*dict.fromkeys([STATE_FILE, RNG_FILE, *map(str, named)]), CHECKSUMS_FILE]
 
 
 def remove_checkpoint(folder: Path) -> None:

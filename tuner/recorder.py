@@ -19,7 +19,7 @@ from tuner.budget import Progress
 from tuner.checkpoint_store import CheckpointStore
 from tuner.database import DATABASE_ERRORS
 from tuner.derived import mend
-from tuner.files import TrialFiles, read_reports, trial_dir
+from tuner.files import TrialFiles, read_reports, set_trial_aside, trial_dir
 from tuner.running import Attempts, Running
 from tuner.seeds import derive_seed
 from tuner.spec import SweepSpec
@@ -47,6 +47,7 @@ class Recorder:
         on_end: called with the record of each trial that ends.
         on_retry: called with each trial that is tried again, and why.
         on_note: called with each trial of which something is to be told while it runs, and that.
+        on_aside: called with each new trial that found files in its place, and where those are now.
         on_damage: called with each trial that goes on from an older checkpoint, and what is wrong with the newer ones.
     """
 
@@ -72,6 +73,7 @@ class Recorder:
         self.on_end: Callable[[TrialRecord], None] = lambda record: None
         self.on_retry: Callable[[Running, str], None] = lambda running, message: None
         self.on_note: Callable[[Running, str], None] = lambda running, note: None
+        self.on_aside: Callable[[int, Path], None] = lambda number, aside: None
         self.on_damage: Callable[[Running, Sequence[str]], None] = lambda running, damaged: None
         self._method, self._seed = method, seed
         self._start_with = spec.start_with if start_with is None else start_with
@@ -145,6 +147,8 @@ class Recorder:
             # It is of an earlier run, and would tell of how this one has ended where its driver is killed.
             self.study.set_summary({})
             self._is_summed_up = False
+        if not asked.resumed and (aside := set_trial_aside(self.folder, asked.number)):
+            self.on_aside(asked.number, aside)
         files = TrialFiles(trial_dir(self.folder, asked.number))
         log, gpus = self._event_log(asked.number), asked.gpus or self.gpus
         running = Running(asked.number, asked.params, files, log, gpus, reported_at=self._clock())

@@ -38,6 +38,15 @@ def outage(folder: Path) -> OSError | None:
     return None
 
 
+def sync(path: Path) -> None:
+    """Block until a file, or the names in a folder, would survive a power failure."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
 def append_whole(descriptor: int, data: bytes) -> None:
     """All of it or nothing: half a line must not stand in front of what is written once a disk has room again."""
     before, rest = os.fstat(descriptor).st_size, memoryview(data)

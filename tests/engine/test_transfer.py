@@ -38,6 +38,10 @@ def test_a_folder_arrives_as_it_was_and_only_with_its_last_message(
     monkeypatch.setattr(transfer, "MESSAGE_BYTES", 10)
     sent = make(tmp_path / "here", {"a": 25, "b": 0, "c/d": 13, "same": 3})
     old = make(tmp_path / "there", {"old": 4, "same": 1})
+    (tmp_path / "there" / "checksums.json").write_text('{"same": [], "../outside": []}')
+    (tmp_path / "outside").touch()
+    ours = {"checksums.json": (tmp_path / "there" / "checksums.json").read_bytes()}
+    old |= ours
     upload = Upload(tmp_path / "there", tmp_path / ".scratch", is_whole)
     messages = list(transfer.send(tmp_path / "here", list_files(tmp_path / "here")))
     assert len(messages) > 3
@@ -46,7 +50,9 @@ def test_a_folder_arrives_as_it_was_and_only_with_its_last_message(
         # Twice, as where nobody knows whether it has arrived.
         write(upload, message, is_first=is_first, is_last=is_last)
         write(upload, message, is_first=is_first, is_last=is_last)
-    assert contents(tmp_path / "there") == (sent if is_whole else {**old, **sent})
+    # What is not the checkpoint's own in there is somebody's.
+    assert contents(tmp_path / "there") == {"old": old["old"], **sent, **({} if is_whole else ours)}
+    assert (tmp_path / "outside").exists()
     assert not upload.scratch.exists()
 
 

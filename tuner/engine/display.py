@@ -4,6 +4,7 @@ Decides nothing and changes nothing.
 """
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from tuner.console import Console, SweepView, TrialView
@@ -33,6 +34,7 @@ class Display:
         recorder.on_retry = self._tell_retry
         recorder.on_damage = self._tell_damage
         recorder.on_note = self._tell_note
+        recorder.on_aside = self._tell_aside
         controller.on_share = self._tell_share
 
     def show(self) -> None:
@@ -65,6 +67,9 @@ class Display:
         """The first is told: where one loop does so all do."""
         self._console.event(f"trial {running.number:04d}: {note}", is_detail=self._has_told_note)
         self._has_told_note = True
+
+    def _tell_aside(self, number: int, aside: Path) -> None:
+        self._console.event(f"trial {number:04d} is new, but files were in its place: they are kept in {aside}")
 
     def _tell_share(self, number: int, memory: Memory, share: float) -> None:
         held = f"{memory.peak / 2**30:.2f} of {memory.total / 2**30:.2f} GB"

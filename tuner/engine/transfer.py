@@ -12,6 +12,10 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from tuner.checkpoint_folder import CHECKSUMS_FILE
+from tuner.owned import checkpoint_files, files_in, put_in_place
+from tuner.storage import sync
+
 # Of one message: a large file on its way fills nobody's memory.
 MESSAGE_BYTES = 32 << 20
 
@@ -105,8 +109,11 @@ def send(folder: Path, sizes: Mapping[str, int]) -> Iterator[tuple[Message, bool
 
 def _put_in_place(upload: Upload) -> None:
     if upload.is_whole:
-        shutil.rmtree(upload.target, ignore_errors=True)
-        upload.scratch.replace(upload.target)
+        if upload.target.name.startswith("."):  # of a worker's files, which are on their way still
+            shutil.rmtree(upload.target, ignore_errors=True)
+        for name in files_in(upload.scratch):
+            sync(upload.scratch / name)
+        put_in_place(upload.scratch, upload.target, checkpoint_files(upload.target), last=CHECKSUMS_FILE)
         return
     for name in list_files(upload.scratch):
         (upload.target / name).parent.mkdir(parents=True, exist_ok=True)
