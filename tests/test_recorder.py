@@ -2,11 +2,13 @@
 
 import json
 import os
+import shlex
 from pathlib import Path
 
 import pytest
 import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tensorboard.plugins.hparams import api_pb2, metadata
 
 from tests.conftest import ACCURACY, folder_of, report
 from tuner.checkpoint import load_checkpoint, save_checkpoint
@@ -14,9 +16,10 @@ from tuner.checkpoint_folder import checkpoint_steps
 from tuner.errors import StorageError
 from tuner.files import TrialFiles, read_reports, trial_dir
 from tuner.recorder import Recorder
+from tuner.seeds import derive_seed
 from tuner.spec import SweepSpec
 from tuner.study import Study
-from tuner.trial import FailureReason, TrialRecord, TrialState
+from tuner.trial import FailureReason, Report, TrialRecord, TrialState
 
 SPEC = SweepSpec.from_dict(
     {
@@ -182,24 +185,144 @@ def test_gpu_time_is_counted_by_the_share_that_a_trial_holds_and_outlives_a_run(
     assert open_recorder(recorder.folder).gpus == 0.5
 
 
-def test_a_trial_that_takes_over_an_earlier_state_undoes_its_later_steps(recorder: Recorder) -> None:
+@pytest.mark.parametrize("first", [3, 4, 1])
+def test_a_trial_that_takes_over_an_earlier_state_undoes_its_later_steps(recorder: Recorder, first: int) -> None:
     number = train(recorder, [0.1, 0.2, 0.3, 0.4])
-    recorder.report(number, [report(3, 0.7)])
+    recorder.report(number, [report(first, 0.7)])
+    assert recorder.running[number].curve[first] == 0.7
     recorder.finish(number, TrialState.STOPPED)
-    assert written_steps(recorder, number) == ([1, 2, 3],) * 3
+    assert written_steps(recorder, number) == ([*range(1, first + 1)],) * 3
+    reports = read_reports(trial_dir(recorder.folder, number))
+    assert [one.metrics["accuracy"] for one in reports] == [*[0.1, 0.2, 0.3, 0.4][: first - 1], 0.7]
+
+
+def test_steps_that_follow_undo_nothing(recorder: Recorder) -> None:
+    number = train(recorder, [0.1, 0.2])
+    recorder.report(number, [report(3, 0.3)])
+    recorder.report(number, [report(5, 0.5)])
+    assert written_steps(recorder, number) == ([1, 2, 3, 5],) * 3
+    assert checkpoint_steps(trial_dir(recorder.folder, number)) == [1, 2]
 
 
 def test_a_pinned_checkpoint_stays_until_the_end(recorder: Recorder) -> None:
     number = train(recorder, [0.1, 0.2])
     recorder.pin(number, 1)
-    more(recorder, number, [0.3, 0.4], first=3)
-    recorder.pin(number, 4)
-    more(recorder, number, [0.5], first=5)
-    assert {4, 5} <= set(checkpoint_steps(trial_dir(recorder.folder, number)))
+    more(recorder, number, [0.3, 0.4, 0.5], first=3)
+    # Neither the best nor one of the last two: another trial may be on its way to it.
+    assert checkpoint_steps(trial_dir(recorder.folder, number)) == [1, 4, 5]
     recorder.finish(number, TrialState.COMPLETED)
-    assert 4 in checkpoint_steps(trial_dir(recorder.folder, number))
+    assert checkpoint_steps(trial_dir(recorder.folder, number)) == [1, 5]
     recorder.close({})
     assert checkpoint_steps(trial_dir(recorder.folder, number)) == [5]
+
+
+def test_the_best_step_is_told_with_the_configuration_it_was_trained_with_and_its_trials_seed(
+    recorder: Recorder,
+) -> None:
+    recorder.finish(train(recorder, [0.1]), TrialState.COMPLETED)
+    number = train(recorder, [0.9])
+    asked = dict(recorder.running[number].params)
+    recorder.change_params(number, {"x": 0.25})
+    more(recorder, number, [0.2], first=2)
+    recorder.finish(number, TrialState.COMPLETED)
+    assert recorder.study.record(number).params == {"x": 0.25} != asked
+    assert json.loads((recorder.folder / "best" / "params.json").read_text()) == asked
+    told = json.loads((recorder.folder / "best" / "best.json").read_text())
+    assert shlex.split(told["rerun"]) == [
+        *("tuner", "try", str(recorder.folder / "sweep.yaml")),
+        *("--params", str(recorder.folder / "best" / "params.json"), "--seed", str(derive_seed(0, number))),
+    ]
+
+
+def test_with_several_metrics_a_trial_counts_with_its_last_step(tmp_path: Path) -> None:
+    metrics = [{"name": "accuracy", "goal": "maximize"}, {"name": "loss"}]
+    spec = SweepSpec.from_dict({**SPEC.to_dict(), "metric": metrics, "method": "nsgaii"})
+    (tmp_path / "trials").mkdir()
+    study = Study(tmp_path, "s", None, spec.metrics, spec.parameters, write=True)
+    recorder = Recorder(tmp_path, spec, study, "nsgaii", 0)
+    running = recorder.ask()
+    assert running is not None
+    for step, (accuracy, loss) in enumerate([(0.9, 1.0), (0.5, 0.1)], start=1):
+        recorder.report(running.number, [Report(step, {"accuracy": accuracy, "loss": loss}, 1.0, 1e9)])
+    recorder.finish(running.number, TrialState.COMPLETED)
+    assert study.record(running.number).values == (0.5, 0.1)
+    # What one looks at first is the best step of the first metric all the same.
+    assert recorder.best is not None
+    assert (recorder.best.step, recorder.best.value) == (1, 0.9)
+
+
+def test_the_table_of_tensorboard_tells_how_a_trial_has_ended(recorder: Recorder) -> None:
+    done, failed, running = (train(recorder, [0.5]) for _ in range(3))
+    recorder.finish(done, TrialState.COMPLETED)
+    recorder.finish(failed, TrialState.FAILED, FailureReason.OOM)
+    assert [end_status(recorder.folder, number) for number in (done, failed, running)] == [
+        api_pb2.STATUS_SUCCESS,
+        api_pb2.STATUS_FAILURE,
+        None,
+    ]
+
+
+def end_status(folder: Path, number: int) -> int | None:
+    """As TensorBoard's HParams page reads it."""
+    events = EventAccumulator(str(folder / "tensorboard" / f"{number:04d}")).Reload()
+    data = events.SummaryMetadata(metadata.SESSION_END_INFO_TAG).plugin_data.content if ended(events) else None
+    return None if data is None else int(metadata.parse_session_end_info_plugin_data(data).status)
+
+
+def ended(events: EventAccumulator) -> bool:
+    return metadata.SESSION_END_INFO_TAG in events.Tags()["tensors"]
+
+
+def test_how_far_a_sweep_is(recorder: Recorder) -> None:
+    def told() -> tuple[int, int, int]:
+        progress = recorder.progress()
+        return progress.num_good, progress.num_failed, len(progress.mistakes)
+
+    silent = train(recorder, [])
+    assert told() == (0, 0, 0)
+    speaks = train(recorder, [0.5])  # a running trial that has reported shows that the trainable works
+    assert told() == (1, 0, 0)
+    recorder.finish(speaks, TrialState.PRUNED)
+    assert told() == (1, 0, 0)
+    recorder.finish(train(recorder, [0.4]), TrialState.COMPLETED)
+    assert told() == (2, 0, 0)
+    recorder.finish(silent, TrialState.FAILED, FailureReason.ERROR, "no")
+    assert told() == (2, 1, 1)
+    # What diverges has been trained; that it has failed all the same counts for `budget.failed`.
+    recorder.finish(train(recorder, [float("nan")]), TrialState.FAILED, FailureReason.NAN, "accuracy is nan")
+    assert told() == (3, 2, 1)
+    recorder.finish(train(recorder, [0.3]), TrialState.STOPPED)
+    assert told() == (3, 2, 1)
+    recorder.close({})
+    # Failures of an earlier run do not count again, and what it has shown does.
+    recorder = open_recorder(recorder.folder)
+    assert told() == (3, 0, 0)
+
+
+def test_a_trial_that_reports_again_is_no_longer_preempted_and_its_pace_is_that_of_its_last_steps(
+    tmp_path: Path,
+) -> None:
+    now_s = 100.0
+    (tmp_path / "trials").mkdir()
+    study = Study(tmp_path, "s", None, (ACCURACY,), SPEC.parameters, write=True)
+    recorder = Recorder(tmp_path, SPEC, study, "random", 0, clock=lambda: now_s)
+    assert not recorder.has_reports
+    running = recorder.ask()
+    assert running is not None
+    running.is_preempted = True
+    now_s += 30.0
+    recorder.report(running.number, [])
+    assert running.is_preempted
+    recorder.report(running.number, [report(1), report(2), report(3)])
+    assert recorder.has_reports
+    assert not running.is_preempted
+    assert running.reported_at == now_s
+    assert running.median_step_s() == 10.0
+    for step in range(4, 44):
+        now_s += 2.0
+        recorder.report(running.number, [report(step)])
+    assert running.step_times_s == [2.0] * 21
+    assert running.median_step_s() == 2.0
 
 
 def test_what_is_running_when_it_is_closed_waits_to_be_resumed(tmp_path: Path) -> None:

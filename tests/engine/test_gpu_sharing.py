@@ -105,7 +105,8 @@ def test_a_trial_that_runs_out_of_gpu_memory_is_tried_once_on_a_whole_gpu(tmp_pa
     begun = [results.curve(trials[gb].number)[0].metrics["began"] for gb in small]
     assert sum(told.told_at < at < ended_at for at in begun) <= 1
     first, whole = results.curve(trials[6.0].number)[0].time_s, trials[6.0]
-    assert whole.gpu_s == pytest.approx(0.5 * first + (whole.duration_s - first), abs=0.01)
+    # And what had passed since its report when it failed.
+    assert 0.5 * first + (whole.duration_s - first) - 0.01 < whole.gpu_s < results.summary["elapsed_s"]
 
 
 def test_one_that_was_interrupted_on_its_way_to_a_whole_gpu_gets_it(tmp_path: Path) -> None:

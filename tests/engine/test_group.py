@@ -7,7 +7,7 @@ from collections import defaultdict
 from multiprocessing import AuthenticationError
 from multiprocessing.connection import Client, Listener
 from types import SimpleNamespace
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 import pytest
 from ray.exceptions import ActorDiedError, ActorUnavailableError
@@ -15,15 +15,16 @@ from ray.train.v2.api.exceptions import ControllerError, WorkerGroupError
 
 from tests.conftest import report
 from tuner.engine import group, losses
-from tuner.engine.group import GroupSession, WorkerGroup, is_death
+from tuner.engine.group import TRAINER, GroupSession, WorkerGroup, is_death
 from tuner.engine.losses import ending_of
-from tuner.engine.messages import DIED_AT_START, Ended, Hello, Lost, Mean, Reply, Reported, ToSlot
+from tuner.engine.messages import DIED_AT_START, Ended, Hello, Lost, Mean, Ready, Reply, Reported, ToSlot
 from tuner.engine.process import Task
-from tuner.engine.reports import Ending
+from tuner.engine.reports import Batch, Ending
 from tuner.stopping.asking import Asking
-from tuner.trial import FailureReason, TrialState
+from tuner.trial import FailureReason, Report, TrialState
 
 COMPLETED = Ended(Ending(TrialState.COMPLETED))
+STOPPED = Ended(Ending(TrialState.STOPPED))
 JOB: Any = SimpleNamespace(asking=Asking(), metric_names=["accuracy"])
 
 
@@ -51,7 +52,10 @@ class TwoWorkers:
         self.replies: dict[int, list[Reply]] = defaultdict(list)
         self._said: queue.SimpleQueue[tuple[int, ToSlot]] = queue.SimpleQueue()
         for one in said:
-            self._said.put(one)
+            self.say(*one)
+
+    def say(self, rank: int, message: ToSlot) -> None:
+        self._said.put((rank, message))
 
     def receive(self) -> tuple[int, ToSlot]:
         return self._said.get(timeout=10)
@@ -64,12 +68,17 @@ def ran(*said: tuple[int, ToSlot]) -> tuple[list[int], Ending, TwoWorkers, Group
     """The steps that the driver was handed, and how the trial ended."""
     workers: Any = TwoWorkers(*said)
     session = GroupSession(workers, JOB)
-    steps: list[int] = []
+    reports, ending = taken(session)
+    return [one.step for one in reports], ending, workers, session
+
+
+def taken(session: GroupSession) -> tuple[list[Report], Ending]:
+    reports: list[Report] = []
     while True:
         batch = session.next_batch()
-        steps += [one.step for one in batch.reports]
+        reports += batch.reports
         if batch.ending is not None:
-            return steps, batch.ending, workers, session
+            return reports, batch.ending
 
 
 def at(rank: int, step: int) -> tuple[int, Reported]:
@@ -77,11 +86,67 @@ def at(rank: int, step: int) -> tuple[int, Reported]:
 
 
 def test_all_workers_are_answered_once_the_last_one_reports_and_rank_0_counts() -> None:
-    steps, ending, workers, session = ran(at(1, 1), at(0, 1), at(0, 2), at(1, 2), (1, COMPLETED), (0, COMPLETED))
-    assert steps == [1, 2]
+    def said(rank: int, step: int) -> tuple[int, Reported]:
+        return rank, Reported(report(step, step + rank / 10))
+
+    # Whichever of them reports first.
+    workers = TwoWorkers(said(1, 1), said(0, 1), said(0, 2), said(1, 2), (1, COMPLETED), (0, COMPLETED))
+    session = GroupSession(cast(Any, workers), JOB)
+    reports, ending = taken(session)
+    assert [(one.step, one.metrics["accuracy"]) for one in reports] == [(1, 1.0), (2, 2.0)]
     assert ending.state is TrialState.COMPLETED
     assert workers.replies == {0: [Reply(), Reply()], 1: [Reply(), Reply()]}
     assert session.stop(1.0)
+
+
+def test_a_trial_ends_as_rank_0_has() -> None:
+    plateau = Ending(TrialState.COMPLETED, message="no better for 3 steps")
+    for order in ((0, 1), (1, 0)):
+        said = {0: (0, Ended(plateau)), 1: (1, COMPLETED)}
+        assert ran(*(said[rank] for rank in order))[1] == plateau
+
+
+def test_workers_that_are_stopped_are_told_so_wherever_they_are() -> None:
+    """Once it is to end, that they are out of step, or wait for a mean, is no fault of theirs."""
+    for said in (
+        (at(0, 2), (1, Mean({"x": 1.0}))),
+        ((0, Mean({"x": 1.0})), (1, Mean({"x": 2.0}))),
+        (at(0, 2), at(1, 3)),
+    ):
+        workers = TwoWorkers()
+        session = GroupSession(cast(Any, workers), JOB)
+        assert not session.stop(0.0)
+        for one in (*said, (0, STOPPED), (1, STOPPED)):
+            workers.say(*one)
+        assert session.stop(10.0)
+        assert workers.replies == {rank: [Reply(stop="stopped")] for rank in (0, 1)}
+        assert session.next_batch() == Batch([], STOPPED.ending)
+
+
+def test_workers_that_can_not_be_started_lose_the_trial(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ray Train itself tells of them, in the place of a rank, also in the midst of a trial."""
+    monkeypatch.setattr(group, "is_alive", lambda node_id: True)
+    told = Ended(Ending(TrialState.FAILED, FailureReason.LOST, "the placement group is gone"))
+    steps, ending, _, session = ran(at(0, 1), at(1, 1), (TRAINER, told))
+    assert steps == [1]
+    assert (ending.reason, ending.message, ending.lost_node) == (FailureReason.LOST, told.ending.message, False)
+    assert not session.stop(1.0)
+
+
+def test_a_group_is_fit_for_another_trial_once_all_its_workers_have_cleaned_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = WorkerGroup.__new__(WorkerGroup)
+    made.size, made._cleaned = 2, queue.SimpleQueue()
+
+    def cleaned(*said: Ready | Lost) -> str:
+        for rank, message in enumerate(said):
+            made._cleaned.put((rank, message))
+        return made.after_trial()
+
+    assert cleaned(Ready(""), Ready("")) == ""
+    assert cleaned(Ready(""), Ready("a thread is left")) == "of worker 1: a thread is left"
+    assert cleaned(Lost(), Ready("full")) == "of worker 0: it has died; of worker 1: full"
+    monkeypatch.setattr(group, "CLEAN_UP_TIMEOUT_S", 0.05)
+    assert cleaned(Ready("")) == "a worker of it did not clean up"
 
 
 def test_a_mean_is_that_of_all_workers() -> None:

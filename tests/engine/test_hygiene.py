@@ -51,7 +51,12 @@ def test_global_hooks_and_defaults_are_put_back() -> None:
     calls: list[int] = []
     torch.nn.modules.module.register_module_forward_hook(lambda *_: calls.append(1))
     torch.set_default_dtype(torch.float64)
-    hygiene.after_trial()
+    torch.set_default_device("meta")
+    try:
+        hygiene.after_trial()
+        assert torch.zeros(1).device.type == "cpu"
+    finally:
+        torch.set_default_device(None)
     torch.nn.Linear(1, 1)(torch.zeros(1, 1))
     assert calls == []
     assert torch.get_default_dtype() is torch.float32
