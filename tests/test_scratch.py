@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from tuner.errors import OccupiedError
 from tuner.scratch import Scratch, runtime_folder
 
 HOLD = """
@@ -126,3 +127,14 @@ def test_small_files_are_in_the_folder_of_the_session_where_it_is_private(
     for text in (str(tmp_path / "gone"), "relative", ""):
         monkeypatch.setenv("XDG_RUNTIME_DIR", text)
         assert runtime_folder() == tmp_path / f"tuner-{os.geteuid()}"
+
+
+def test_what_others_have_put_beside_is_left(tmp_path: Path) -> None:
+    (tmp_path / "theirs").mkdir()
+    (tmp_path / "theirs" / "file").write_text("theirs")
+    (tmp_path / "empty").mkdir()  # of one that died before it could mark it
+    with pytest.raises(OccupiedError, match="has not written"):
+        Scratch("theirs", tmp_path)
+    Scratch("mine", tmp_path).close()
+    assert [path.name for path in tmp_path.iterdir()] == ["theirs"]
+    assert (tmp_path / "theirs" / "file").read_text() == "theirs"

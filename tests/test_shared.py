@@ -265,7 +265,7 @@ def test_a_holder_that_is_another_process_by_now_is_passed_over(tmp_path: Path) 
     read, write = os.pipe()
     with closing(scratch), closing(first), closing(second), (tmp_path / "file").open("w+") as other:
         first.get("key", lambda: 1)
-        (path,) = scratch.path.iterdir()
+        (path,) = scratch.path.glob("[!.]*")
         path.write_text(f"999999999 3\n{os.getpid()} {read}\n{os.getpid()} {other.fileno()}\nnothing\n")
         assert second.get("key", lambda: 2) == 2
     os.close(read)
@@ -320,7 +320,7 @@ def test_a_holder_is_a_process_and_a_number_and_nothing_else(tmp_path: Path, lin
     first, second = SharedData(name), SharedData(name)
     with closing(scratch), closing(first), closing(second):
         first.get("key", lambda: 1)
-        (path,) = scratch.path.iterdir()
+        (path,) = scratch.path.glob("[!.]*")
         pid, number = path.read_text().split()
         path.write_text(line.format(pid=pid, number=number, folder=tmp_path.relative_to("/")) + "\n")
         assert second.get("key", lambda: 2) == 2

@@ -15,13 +15,20 @@ import tempfile
 import time
 from pathlib import Path
 
-from tuner.errors import ControlError
+from tuner.errors import ControlError, OccupiedError
+from tuner.files import SPEC_FILE, read_json, write_atomic
+from tuner.layout import driver_files
 from tuner.localcopy import Snapshot
+from tuner.marker import MARKER_FILE
+from tuner.owned import files_in, free_name
+from tuner.runfolder import adopt, check_ours, mark_of_run
 from tuner.uri import as_place, is_plain
 
 # Of no use elsewhere: who runs the sweep there, and what is asked of it.
 _LEFT_OUT = ("driver.lock", "control.json")
 _KEEP_S = 3600.0
+# What was brought here, with size and time of the last change.
+FETCHED_FILE = ".tuner-fetched.json"
 
 
 def pack(folder: Path, target: Path, *, best_only: bool = False) -> None:
@@ -33,9 +40,10 @@ def pack(folder: Path, target: Path, *, best_only: bool = False) -> None:
     with tarfile.open(target, "w:gz", compresslevel=1) as archive:
         for path in sorted(folder.rglob("*")):
             name = path.relative_to(folder)
-            if name.name in _LEFT_OUT or any(part.startswith(".") for part in name.parts):
+            is_hidden = any(part.startswith(".") for part in name.parts) and str(name) != MARKER_FILE
+            if is_hidden or str(name) in _LEFT_OUT:
                 continue
-            if best_only and "checkpoints" in name.parts:
+            if best_only and name.parts[0] == "trials" and name.parts[2:3] == ("checkpoints",):
                 continue
             if path.is_symlink() and not _stays(path, folder):
                 continue
@@ -52,12 +60,12 @@ def _stays(link: Path, folder: Path) -> bool:
 
 
 def unpack(archive: Path, folder: Path) -> None:
-    """Put a packed run folder in the place of `folder`; it is there whole or not at all.
+    """Put a packed run folder in the place of `folder`, of the same run; it is there whole or not at all.
 
-    Raises `ControlError` where `folder` is something else, or the archive would write outside of it.
+    Files in `folder` that neither the driver has written nor were brought here before are kept. Raises `OccupiedError`
+    where it is something else, `ControlError` where the archive would write outside of it.
     """
-    if folder.exists() and not (folder / "sweep.yaml").exists():
-        raise ControlError(f"{folder} is there already and is no run folder; name another --output, or move it away.")
+    check_ours(folder, folder)
     folder.parent.mkdir(parents=True, exist_ok=True)
     scratch = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
     try:
@@ -72,11 +80,49 @@ def unpack(archive: Path, folder: Path) -> None:
                 file.extractall(new, filter="data")
         except tarfile.TarError as error:
             raise ControlError(f"{folder} was not fetched: what was sent can't be unpacked safely: {error}") from error
-        if folder.exists():
-            folder.replace(scratch / "old")
-        new.replace(folder)
+        if not (new / SPEC_FILE).exists():
+            raise ControlError(f"{folder} was not fetched: what was sent is no run folder.")
+        adopt(new)
+        write_atomic(new / FETCHED_FILE, json.dumps({name: _stamp(new / name) for name in files_in(new)}))
+        _replace(folder, new, scratch / "old")
     finally:
-        shutil.rmtree(scratch)
+        if not (scratch / "old").exists():
+            shutil.rmtree(scratch)
+
+
+def _replace(folder: Path, new: Path, old: Path) -> None:
+    """Put `new` in the place of `folder`, which comes to lie in `old` until all that is not ours was taken from it."""
+    if not folder.exists() or not any(folder.iterdir()):
+        new.replace(folder)
+        return
+    if mark_of_run(folder).identity != mark_of_run(new).identity:
+        raise OccupiedError(
+            f"{folder} holds another sweep and is left as it is: name another --output, or move it away."
+        )
+    fetched = read_json(folder / FETCHED_FILE)
+    ours = {*driver_files(folder), *(name for name, stamp in fetched.items() if _stamp(folder / name) == stamp)}
+    others = [name for name in files_in(folder) if name not in ours]
+    folder.replace(old)
+    try:
+        new.replace(folder)
+    except BaseException:
+        old.replace(folder)
+        raise
+    for name in others:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        if (folder / name).exists():
+            (old / name).replace(free_name(folder / name))
+        else:
+            (old / name).replace(folder / name)
+    shutil.rmtree(old)
+
+
+def _stamp(path: Path) -> list[int] | None:
+    try:
+        stat = path.lstat()
+    except OSError:
+        return None
+    return [stat.st_size, stat.st_mtime_ns]
 
 
 def digest(path: Path) -> str:

@@ -8,6 +8,7 @@ import inspect
 import io
 import json
 import logging
+import secrets
 import shutil
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -20,6 +21,7 @@ import torch
 from tuner.checkpoint import load_checkpoint
 from tuner.errors import ControlError, ExportError, SpecError
 from tuner.files import finite, read_json, write_atomic
+from tuner.marker import new_marker, write_marker
 from tuner.portable import EXPORT_FILE, PROGRAM_FILE, Model, Portable, load_exported, read_exported
 from tuner.provenance import versions
 from tuner.results import Best, Results
@@ -59,8 +61,7 @@ def export_best(results: Results, to: Path, *, onnx: bool = True) -> dict[str, A
 def write_model(portable: Portable, told: Mapping[str, Any], to: Path, *, onnx: bool) -> dict[str, Any]:
     """Write a model to the new folder `to`, whole or not at all; what was told of it, with its `largest_difference`."""
     to.parent.mkdir(parents=True, exist_ok=True)
-    scratch = to.with_name(f".{to.name}.tmp")
-    shutil.rmtree(scratch, ignore_errors=True)
+    scratch = to.with_name(f".{to.name}.{secrets.token_hex(4)}.tmp")
     scratch.mkdir()
     try:
         all_told = {**told, "largest_difference": _write(portable, scratch, onnx)}
@@ -68,9 +69,11 @@ def write_model(portable: Portable, told: Mapping[str, Any], to: Path, *, onnx: 
             portable.save_files(scratch)
         config = {**all_told, "config": dict(portable.config)}
         write_atomic(scratch / EXPORT_FILE, json.dumps(config, indent=2) + "\n")
-        if to.exists():
-            to.rmdir()
-        scratch.replace(to)
+        write_marker(scratch, new_marker("export", to.name))
+        try:
+            scratch.replace(to)  # which may be an empty folder
+        except OSError:
+            raise ControlError(f"{to} is not empty any more; name a new folder.") from None
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
     return all_told

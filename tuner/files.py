@@ -5,6 +5,7 @@ Written by the driver alone, but for the checkpoints, which the trial's process 
 
 import json
 import math
+import re
 import secrets
 import shutil
 from collections.abc import Iterable, Mapping, Sequence
@@ -28,6 +29,12 @@ ERROR_FILE = "error.txt"
 ASIDE = "set-aside"
 # Of the files in a trial's folder, those that the driver writes.
 DRIVERS_FILES = (PARAMS_FILE, METRICS_FILE, ERROR_FILE)
+
+# What is half written: checkpoints, workers' files, files that travel, those that `write_atomic` writes.
+_SCRATCH = re.compile(
+    r"\.step-\d{4,}\.[0-9a-f]{8}\.tmp|\.?\.shard-\d+-\d+(-\d+)?\.tmp(\.[0-9a-f]{8}\.tmp)?|\.files-[0-9a-f]{8}\.tmp|"
+    rf"\.({re.escape(PARAMS_FILE)}|{re.escape(METRICS_FILE)})\.[0-9a-f]{{8}}\.tmp"
+)
 
 _NOT_FINITE = {"nan": "NaN", "inf": "Infinity", "-inf": "-Infinity"}
 
@@ -136,11 +143,12 @@ class TrialFiles:
 
     def tidy(self) -> None:
         """Remove what a process that was killed while it saved has left half written."""
-        for pattern in ("checkpoints/.step-*.tmp", ".files-*.tmp", ".shard-*.tmp", "..shard-*.tmp"):
-            for scratch in self.folder.glob(pattern):
+        for scratch in (*self.folder.glob(".*.tmp"), *self.folder.glob("checkpoints/.*.tmp")):
+            if not _SCRATCH.fullmatch(scratch.name):
+                continue
+            if scratch.is_dir():
                 shutil.rmtree(scratch, ignore_errors=True)
-        for name in (PARAMS_FILE, METRICS_FILE):
-            for scratch in self.folder.glob(f".{name}.{'[0-9a-f]' * 8}.tmp"):
+            else:
                 scratch.unlink()
 
     def drop_checkpoint(self, step: int) -> None:

@@ -16,7 +16,7 @@ from tuner.tensorboard import SCRATCH_FILE
 
 _AT_THE_TOP = (
     *(SPEC_FILE, JOURNAL_FILE, LOCK_FILE, CONTROL_FILE, MARKER_FILE, RECORD_FILE),
-    *("history.json", "log.txt", ".driver-token"),
+    *("history.json", "log.txt", ".driver-token", ".tuner-fetched.json"),
 )
 _CHECKPOINT = re.compile(r"trials/(\d{4,})/checkpoints/step-(\d{4,})")
 _NAME = re.compile(

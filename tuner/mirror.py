@@ -9,6 +9,7 @@ the list is somebody's, and left alone.
 
 import json
 import os
+import secrets
 import shutil
 import threading
 import time
@@ -39,7 +40,7 @@ _UPLOADS = 8
 # After the sweep's end: so long without a single file going up, and the rest stays in the local copy.
 GIVE_UP_S = 120.0
 RECORD_FILE = ".mirror.json"
-_STAGED = ".uploading"
+_STAGED = ".uploading-"
 _BEST_MARK = "best.json"
 
 # Size, time of the last change and inode of a local file; None for one whose counterpart is of unknown content.
@@ -329,8 +330,9 @@ def _staged(folder: Path, units: set[str]) -> Iterator[dict[str, Path]]:
 
     One that has been dropped already is left out.
     """
-    scratch = folder / _STAGED
-    shutil.rmtree(scratch, ignore_errors=True)
+    for left in folder.glob(f"{_STAGED}{'[0-9a-f]' * 8}"):
+        shutil.rmtree(left, ignore_errors=True)  # by a driver that was killed
+    scratch = folder / f"{_STAGED}{secrets.token_hex(4)}"
     staged = {}
     for unit in units:
         with suppress(FileNotFoundError, shutil.Error):

@@ -81,9 +81,14 @@ def put_in_place(scratch: Path, target: Path, owned: Iterable[str], *, last: str
         shutil.rmtree(scratch)
 
 
+def free_name(path: Path) -> Path:
+    """Where what can't be at a path goes, beside it."""
+    return path.with_name(f"{path.name}.aside-{secrets.token_hex(4)}")
+
+
 def set_aside(path: Path) -> Path | None:
     """Rename what is at a path, so that it is free; the new one, None where nothing was there."""
-    aside = path.with_name(f"{path.name}.aside-{secrets.token_hex(4)}")
+    aside = free_name(path)
     try:
         path.rename(aside)
     except FileNotFoundError:

@@ -11,7 +11,9 @@ import stat
 import tempfile
 from pathlib import Path
 
+from tuner.errors import OccupiedError
 from tuner.flock import lock, unlock
+from tuner.marker import MARKER_FILE, new_marker, read_marker, write_marker
 
 _OTHERS = stat.S_IRWXG | stat.S_IRWXO
 
@@ -91,20 +93,34 @@ def _hold(path: Path) -> int:
         # Another process may have removed it before it was held.
         with contextlib.suppress(FileNotFoundError):
             if os.path.samestat(os.fstat(descriptor), path.stat()):
+                _mark(path, descriptor)
                 return descriptor
         unlock(descriptor)
         os.close(descriptor)
 
 
+def _mark(path: Path, descriptor: int) -> None:
+    """Mark a new folder as ours. Raises `OccupiedError` for one that holds somebody's files."""
+    if read_marker(path) is not None:
+        return
+    if any(not entry.name.startswith(MARKER_FILE) for entry in path.iterdir()):
+        os.close(descriptor)
+        raise OccupiedError(f"{path} holds files that tuner has not written: move them away, or set TMPDIR to another.")
+    write_marker(path, new_marker("scratch", path.name))
+
+
 def _remove_if_left(path: Path) -> None:
-    """Remove a folder that no process holds."""
+    """Remove a folder of ours that no process holds."""
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
     except OSError:
         return
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        shutil.rmtree(path, ignore_errors=True)
+        if read_marker(path) is not None:
+            shutil.rmtree(path, ignore_errors=True)
+        elif not any(path.iterdir()):
+            path.rmdir()
     except BlockingIOError:
         pass  # its process lives
     finally:

@@ -75,7 +75,7 @@ def run(folder: RunFolder, driver: Path, loop: Callable[..., None], checkpoint: 
 
 
 def leftovers(tmp_path: Path) -> list[Path]:
-    return [path for path in (tmp_path / "tmp").rglob("*") if path.is_file()]
+    return [path for path in (tmp_path / "tmp").rglob("[!.]*") if path.is_file()]
 
 
 def test_a_checkpoint_is_there_before_its_report_and_comes_back_for_another(

@@ -282,7 +282,8 @@ class RemoteFolder:
 def _is_own(name: str) -> bool:
     """Whether a file in a trial's folder is one that the trainable has put there."""
     first = Path(name).parts[0]
-    return first != "checkpoints" and not first.endswith(".tmp") and name not in DRIVERS_FILES
+    is_scratch = first.startswith(".") and first.endswith(".tmp")
+    return first != "checkpoints" and not is_scratch and name not in DRIVERS_FILES
 
 
 def _stamps(folder: Path) -> dict[str, tuple[int, int]]:
