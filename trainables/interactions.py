@@ -132,7 +132,9 @@ def _read_recbole(folder: Path) -> tuple[pd.DataFrame, dict[str, str]]:
 
 def _read_original(folder: Path) -> tuple[pd.DataFrame, dict[str, str]]:
     rows = pd.read_csv(folder / "u.data", sep="\t", names=["user", "item", "rating", "timestamp"], dtype=str)
-    films = pd.read_csv(folder / "u.item", sep="|", encoding="latin-1", header=None, dtype=str).fillna("")
+    films = pd.read_csv(
+        folder / "u.item", sep="|", encoding="latin-1", header=None, dtype=str, keep_default_na=False, na_values=[]
+    )
     # Title, two dates and an address, then a column of 0 or 1 for each genre.
     genres = pd.read_csv(folder / "u.genre", sep="|", names=["genre", "number"], dtype=str)["genre"]
     flags = films.iloc[:, -len(genres) :].to_numpy() == "1"

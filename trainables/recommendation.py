@@ -17,6 +17,7 @@ from torch.nn.utils.rnn import pad_sequence
 
 from trainables.interactions import Interactions, Source, find_dataset, load_interactions
 from trainables.metrics import as_lines
+from trainables.new_users import NEW_USER, FoldingIn, read_history
 from trainables.notes import keep_notes
 from trainables.ranking import AT, ranking_metrics, ranks
 from trainables.recommenders import PADDING, ItemTower, MatrixFactorisation, TwoTower
@@ -138,6 +139,8 @@ def train(trial: Trial) -> None:
     known = trial.cached(key, lambda: Known.before(data, 2, settings.max_length, trial.device))
     model = _make_model(settings, data)
     histories = data.histories(2)
+    if isinstance(model, MatrixFactorisation):
+        model.begin_with(torch.bincount(torch.cat(histories), minlength=len(data.items)))
     about = {
         "users": list(data.users),
         "items": list(data.items),
@@ -212,7 +215,10 @@ def evaluate(params: Mapping[str, Any], state: Mapping[str, Any], device: torch.
 
 
 def export(params: Mapping[str, Any], state: Mapping[str, Any]) -> Portable:
-    """The model of a trial that `train` has saved, to be exported; takes users and their last items."""
+    """The model of a trial that `train` has saved, to be exported; takes users and their last items.
+
+    In the place of a user's number `NEW_USER` stands for one who was not trained on.
+    """
     settings = Settings.from_params(without_files(params))
     data = Interactions(
         users=tuple(state["users"]),
@@ -225,29 +231,57 @@ def export(params: Mapping[str, Any], state: Mapping[str, Any]) -> Portable:
     model = _make_model(settings, data)
     model.load_state_dict(state["model"])
     histories = data.histories(0)
-    inputs = {"users": torch.arange(2), "histories": recent_items(histories[:2], settings.max_length)}
+    inputs = {"users": torch.tensor([0, NEW_USER]), "histories": recent_items(histories[:2], settings.max_length)}
     config = {
         "users": state["users"],
         "items": state["items"],
         "texts": state["shown"],
         "histories": [items.tolist() for items in histories],
         "max_length": settings.max_length,
+        "takes_new_users": True,
     }
-    return Portable(model.eval(), inputs, {name: {0: "rows"} for name in inputs}, config)
+    whole = FoldingIn(model) if isinstance(model, MatrixFactorisation) else model
+    return Portable(whole.eval(), inputs, {name: {0: "rows"} for name in inputs}, config)
 
 
 def predict(config: Mapping[str, Any], model: Model, inputs: Sequence[str]) -> Iterator[dict[str, Any]]:
-    """The ten items for each user, by the user's name, that the user has not had; ValueError for unknown ones."""
-    numbers = {name: number for number, name in enumerate(config["users"])}
-    if strangers := [name for name in inputs if name not in numbers]:
-        raise ValueError(f"no users of the training data: {', '.join(strangers[:5])}")
-    for name in inputs:
-        items = torch.tensor(config["histories"][numbers[name]])
-        scores = model(torch.tensor([numbers[name]]), recent_items([items], config["max_length"]))[0]
-        scores[items] = -torch.inf
-        best = scores.topk(min(AT, len(scores) - len(items))).indices.tolist()
-        told = [{"item": config["items"][item], "text": config["texts"][item]} for item in best]
-        yield {"input": name, "items": told}
+    """The ten items for each user that the user has not had: by the name of one who was trained on, or by a history.
+
+    A history is a JSON list of items, the latest one last. Raises ValueError that names all that is wrong.
+    """
+    users, items = ({name: number for number, name in enumerate(config[key])} for key in ("users", "items"))
+    asked: list[tuple[int, list[int], list[str]]] = []
+    wrong, strangers = [], []
+    for given in inputs:
+        if given in users:
+            asked.append((users[given], config["histories"][users[given]], []))
+        elif not given.lstrip().startswith("["):
+            strangers.append(given)
+        elif not config.get("takes_new_users"):
+            wrong.append("the model was exported before new users were taken: export it again")
+        else:
+            try:
+                history, unknown = read_history(given, items)
+            except ValueError as error:
+                wrong.append(str(error))
+                continue
+            if not history:
+                wrong.append(f"{given} has no item of the training data")
+            asked.append((NEW_USER, history, unknown))
+    if strangers:
+        wrong.append(
+            f"no users of the training data: {', '.join(strangers[:5])}; of a new one give the history, "
+            'a JSON list of items such as ["i7", "i9"]'
+        )
+    if wrong:
+        raise ValueError("; ".join(dict.fromkeys(wrong)))
+    for given, (user, history, unknown) in zip(inputs, asked, strict=True):
+        taken = torch.tensor(history)
+        scores = model(torch.tensor([user]), recent_items([taken], config["max_length"]))[0]
+        scores[taken] = -torch.inf
+        best = scores.topk(min(AT, len(scores) - len(taken))).indices.tolist()
+        told = {"input": given, "items": [{"item": config["items"][i], "text": config["texts"][i]} for i in best]}
+        yield told | ({"unknown_items": unknown} if unknown else {})
 
 
 def _make_model(settings: Settings, data: Interactions) -> nn.Module:

@@ -57,6 +57,15 @@ class MatrixFactorisation(nn.Module):
         self.popularity = nn.Parameter(torch.zeros(num_items))
         self.dropout = nn.Dropout(dropout)
 
+    @torch.no_grad()
+    def begin_with(self, counts: torch.Tensor) -> None:
+        """Rank items by how often they were taken, `[items]`, where the training begins.
+
+        What is most to be learned of them is then known: from zeros the first epochs rank by noise, and a rule that
+        stops what is behind the others stops it there.
+        """
+        self.popularity.copy_((counts + 1.0).log())
+
     def forward(self, users: torch.Tensor, _: torch.Tensor) -> torch.Tensor:
         scores: torch.Tensor = self.dropout(self.vectors(users)) @ self.items().T + self.popularity
         return scores

@@ -46,6 +46,16 @@ def test_what_is_left_out_is_told(tmp_path: Path) -> None:
     )
 
 
+def test_users_and_items_may_be_called_what_pandas_takes_for_missing(tmp_path: Path) -> None:
+    names = ["None", "NA", "null", "nan", ""]
+    rows = [(user, item, time) for user in ("NA", "b") for time, item in enumerate(names)]
+    data = load_interactions(write(tmp_path, rows, {"None": "a film", "NA": "null"}))
+    assert data.users == ("NA", "b")
+    assert set(data.items) == {"None", "NA", "null", "nan"}
+    assert dict(zip(data.items, data.texts, strict=True)) == {"None": "a film", "NA": "null", "null": "", "nan": ""}
+    assert data.notes[0] == "2 of 10 rows left out: no user, no item or no number as timestamp"
+
+
 def test_of_several_times_with_an_item_the_first_counts_whatever_the_order_of_the_file(tmp_path: Path) -> None:
     rows = [("a", "v", 7), ("a", "z", 6), ("a", "y", 5), ("a", "x", 4), ("a", "v", 1)]
     data = load_interactions(write(tmp_path, rows))

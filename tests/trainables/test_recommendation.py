@@ -55,14 +55,26 @@ def test_it_learns_what_comes_next_and_is_evaluated_exported_and_used(
     assert scores["test_ndcg10"] > (0.8 if how == "sequence" else 1.5 * popularity)
     assert popularity < 0.2
     told = {"trainable": "trainables.recommendation:train"}
-    write_model(export(params, state), told, tmp_path / "out", onnx=how == "sequence")
-    (found,) = predict(tmp_path / "out", ["u7"])
-    assert len(found["items"]) == 10
+    write_model(export(params, state), told, tmp_path / "out", onnx=how != "two_tower")
+    # A user, and somebody new who has walked the same way and elsewhere too.
+    way = [f"i{(17 + step) % 60:02d}" for step in range(8)]
+    found, new = predict(tmp_path / "out", ["u7", json.dumps([*way, "elsewhere"])])
+    assert len(found["items"]) == len(new["items"]) == 10
+    assert "unknown_items" not in found
+    assert new["unknown_items"] == ["elsewhere"]
+    named = [each["item"] for each in new["items"]]
+    assert not {*named} & {*way}
+    if how == "sequence":
+        assert named[0] == "i25"
+    else:  # what is near: who takes these has taken, or will take, some of those
+        assert len({*named} & {f"i{(17 + step) % 60:02d}" for step in (*range(-8, 0), *range(8, 16))}) >= 7
     if how == "sequence":
         place = 10 * state["users"].index("u7")
         assert found["items"][0]["item"] == f"i{(int(state['history'][place + 9]) + 1) % 60:02d}"
-    with pytest.raises(ControlError, match="no users of the training data: nobody"):
-        list(predict(tmp_path / "out", ["nobody"]))
+    with pytest.raises(ControlError, match="no users of the training data: nobody; of a new one") as caught:
+        list(predict(tmp_path / "out", ["nobody", "u7", '["elsewhere"]', "[nowhere"]))
+    assert '["elsewhere"] has no item of the training data' in str(caught.value)
+    assert "[nowhere is no JSON list" in str(caught.value)
 
 
 def test_texts_that_are_asked_for_and_missing_are_told(tmp_path: Path) -> None:
@@ -108,6 +120,23 @@ def test_a_batch_in_parts_is_the_same_batch(tmp_path: Path, how: str) -> None:
     whole, parts = (metrics_of(run(tmp_path / f"{n}", {**params, "accumulate": n})) for n in (1, 3))
     for one, other in zip(whole, parts, strict=True):
         assert other == pytest.approx(one, rel=1e-3)
+
+
+@pytest.mark.parametrize("how", ["matrix", "two_tower"])
+def test_the_first_epoch_ranks_items_by_how_often_they_were_taken(tmp_path: Path, how: str) -> None:
+    """From noise it took many epochs to get there, and a rule that stops what is behind stopped it before."""
+    rng = random.Random(0)
+    weights = [1 / (1 + item) for item in range(200)]
+    rows = []
+    for user in range(150):
+        taken = dict.fromkeys(rng.choices(range(200), weights, k=12))
+        rows += [(f"u{user}", f"i{item}", step) for step, item in enumerate(taken)]
+    params = {"dataset": write(tmp_path / "data", rows).dataset, "model": how, "lr": 1e-4, "batch_size": 64}
+    (report,) = run(tmp_path / "trial", {**params, "width": 16, "epochs": 1})
+    state, _ = load_checkpoint(checkpoint_path(tmp_path / "trial", 1))
+    popularity = evaluate(params | {"width": 16}, state, "cpu")["report"]["popularity"]["test_ndcg10"]
+    assert popularity > 0.1
+    assert report.metrics["val_ndcg10"] > 0.8 * popularity
 
 
 def test_several_wanted_items_are_a_cross_entropy_each() -> None:
