@@ -79,6 +79,7 @@ LAYERS = (
         "history",
         "scores",
         "evaluation",
+        "revision",
         "engine",
         "tryout",
         "sweepfile",

@@ -4,7 +4,8 @@ Knows nothing of methods, trials or the rest of the sweep file.
 """
 
 import random
-from collections.abc import Collection, Mapping
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Self
 
@@ -18,7 +19,7 @@ from tuner.conditions import (
     sound_conditions,
     told,
 )
-from tuner.domains import MAX_GRID_VALUES, Choice, Constant, Domain, Float, Int, same
+from tuner.domains import MAX_GRID_VALUES, Choice, Constant, Domain, Float, Int, as_primitive, same
 from tuner.errors import SpecError
 from tuner.fields import listed, shown, unknown
 from tuner.syntax import looks_sampled, parse_domain
@@ -133,6 +134,16 @@ class SearchSpace:
                 cells = [longer for cell in cells for longer in self._extended(cell, parameter)]
         grid = {parameter.name for parameter in self.parameters if parameter.is_grid}
         return [{name: value for name, value in cell.items() if name in grid} for cell in cells]
+
+    def next_cell(self, tried: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
+        """The first of the grid's cells that the fewest of these configurations lie in; None where all is tried."""
+        cells = self.grid_cells()
+        names = {name for cell in cells for name in cell}
+        counts = Counter(
+            as_primitive({name: value for name, value in params.items() if name in names}) for params in tried
+        )
+        cell = min(cells, key=lambda one: counts[as_primitive(one)])
+        return None if self.is_finite and counts[as_primitive(cell)] else cell
 
     def as_grid(self) -> "SearchSpace":
         """This space for method grid: every choice, and every range that can be listed, becomes a grid.

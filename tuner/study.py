@@ -4,6 +4,7 @@ The only truth of a sweep: everything else can be made again from it. Knows noth
 """
 
 import contextlib
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -32,6 +33,10 @@ _GPUS = "tuner:gpus"
 _ATTEMPTS = "tuner:attempts"
 _USAGE = "tuner:usage"
 _GPU_SHARE = "tuner:gpu_share"
+_SPACE = "tuner:space"
+_IS_REVISED = "tuner:is_revised"
+# What a database's text holds for certain.
+_MAX_SPACE_BYTES = 60_000
 
 _TOLD_AS = {
     TrialState.COMPLETED: OptunaState.COMPLETE,
@@ -114,6 +119,7 @@ class Study:
         self._may_have_waiting = True
         self._metrics = tuple(metrics)
         self._space = space
+        self._before = self._kept_space()
         self._earlier = earlier
         # Optuna's trial ids by number, of trials that are running.
         self._ids: dict[int, int] = {}
@@ -130,10 +136,10 @@ class Study:
 
     def records(self) -> list[TrialRecord]:
         """All trials, by number."""
-        return [read_record(trial, self._space) for trial in self._frozen()]
+        return [read_record(trial, self._before or self._space) for trial in self._frozen()]
 
     def record(self, number: int) -> TrialRecord:
-        return read_record(self._storage.get_trial(self._id(number)), self._space)
+        return read_record(self._storage.get_trial(self._id(number)), self._before or self._space)
 
     def ask(self, method: str | BaseSampler, seed: int, start_with: Sequence[Mapping[str, Any]] = ()) -> Asked | None:
         """The next trial: an interrupted one, a known good configuration, or a new one by the method.
@@ -283,11 +289,43 @@ class Study:
     def summary(self) -> dict[str, Any]:
         return dict(self._study.user_attrs.get(_SUMMARY, {}))
 
+    def space_before(self) -> SearchSpace | None:
+        """The space that all trials so far were asked from; None where it was not kept."""
+        return self._before
+
+    def keep_space(self) -> None:
+        """Keep the space that trials are asked from."""
+        kept = self._space.to_dict()
+        if self._before != self._space and len(json.dumps(kept)) <= _MAX_SPACE_BYTES:
+            self._study.set_user_attr(_SPACE, kept)
+            self._before = self._space
+
+    def frozen(self) -> list[FrozenTrial]:
+        """All trials as Optuna has them."""
+        return self._frozen()
+
+    def copy_to(self, name: str, trials: Sequence[FrozenTrial]) -> None:
+        """Make a study of another name in the same storage, that holds these trials in the place of its own."""
+        with contextlib.suppress(KeyError):
+            optuna.delete_study(study_name=name, storage=self._storage)  # half a copy of a driver that was killed
+        with self._batch():
+            other = optuna.create_study(storage=self._storage, study_name=name, directions=self._study.directions)
+            for key, value in self._study.user_attrs.items():
+                if key != _SPACE:
+                    other.set_user_attr(key, value)
+            other.set_user_attr(_IS_REVISED, True)
+            other.add_trials(trials)
+        self._commit()
+
     def close(self) -> None:
         if self._journal:
             self._journal.close()
         else:
             self._storage.remove_session()
+
+    def _kept_space(self) -> SearchSpace | None:
+        kept = self._study.user_attrs.get(_SPACE)
+        return SearchSpace.from_dict(kept) if kept else None
 
     def _claim(self, folder: Path, identity: str | None) -> None:
         """Mark the study as this run's."""
@@ -309,6 +347,9 @@ class Study:
         """What the next trial may not choose: a known good configuration, or its cell of the grid."""
         if self._next < len(start_with):
             return start_with[self._next]
+        if self._study.user_attrs.get(_IS_REVISED):
+            # Its cells have other places than those that were tried.
+            return self._space.next_cell([record.params for record in self.records()[len(start_with) :]])
         cells = self._space.grid_cells()
         index = self._next - len(start_with)
         if self._space.is_finite and index >= len(cells):

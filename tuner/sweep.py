@@ -33,11 +33,11 @@ from tuner.lock import RunLock
 from tuner.provenance import PROVENANCE, provenance
 from tuner.recorder import Recorder
 from tuner.results import Results, read_spec
-from tuner.runfolder import adopt, has_trials, make_run_folder, mark_of_run
+from tuner.revision import open_study
+from tuner.runfolder import make_run_folder, mark_of_run
 from tuner.runlog import RunLog
 from tuner.spec import SweepSpec, import_trainable, to_yaml
 from tuner.storage import Outage, storing
-from tuner.study import Study
 from tuner.sweepfile import Trainable, check_same, differences, load_and_import
 from tuner.trainable import check_signature
 from tuner.uri import Place, Uri, as_place
@@ -179,7 +179,12 @@ class Sweep:
         with opened(place, console.event, must_exist=True) as local:
             differs = differences(local, self.spec)
             if others := {"metric", "parameters"}.intersection(differs):
-                raise SpecError([f"{place} holds another sweep, which differs in {', '.join(sorted(others))}."])
+                raise SpecError(
+                    [
+                        f"{place} holds another sweep, which differs in {', '.join(sorted(others))}: begin another "
+                        f"with start_from: [{place}], or change {SPEC_FILE} there as well."
+                    ]
+                )
             for key in {"method", "early_terminate"}.intersection(differs):
                 console.event(f"{place} was begun with another {key}; it goes on with this sweep's")
             return self._resume(local, place, run_cap, address, console, verbose)
@@ -267,7 +272,7 @@ class Sweep:
             try:
                 verdict = self._outlast(
                     Outage(folder, console.event),
-                    lambda: self._attempt(folder, place, origin["study"], seed, address, console, verbose),
+                    lambda: self._attempt(folder, place, seed, address, console, verbose),
                 )
             finally:
                 log.event(f"ended: {verdict.message}")
@@ -288,7 +293,7 @@ class Sweep:
                 outage.wait(error)  # a database that is away can't be told from one that never was
 
     def _attempt(
-        self, folder: Path, place: Place, name: str, seed: int, address: str | None, console: Console, verbose: bool
+        self, folder: Path, place: Place, seed: int, address: str | None, console: Console, verbose: bool
     ) -> Verdict:
         """Run what the study leaves to be run. Raises `StorageError` where something can't be written."""
         from tuner.engine.run import run
@@ -298,19 +303,7 @@ class Sweep:
         space = spec.parameters.as_grid() if spec.method == "grid" else spec.parameters
         with storing(*DATABASE_ERRORS):
             history = History.read(folder, space)
-            study = Study(
-                folder,
-                name,
-                self.storage,
-                spec.metrics,
-                space,
-                write=True,
-                earlier=history.trials,
-                identity=mark_of_run(folder).identity,
-                must_exist=has_trials(folder),
-            )
-            if adopt(folder):
-                console.event(f"{place} is of before run folders were marked as ours; it is now")
+            study = open_study(folder, place, spec, space, self.storage, history.trials, console.event)
             recovered = study.recover()
             start_with = [*spec.start_with, *(known for known in history.start_with if known not in spec.start_with)]
             recorder = Recorder(folder, spec, study, self.method, seed, start_with)

@@ -160,9 +160,11 @@ def differences(folder: Path, spec: SweepSpec) -> list[str]:
 def check_same(folder: Path, place: Place, spec: SweepSpec) -> None:
     """Raises `SpecError` where it is of another."""
     if differs := differences(folder, spec):
+        # What is changed there is checked against what was tried.
+        change = f"after changing parameters in {place / SPEC_FILE}, " if differs == ["parameters"] else ""
         raise SpecError(
             [
                 f"--id {place.name}: {place} holds another sweep, which differs in {', '.join(differs)}; choose "
-                f"another id, or go on with that one: {command_line('resume', place)}"
+                f"another id, or go on with that one: {change}{command_line('resume', place)}"
             ]
         )

@@ -87,7 +87,7 @@ def restored(space: SearchSpace, params: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def from_optuna(domain: Float | Int | Choice, value: Any) -> Any:
-    """The inverse of `to_optuna`, held to the domain's steps."""
+    """The inverse of `to_optuna`, held to the domain's steps; what is no choice of it any more as it is stored."""
     if not isinstance(domain, Choice):
         return domain.nearest(value)
-    return next(choice for choice in domain.values if to_optuna(domain, choice) == value)
+    return next((choice for choice in domain.values if to_optuna(domain, choice) == value), value)
