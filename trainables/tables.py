@@ -13,19 +13,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-import torch
 from sklearn.datasets import load_breast_cancer, load_diabetes, load_digits, load_wine
 
-from trainables.columns import MISSING_WORDS, describe, read_numbers, repeats, words_told
+from trainables.columns import describe, read_numbers, repeats, words_told
 from trainables.csvfile import read_csv
-from trainables.splits import stratified_order
+from trainables.folds import MOST_CLASSES, fold_numbers, groups_of, told_of_groups
 
 TASKS = ("auto", "classification", "regression")
 TEST_FOLDS = 5  # one of them is the test set of a table that comes in one piece
-# A target of numbers is taken for classes where it has no more different ones than this, all of them whole.
-MOST_CLASSES = 20
-# Targets of a regression are split in proportion within as many equal parts.
-TARGET_PARTS = 10
 # Of each class that a fold leaves to be trained on: svm finds a temperature on three parts of them.
 FEWEST_TRAINED_ROWS = 3
 
@@ -104,11 +99,13 @@ class Development:
 
     Attributes:
         told: counts of rows and values, to be shown to people.
+        groups: the values of the group column, if there is one.
     """
 
     schema: Schema
     table: Table
     told: Mapping[str, Any]
+    groups: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -142,11 +139,12 @@ def load_development(source: Source) -> Development:
         rows = rows[_test_part(rows, target, source) != source.test_fold]
     schema, doubts = _schema(rows, target, source)
     copies = repeats(_features(rows, target, source))
-    groups = _groups(rows, copies, source.group)
+    groups = groups_of(rows, copies, source.group)
     table, unread, of_cells = _table(rows, schema, groups)
-    sentences = [*notes, *doubts, *of_cells, *_groups_told(rows, copies, groups, source.group)]
+    sentences = [*notes, *doubts, *of_cells, *told_of_groups(rows, copies, groups, source.group)]
     told = {**told, "rows_used": len(table), **unread, "columns_dropped": schema.dropped, "notes": sentences}
-    return Development(schema, table, told)
+    names = frozenset(rows[source.group].dropna().astype(str)) if source.group else frozenset()
+    return Development(schema, table, told, names)
 
 
 def load_test(source: Source, development: Development) -> HeldOut:
@@ -163,9 +161,12 @@ def load_test(source: Source, development: Development) -> HeldOut:
         raise ValueError(f"{source.test_dataset} has no column {', '.join(sorted(missing))}; {source.dataset} has")
     table, unread, of_cells = _table(rows, schema, np.arange(len(rows)))
     in_both = _count_in_both(development.table, table)
-    sentences = [*notes, *of_cells]
+    # Of a file in one piece the development rows' notes tell what was left out.
+    sentences = [*(notes if source.test_dataset else ()), *of_cells]
     if in_both:
         sentences.append(f"{in_both} of {len(table)} test rows stand among the training rows as well")
+    if source.group in rows and (in_group := int(rows[source.group].isin(development.groups).sum())):
+        sentences.append(f"{in_group} of {len(table)} test rows have a {source.group} of the training rows")
     told = {**told, "rows_used": len(table), **unread, "rows_also_in_training": in_both, "notes": sentences}
     return HeldOut(table, told)
 
@@ -178,17 +179,6 @@ def read_rows(path: str, schema: Schema) -> Table:
     numbers, categories, _, _ = _cells(rows, schema)
     nothing = np.zeros(len(rows), np.int64)
     return Table(numbers, categories, nothing, nothing)
-
-
-def fold_numbers(strata: npt.NDArray[Any], groups: npt.NDArray[Any], count: int) -> npt.NDArray[np.int64]:
-    """The number of each row's fold, 0 to `count` - 1: strata in proportion, no group in two folds."""
-    _, first, inverse = np.unique(groups, return_index=True, return_inverse=True)
-    if len(first) < count:
-        raise ValueError(f"{len(first)} groups of rows are too few for {count} parts")
-    order = stratified_order(torch.from_numpy(_strata(strata[first]))).numpy()
-    fold = np.empty(len(first), np.int64)
-    fold[order] = np.arange(len(first)) * count // len(first)
-    return np.asarray(fold[inverse])
 
 
 def check_classes(development: Development, folds: int) -> None:
@@ -257,7 +247,7 @@ def _cleaned(frame: pd.DataFrame, target: str, task: str) -> tuple[pd.DataFrame,
 
 
 def _test_part(rows: pd.DataFrame, target: str, source: Source) -> npt.NDArray[np.int64]:
-    groups = _groups(rows, repeats(_features(rows, target, source)), source.group)
+    groups = groups_of(rows, repeats(_features(rows, target, source)), source.group)
     return fold_numbers(_codes(rows[target], source.task), groups, TEST_FOLDS)
 
 
@@ -273,47 +263,6 @@ def _features(rows: pd.DataFrame, target: str, source: Source) -> pd.DataFrame:
     if source.group and source.group not in rows.columns:
         raise ValueError(f"group {source.group!r} is no column; there are {', '.join(map(str, rows.columns))}")
     return rows.drop(columns=[target, *([source.group] if source.group else [])])
-
-
-def _groups(rows: pd.DataFrame, copies: npt.NDArray[np.int64], group: str) -> npt.NDArray[np.int64]:
-    """Of rows with a number, alike for copies."""
-    if not group:
-        return copies
-    # Without a group a row is one of its own, with its copies that have none either.
-    codes = pd.factorize(rows[group])[0].astype(np.int64)
-    return np.where(codes < 0, codes.max(initial=0) + 1 + copies, codes)
-
-
-def _groups_told(
-    rows: pd.DataFrame, copies: npt.NDArray[np.int64], groups: npt.NDArray[np.int64], group: str
-) -> list[str]:
-    """Sentences on the rows that stay together, and those that should."""
-    sentences = []
-    num_copies = int(pd.Series(copies).duplicated(keep=False).sum())
-    if num_copies and not group:
-        sentences.append(f"{num_copies} of {len(rows)} rows have copies, which stay on one side of each split")
-    elif num_copies:
-        num_groups = pd.Series(groups).groupby(copies).transform("nunique")
-        if num_apart := int((num_groups > 1).sum()):
-            sentences.append(f"{num_apart} of {len(rows)} rows have copies in another group, maybe beyond a split")
-    if group:
-        values = rows[group]
-        if num_empty := int(values.isna().sum()):
-            sentences.append(f"{num_empty} of {len(rows)} rows have no {group}: each is a group of its own")
-        words = values[values.astype(str).str.strip().str.casefold().isin(MISSING_WORDS) & values.notna()]
-        sentences += [
-            f"{count} rows have the {group} {word!r}, which is one group: leave the cells empty if they have none"
-            for word, count in words.value_counts().items()
-        ]
-    return sentences
-
-
-def _strata(values: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
-    """Few different values as they are, many in parts of equal size."""
-    codes, unique = pd.factorize(values, sort=True)
-    if len(unique) <= MOST_CLASSES or values.dtype.kind != "f":
-        return codes.astype(np.int64)
-    return pd.qcut(values, TARGET_PARTS, labels=False, duplicates="drop").astype(np.int64)
 
 
 def _schema(rows: pd.DataFrame, target: str, source: Source) -> tuple[Schema, tuple[str, ...]]:

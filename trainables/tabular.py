@@ -19,6 +19,7 @@ from trainables.batches import balanced_weights
 from trainables.encoding import SCALINGS, Encoder, Matrix
 from trainables.estimator_modules import as_module
 from trainables.estimators import ESTIMATORS, Fitted, fit_estimator
+from trainables.folds import fold_numbers
 from trainables.metrics import as_lines, classification_metrics, classification_report, log_loss, regression_metrics
 from trainables.optim import DESCENT
 from trainables.predictions import predictions
@@ -32,7 +33,6 @@ from trainables.tables import (
     Table,
     check_classes,
     check_source,
-    fold_numbers,
     load_development,
     load_test,
     read_rows,

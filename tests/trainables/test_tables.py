@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from trainables.encoding import Encoder
-from trainables.tables import Source, Table, check_classes, fold_numbers, load_development, load_test, read_rows
+from trainables.folds import fold_numbers
+from trainables.tables import Source, Table, check_classes, load_development, load_test, read_rows
 
 
 def write_csv(path: Path, rows: list[list[object]], header: str = "size,colour,label") -> Path:
@@ -139,17 +140,6 @@ def test_identical_rows_and_groups_stay_together(tmp_path: Path) -> None:
     assert development.schema.categories == ("colour",)
     patients = [{int(size // 5) for size in part.table.numbers[:, 0]} for part in (development, test)]
     assert not patients[0] & patients[1]
-
-
-def test_folds_hold_the_target_in_proportion() -> None:
-    groups = np.arange(1000)
-    labels = np.array([0] * 700 + [1] * 300)
-    fold_of = fold_numbers(labels, groups, 5)
-    assert np.bincount(fold_of).tolist() == [200] * 5
-    assert all(abs((labels[fold_of == fold] == 1).sum() - 60) <= 2 for fold in range(5))
-    values = np.random.default_rng(0).normal(size=1000)
-    means = [values[fold_numbers(values, groups, 5) == fold].mean() for fold in range(5)]
-    assert max(means) - min(means) < 0.1
 
 
 @pytest.mark.parametrize(
@@ -324,3 +314,15 @@ def test_rows_without_a_group_are_groups_of_their_own(tmp_path: Path) -> None:
     path = write_csv(tmp_path / "u.csv", rows, "size,colour,patient,label")
     told = load_development(Source(str(path), group="patient", test_dataset="wine")).told
     assert "3 of 100 rows have copies in another group, maybe beyond a split" in told["notes"]
+
+
+def test_test_rows_of_a_group_that_was_trained_on_are_told(tmp_path: Path) -> None:
+    rows = [[*row[:2], "" if i % 5 == 0 else f"p{i // 5}", row[2]] for i, row in enumerate(rows_of(100))]
+    path = str(write_csv(tmp_path / "all.csv", rows, "size,colour,patient,label"))
+    source = Source(path, group="patient")
+    assert load_test(source, load_development(source)).told["notes"] == []
+    write_csv(tmp_path / "train.csv", rows[2:], "size,colour,patient,label")
+    write_csv(tmp_path / "test.csv", rows[:2], "size,colour,patient,label")
+    source = Source(str(tmp_path / "train.csv"), group="patient", test_dataset=str(tmp_path / "test.csv"))
+    notes = load_test(source, load_development(source)).told["notes"]
+    assert notes == ["1 of 2 test rows have a patient of the training rows"]

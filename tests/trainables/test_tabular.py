@@ -10,7 +10,8 @@ from sklearn.datasets import load_diabetes
 from tests.trainables.test_tables import rows_of, write_csv
 from tests.trainables.trials import run_trial
 from trainables import tabular
-from trainables.tables import Source, fold_numbers, load_development
+from trainables.folds import fold_numbers
+from trainables.tables import Source, load_development
 from trainables.tabular import MODELS, Settings, evaluate, export, fit, guessed, scores, train
 from tuner.checkpoint import load_checkpoint
 from tuner.checkpoint_folder import checkpoint_path
