@@ -3,7 +3,7 @@
 import struct
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from math import gcd
 from pathlib import Path
 
@@ -65,11 +65,12 @@ def load_development(path: str, sound: Sound, group: str = "") -> Development:
     """
     root = Path(path).expanduser()
     part = _part(root, False, group)
-    if (listed := _listed(root, part, VALIDATION_LIST)) is not None:
+    if (listed := _listed(root, part, VALIDATION_LIST, group)) is not None:
         given, part = listed
     else:
         part, given = with_validation(root, part, WAV_SUFFIXES, group)
     train, validation = _read(part, sound), _read(given, sound)
+    validation = validation.noted(*told_of_leaks("recordings", validation.inputs, train.inputs, "validation"))
     std, mean = torch.std_mean(train.inputs, dim=(0, 2))
     return Development(train, validation, mean, std.clamp(min=1e-3))
 
@@ -136,12 +137,12 @@ def _part(root: Path, test: bool, group: str) -> TreePart:
     """The test files, or the others."""
     if not (root / TEST_LIST).is_file():
         return read_part(root, test, WAV_SUFFIXES, group)
-    listed = _listed(root, read_part(root, None, WAV_SUFFIXES), TEST_LIST)
+    listed = _listed(root, read_part(root, None, WAV_SUFFIXES), TEST_LIST, group)
     assert listed is not None
     return listed[0 if test else 1]
 
 
-def _listed(root: Path, part: TreePart, name: str) -> tuple[TreePart, TreePart] | None:
+def _listed(root: Path, part: TreePart, name: str, group: str) -> tuple[TreePart, TreePart] | None:
     """The files that a list of the tree names, and the rest; None where there is no such list."""
     if not (root / name).is_file():
         return None
@@ -151,8 +152,9 @@ def _listed(root: Path, part: TreePart, name: str) -> tuple[TreePart, TreePart] 
     if not bool(is_listed.any()):
         raise ValueError(f"{root / name} names none of the files beside it, which it should as CLASS/FILE.wav")
     if missing := len(names) - int(is_listed.sum()):
-        part = replace(part, notes=(*part.notes, f"{missing} of {len(names)} names in {name} are of no file here"))
-    return part.parted(is_listed.nonzero().flatten(), (~is_listed).nonzero().flatten(), name)
+        part = part.noted(f"{missing} of {len(names)} names in {name} are of no file here")
+    given, rest = part.parted(is_listed.nonzero().flatten(), (~is_listed).nonzero().flatten(), name)
+    return given.noted(*given.told_of_groups(rest, name, group)), rest
 
 
 def _read(part: TreePart, sound: Sound) -> Labelled:

@@ -21,6 +21,7 @@ from trainables.audio import (
 from trainables.audio_models import SpectrogramClassifier, SpectrogramCNN, SpectrogramTransformer
 from trainables.batches import balanced_weights
 from trainables.classifiers import EVALUATION_BATCH, judge, judged_by
+from trainables.held_out import check_judged, told_of_held_out
 from trainables.labelled import Development
 from trainables.notes import keep_notes
 from trainables.predictions import predictions
@@ -95,8 +96,11 @@ def train(trial: Trial) -> None:
     """Train a classifier and report each epoch; the parameters are those of `Settings`."""
     settings = Settings.from_params(trial.params)
     data = _development(trial, settings)
-    keep_notes(trial, data.notes)
     rows, held_out = data.train, data.validation
+    keep_notes(
+        trial, [*data.notes, *told_of_held_out("validation", "recordings", held_out.labels.cpu(), rows.class_names)]
+    )
+    check_judged(trial, "recordings", held_out.labels.cpu(), rows.class_names)
     num_classes = len(rows.class_names)
     weights = balanced_weights(rows.labels, num_classes) if settings.class_weight == "balanced" else None
     model = _make_model(settings, num_classes)
@@ -127,7 +131,7 @@ def evaluate(params: Mapping[str, Any], state: Mapping[str, Any], device: torch.
     test = test.to(device)
     model = _make_model(settings, len(test.class_names)).to(device)
     model.load_state_dict(state["model"])
-    return judge(model, test, notes)
+    return judge(model, test, [*notes, *told_of_held_out("test", "recordings", test.labels.cpu(), test.class_names)])
 
 
 def export(params: Mapping[str, Any], state: Mapping[str, Any]) -> Portable:

@@ -16,6 +16,7 @@ from trainables.augmentation import AUGMENTATIONS, Augmentation
 from trainables.batches import balanced_weights
 from trainables.classifiers import EVALUATION_BATCH, judge, judged_by
 from trainables.distillation import DISTILLATION, Distillation, check_teacher, load_teacher
+from trainables.held_out import check_judged, told_of_held_out
 from trainables.image_models import MODELS, ImageClassifier, find_weights, make_image_classifier
 from trainables.images import (
     FASHION_MNIST_ENV,
@@ -97,8 +98,10 @@ def train(trial: Trial) -> None:
     """Train a classifier and report each epoch; the parameters are those of `Settings`."""
     settings = Settings.from_params(trial.params)
     data = _development(trial, settings)
-    keep_notes(trial, data.notes)
     rows, held_out = data.train, data.validation
+    judged = held_out.labels.cpu()
+    keep_notes(trial, [*data.notes, *told_of_held_out("validation", "images", judged, rows.class_names)])
+    check_judged(trial, "images", judged, rows.class_names)
     _, channels, _, size = rows.inputs.shape
     model = _make_model(settings, channels, size, len(rows.class_names))
     model.set_normalisation(data.mean, data.std)
@@ -137,7 +140,7 @@ def evaluate(params: Mapping[str, Any], state: Mapping[str, Any], device: torch.
     _, channels, _, size = test.inputs.shape
     model = _make_model(settings, channels, size, len(test.class_names)).to(device)
     model.load_state_dict(state["model"])
-    return judge(model, test, notes)
+    return judge(model, test, [*notes, *told_of_held_out("test", "images", test.labels.cpu(), test.class_names)])
 
 
 def export(params: Mapping[str, Any], state: Mapping[str, Any]) -> Portable:

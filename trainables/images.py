@@ -20,7 +20,15 @@ from sklearn.datasets import load_digits
 from trainables.cifar10 import CLASSES as CIFAR10_CLASSES
 from trainables.cifar10 import read_cifar10
 from trainables.labelled import Development, Labelled
-from trainables.splits import TEST_SHARE, VALIDATION_SHARE, split_rows, stratified_order, told_of_leaks
+from trainables.splits import (
+    TEST_SHARE,
+    VALIDATION_SHARE,
+    digest,
+    merged_groups,
+    split_rows,
+    stratified_order,
+    told_of_leaks,
+)
 from trainables.trees import DATA_ENV, TreePart, read_part, told_unreadable, with_validation
 
 if TYPE_CHECKING:
@@ -93,7 +101,8 @@ def load_development(name: str, image_size: int, train_size: int = 0, group: str
     if train_size:
         train = train.take(slice(train_size))
     mean, std = _pixel_statistics(train.inputs)
-    return Development(train, validation, mean, std)
+    leaks = told_of_leaks("images", validation.inputs, train.inputs, "validation")
+    return Development(train, validation.noted(*leaks), mean, std)
 
 
 def load_test(name: str, image_size: int, group: str = "") -> tuple[Labelled, tuple[str, ...]]:
@@ -105,8 +114,11 @@ def load_test(name: str, image_size: int, group: str = "") -> tuple[Labelled, tu
 
 
 def split_off(rows: Labelled, share: float) -> tuple[Labelled, Labelled]:
-    """That share of the rows, and the rest; both with all classes in proportion, wherever they are cut."""
-    part, rest = split_rows(rows.labels, share)
+    """That share of the rows, and the rest; both with all classes in proportion, wherever they are cut.
+
+    The same images are on one side.
+    """
+    part, rest = split_rows(rows.labels, share, merged_groups([digest(image) for image in rows.inputs]))
     return rows.take(part), rows.take(rest)
 
 

@@ -1,6 +1,6 @@
 """Inputs in memory with their classes, images and recordings alike; knows nothing of files, models or trials."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
@@ -23,6 +23,9 @@ class Labelled:
 
     def take(self, rows: torch.Tensor | slice) -> "Labelled":
         return Labelled(self.inputs[rows], self.labels[rows], self.class_names, self.notes)
+
+    def noted(self, *notes: str) -> "Labelled":
+        return replace(self, notes=(*self.notes, *notes))
 
     def batch(self, rows: torch.Tensor) -> torch.Tensor:
         """The inputs of rows, from their numbers `[n]`, on the device of the labels."""

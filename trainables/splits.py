@@ -1,6 +1,7 @@
 """How rows are set apart for validation and test: the same ones each time, whatever a trial's seed is."""
 
 import hashlib
+from collections import Counter
 from collections.abc import Hashable, Iterable, Sequence
 
 import numpy as np
@@ -29,20 +30,56 @@ def split_rows(
     order = stratified_order(labels[[each[0] for each in rows]]).tolist()
     cut = round(len(rows) * share)
     if not 0 < cut < len(rows):
-        what = "rows" if groups is None else "groups of rows"
+        what = "rows" if len(rows) == len(labels) else "groups of rows"
         raise ValueError(f"{len(rows)} {what} are too few to set {share:.0%} of them apart")
     part, rest = (torch.tensor([row for at in some for row in rows[at]]) for some in (order[:cut], order[cut:]))
     return part, rest
 
 
-def told_of_leaks(what: str, test: torch.Tensor, development: Iterable[torch.Tensor]) -> tuple[str, ...]:
-    """A sentence on rows of the test set, `[n, ...]`, that also stand in the rows for development; none if none do."""
-    seen = {_digest(row) for row in development}
-    leaked = sum(_digest(row) in seen for row in test)
-    return (f"{leaked} of {len(test)} test {what} stand among the training {what} as well",) if leaked else ()
+def merged_groups(*columns: Sequence[Hashable]) -> list[int]:
+    """One group for each row: those that share a value in some column are of one, and what these share one with.
+
+    None is a value that no rows share.
+    """
+    group = list(range(len(columns[0])))
+
+    def first(row: int) -> int:
+        while group[row] != row:
+            group[row] = group[group[row]]
+            row = group[row]
+        return row
+
+    for column in columns:
+        seen: dict[Hashable, int] = {}
+        for row, value in enumerate(column):
+            if value is not None:
+                group[first(row)] = first(seen.setdefault(value, row))
+    return [first(row) for row in range(len(group))]
 
 
-def _digest(row: torch.Tensor) -> bytes:
+def told_of_leaks(
+    what: str, held_out: torch.Tensor, training: Iterable[torch.Tensor], part: str = "test"
+) -> tuple[str, ...]:
+    """A sentence on held out rows, `[n, ...]`, that also stand in the rows for training; none if none do."""
+    seen = {digest(row) for row in training}
+    leaked = sum(digest(row) in seen for row in held_out)
+    told = f"{leaked} of {len(held_out)} {part} {what} stand among the training {what} as well"
+    return (told,) if leaked else ()
+
+
+def told_of_copies(what: str, contents: Sequence[Hashable], labels: Sequence[Hashable]) -> tuple[str, ...]:
+    """A sentence on rows whose content is that of others too; none if all differ."""
+    counts, kinds = Counter(contents), Counter(content for content, _ in set(zip(contents, labels, strict=True)))
+    copies = sum(count for count in counts.values() if count > 1)
+    torn = sum(count > 1 for count in kinds.values())
+    told = f"{copies} of {len(contents)} {what} have copies among them, which no split parts"
+    if torn:
+        told += f"; {torn} of them are in more than one class"
+    return (told,) if copies else ()
+
+
+def digest(row: torch.Tensor) -> bytes:
+    """The same of the same content alone."""
     return hashlib.blake2b(row.numpy().tobytes(), digest_size=16).digest()
 
 

@@ -17,6 +17,7 @@ from torch.nn.functional import cross_entropy, pad
 from trainables.batches import balanced_weights
 from trainables.distillation import DISTILLATION, Distillation, check_teacher, load_teacher
 from trainables.finetuning import FINE_TUNING, FineTuning
+from trainables.held_out import check_judged, told_of_held_out
 from trainables.metrics import as_lines, classification_metrics, classification_report
 from trainables.notes import keep_notes
 from trainables.predictions import predictions
@@ -137,7 +138,10 @@ def train(trial: Trial) -> None:
     words = _vocabulary(trial, settings, data)
     rows = _inputs(trial, settings, "training", data.train, words)
     held_out = _inputs(trial, settings, "validation", data.validation, words)
-    keep_notes(trial, [*data.notes, *rows.notes])
+    known = data.validation.labels[data.validation.labels != UNKNOWN]
+    doubts = told_of_held_out("validation", "texts", known, data.train.class_names)
+    keep_notes(trial, [*data.notes, *rows.notes, *doubts])
+    check_judged(trial, "texts", known, data.train.class_names)
     labels = data.train.labels.to(trial.device)
     num_classes = len(data.train.class_names)
     weights = balanced_weights(labels, num_classes) if settings.class_weight == "balanced" else None
@@ -175,8 +179,8 @@ def evaluate(params: Mapping[str, Any], state: Mapping[str, Any], device: torch.
     test, notes = load_test(settings.source)
     inputs = _encode(settings, "test", test.texts, state["words"], device)
     logits = _predict(settings, state, inputs, len(test.class_names), device)
-    notes = (*notes, *inputs.notes)
     known = test.labels != UNKNOWN
+    notes = (*notes, *inputs.notes, *told_of_held_out("test", "texts", test.labels[known], test.class_names))
     probabilities = logits.softmax(dim=1).numpy()
     report = classification_report(test.labels[known].numpy(), probabilities[known.numpy()], test.class_names, notes)
     threshold = float(state["threshold"])

@@ -7,14 +7,14 @@ A data set is two reads that never meet: `load_development`, whose rows training
 import os
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
 import torch
 
 from trainables.csvfile import read_csv
-from trainables.splits import SPLIT_SEED, TEST_SHARE, VALIDATION_SHARE, split_rows
+from trainables.splits import SPLIT_SEED, TEST_SHARE, VALIDATION_SHARE, merged_groups, split_rows
 from trainables.trees import DATA_ENV, MOST_NAMED, group_of
 
 # A class needs one row to train on and one to validate with, and some more for either to mean anything.
@@ -72,7 +72,7 @@ class Development:
 
 
 class Row(NamedTuple):
-    """A text and the name of its class, as they are written, and what it may not be parted from."""
+    """A text and the name of its class, as they are written, and the group it may not be parted from, if any."""
 
     text: str
     label: str
@@ -113,9 +113,11 @@ def load_test(source: Source) -> tuple[Texts, tuple[str, ...]]:
         rows = [row for row in rows if row.label in known or row.label in of_test]
         notes.append(f"unknown in the test: {', '.join(of_test)}; in the validation: {', '.join(unknown)}")
     seen = {_normal(row.text) for row in development}
-    leaked = sum(_normal(row.text) in seen for row in rows)
-    if leaked:
+    if leaked := sum(_normal(row.text) in seen for row in rows):
         notes.append(f"{leaked} of {len(rows)} test texts stand among the training texts as well")
+    groups = {row.group for row in development if row.group}
+    if shared := sum(row.group in groups for row in rows):
+        notes.append(f"{shared} of {len(rows)} test texts are of groups that training texts are of as well")
     return _labelled(rows, known), tuple(notes)
 
 
@@ -160,7 +162,7 @@ def _read(source: Source, test: bool) -> tuple[Rows, list[str]]:
     if train == path and (strays := [name for name in ("test", "test.csv") if (path / name).exists()]):
         raise ValueError(f"{path} has {strays[0]} but no train beside it: put the training texts there")
     if test and has_test:
-        return _cleaned(*_read_place(held_out, replace(source, group_column="", group="")), are_all_kept=True)
+        return _cleaned(*_read_place(held_out, source, is_given=True), are_all_kept=True)
     rows, notes = _cleaned(*_read_place(train, source))
     if has_test:
         return rows, notes
@@ -169,29 +171,32 @@ def _read(source: Source, test: bool) -> tuple[Rows, list[str]]:
 
 def _split(rows: Rows, names: Sequence[str], share: float) -> tuple[Rows, Rows]:
     """That share of the rows, and the rest; both with all classes in proportion."""
-    parts = split_rows(_indices(rows, names), share, [row.group for row in rows])
+    groups = merged_groups([_normal(row.text) for row in rows], [row.group or None for row in rows])
+    parts = split_rows(_indices(rows, names), share, groups)
     part, rest = ([rows[i] for i in some.tolist()] for some in parts)
     if missing := sorted(set(names) - {row.label for row in rest}):
         raise ValueError(f"all texts of {_named(missing)} are of groups on one side of a split; add texts of others")
     return part, rest
 
 
-def _read_place(path: Path, source: Source) -> tuple[Rows, list[str]]:
+def _read_place(path: Path, source: Source, *, is_given: bool = False) -> tuple[Rows, list[str]]:
+    """The rows of a file or a tree; of a test set that `is_given`, with their groups where it has them."""
     if path.is_dir():
-        if source.group_column:
+        if source.group_column and not is_given:
             raise ValueError(f"group_column: {path} is a tree of files, which has no columns; give group in its place")
         return _read_tree(path, source.group)
-    if source.group:
+    if source.group and not is_given:
         raise ValueError(f"group: {path} is a file, and group is for a tree of files; give group_column in its place")
-    return _read_csv(path, source), []
+    return _read_csv(path, source, is_given), []
 
 
-def _read_csv(path: Path, source: Source) -> Rows:
+def _read_csv(path: Path, source: Source, is_given: bool) -> Rows:
     table = read_csv(path).fillna("")
+    has_groups = bool(source.group_column) and (source.group_column in table.columns or not is_given)
     columns = [
         source.text_column or ("text" if "text" in table.columns else str(table.columns[0])),
         source.label_column or ("label" if "label" in table.columns else str(table.columns[-1])),
-        *([source.group_column] if source.group_column else []),
+        *([source.group_column] if has_groups else []),
     ]
     if wrong := [column for column in columns if column not in table.columns]:
         raise ValueError(f"{path} has no column {', '.join(map(repr, wrong))}; it has {', '.join(table.columns)}")
@@ -200,7 +205,7 @@ def _read_csv(path: Path, source: Source) -> Rows:
         raise ValueError(f"{path} has one column only, {text!r}: a text and a label are needed")
     groups = table[group[0]] if group else [""] * len(table)
     rows = zip(table[text], table[label], groups, strict=True)
-    return [Row(text, label, group or _normal(text)) for text, label, group in rows]
+    return [Row(text, label, group) for text, label, group in rows]
 
 
 def _read_tree(root: Path, group: str) -> tuple[Rows, list[str]]:
@@ -218,7 +223,7 @@ def _read_tree(root: Path, group: str) -> tuple[Rows, list[str]]:
         except UnicodeDecodeError as error:
             raise ValueError(f"a file in {folder} is no UTF-8 text: {error}") from error
         groups = [group_of(path, group) if group else "" for path in files]
-        rows += [Row(text, folder.name, one or _normal(text)) for text, one in zip(texts, groups, strict=True)]
+        rows += [Row(text, folder.name, one) for text, one in zip(texts, groups, strict=True)]
     return rows, [f"{loose} files in {root} are in no class's folder and were left out"] * bool(loose)
 
 

@@ -16,6 +16,7 @@ from trainables.conll import GROUPS, Development, Sentences, Source, find_datase
 from trainables.distillation import DISTILLATION, Distillation, check_teacher, load_teacher
 from trainables.entities import OUTSIDE, entities_of, entity_report, entity_scores, token_report
 from trainables.finetuning import FINE_TUNING, FineTuning
+from trainables.held_out import told_of_size
 from trainables.metrics import as_lines
 from trainables.notes import keep_notes
 from trainables.pieces import IGNORED, Pieces, Written, cut
@@ -98,7 +99,7 @@ def train(trial: Trial) -> None:
         for part, pieces, some in (("training", rows, texts), ("validation", held_out, held_out_texts))
         for note in told_of_pieces(settings.pretrained, part, pieces, some)
     ]
-    keep_notes(trial, [*data.notes, *about_parts])
+    keep_notes(trial, [*data.notes, *about_parts, *told_of_size("validation", "sentences", len(data.validation))])
     labels, held_out_labels = (
         labels_of(pieces, some, sentences, tags).to(trial.device)
         for pieces, some, sentences in ((rows, texts, data.train), (held_out, held_out_texts, data.validation))
@@ -157,7 +158,8 @@ def evaluate(params: Mapping[str, Any], state: Mapping[str, Any], device: torch.
         found = _tag(model, pieces, torch.arange(len(pieces), device=device))
     tags = tags_of(pieces, found[:, :-1], written, test, names)
     entities, tokens = entity_report(test.tags, tags), token_report(test.tags, tags)
-    notes = (*notes, *told_of_pieces(settings.pretrained, "test", pieces, written))
+    about_test = told_of_pieces(settings.pretrained, "test", pieces, written)
+    notes = (*notes, *about_test, *told_of_size("test", "sentences", len(test)))
     text = f"{entities['text']}\nby word\n{tokens.pop('text')}{as_lines(notes)}"
     return {
         **entity_scores("test", test.tags, tags),

@@ -1,13 +1,14 @@
-"""Files in a tree with a folder for each class, which may be below train/, test/ and val/; reads none of them."""
+"""Files in a tree with a folder for each class, which may be below train/, test/ and val/; not what is in them."""
 
+import hashlib
 import re
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
 
-from trainables.splits import TEST_SHARE, VALIDATION_SHARE, split_rows
+from trainables.splits import TEST_SHARE, VALIDATION_SHARE, merged_groups, split_rows, told_of_copies
 
 # The folder that data sets are looked for in.
 DATA_ENV = "TUNER_DATA"
@@ -20,25 +21,47 @@ VALIDATION_FOLDERS = ("val", "valid", "validation")
 
 @dataclass(frozen=True)
 class TreePart:
-    """Files and their classes: `labels`, int64 `[n]`, are indices of `class_names`; `notes` tell what was left out."""
+    """Files and their classes.
+
+    Attributes:
+        labels: int64 `[n]`, indices of `class_names`.
+        notes: tell what was left out, and what is doubtful.
+        contents: the same of files that are the same, byte by byte.
+    """
 
     files: list[Path]
     labels: torch.Tensor
     class_names: tuple[str, ...]
     notes: tuple[str, ...]
+    contents: list[bytes]
 
     def take(self, rows: torch.Tensor) -> "TreePart":
-        files = [self.files[row] for row in rows.tolist()]
-        return TreePart(files, self.labels[rows], self.class_names, self.notes)
+        files, contents = ([column[row] for row in rows.tolist()] for column in (self.files, self.contents))
+        return replace(self, files=files, labels=self.labels[rows], contents=contents)
+
+    def noted(self, *notes: str) -> "TreePart":
+        return replace(self, notes=(*self.notes, *notes))
 
     def split(self, share: float, group: str) -> tuple["TreePart", "TreePart"]:
-        """That share of the files, and the rest; both with all classes in proportion.
+        """That share of the files, and the rest; both with all classes in proportion. Copies are not parted.
 
         Args:
             group: a regular expression: files in whose names it finds the same text are not parted; empty for none.
         """
-        groups = [group_of(path, group) or str(path) for path in self.files] if group else None
-        return self.parted(*split_rows(self.labels, share, groups), f"group {group!r}")
+        groups = merged_groups(self.contents, self.groups(group))
+        by = f"group {group!r}" if group else "what has copies"
+        return self.parted(*split_rows(self.labels, share, groups), by)
+
+    def groups(self, group: str) -> list[str | None]:
+        """Of each file, by that regular expression; None where it is of none."""
+        return [(group_of(path, group) if group else "") or None for path in self.files]
+
+    def told_of_groups(self, training: "TreePart", part: str, group: str) -> tuple[str, ...]:
+        """A sentence on files of a given part whose groups are those of training files too; none if there are none."""
+        known = set(training.groups(group)) - {None}
+        count = sum(one in known for one in self.groups(group))
+        told = f"{count} of {len(self.files)} {part} files are of groups that training files are of as well"
+        return (told,) if count else ()
 
     def parted(self, part: torch.Tensor, rest: torch.Tensor, by: str) -> tuple["TreePart", "TreePart"]:
         """These rows, and the rest; raises ValueError, naming what has parted them so, where that lacks a class."""
@@ -74,9 +97,10 @@ def read_part(root: Path, test: bool | None, suffixes: Collection[str], group: s
         raise ValueError(f"{root} has test/ but no train/ beside it: put the training files into train/")
     has_test = has_parts and (root / "test").is_dir()
     below = root / "train" if has_parts else root
-    if test and has_test:
-        return _list(root / "test", _class_names(below), suffixes)
     whole = _list(below, _class_names(below), suffixes)
+    if test and has_test:
+        given = _list(root / "test", _class_names(below), suffixes)
+        return given.noted(*given.told_of_groups(whole, "test", group))
     if test is None or has_test:
         return whole
     if few := [name for name, count in zip(whole.class_names, whole.labels.bincount(), strict=True) if count < FEWEST]:
@@ -91,7 +115,8 @@ def with_validation(root: Path, part: TreePart, suffixes: Collection[str], group
     """
     for name in VALIDATION_FOLDERS:
         if (root / "train").is_dir() and (root / name).is_dir():
-            return part, _list(root / name, _class_names(root / "train"), suffixes)
+            given = _list(root / name, _class_names(root / "train"), suffixes)
+            return part, given.noted(*given.told_of_groups(part, "validation", group))
     validation, train = part.split(VALIDATION_SHARE, group)
     return train, validation
 
@@ -135,4 +160,14 @@ def _list(folder: Path, names: list[str], suffixes: Collection[str]) -> TreePart
         notes.append(f"{loose} files in {folder} are in no class's folder and were left out")
     if aside := sorted(path.name for path in folder.iterdir() if path.is_dir() and path.name.startswith("_")):
         notes.append(f"no classes, by their first character: {', '.join(aside)}")
-    return TreePart(files, torch.tensor(labels), tuple(names), tuple(notes))
+    contents = [_content(path) for path in files]
+    notes += told_of_copies(f"files below {folder}", contents, labels)
+    return TreePart(files, torch.tensor(labels), tuple(names), tuple(notes), contents)
+
+
+def _content(path: Path) -> bytes:
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").digest()
+    except OSError:  # who reads it tells of it, and of others
+        return str(path).encode()

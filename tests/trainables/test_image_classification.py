@@ -228,9 +228,19 @@ def test_a_tree_of_images_is_trained_on_and_evaluated(tmp_path: Path) -> None:
     state, _ = load_checkpoint(checkpoint_path(tmp_path / "trial", 5))
     found = evaluate(params, state, "cpu")
     assert found["test_accuracy"] == 1.0
-    (note,) = json.loads((tmp_path / "trial" / "data.json").read_text())["notes"]
+    note, tiny = json.loads((tmp_path / "trial" / "data.json").read_text())["notes"]
     assert note.startswith(f"2 files below {tree} are of other kinds than .bmp")
+    assert tiny == "the validation set has 5 images, of which each counts for 20 %"
     assert note in found["report"]["notes"]
+    assert "the test set has 8 images, of which each counts for 12 %" in found["report"]["text"]
+
+
+def test_six_images_are_told_and_refused_where_their_metric_can_not_be_had(tmp_path: Path) -> None:
+    params = {"dataset": str(write_tree(tmp_path / "images", 3)), "image_size": 8, "epochs": 1}
+    run(tmp_path / "trial", params)
+    assert len(json.loads((tmp_path / "trial" / "data.json").read_text())["notes"]) == 2
+    with pytest.raises(ValueError, match="val_auc can't be had: the validation set has 1 images, none of them of"):
+        run(tmp_path / "other", params, metric=Metric("val_auc", Goal.MAXIMIZE))
 
 
 def test_an_unreadable_image_is_named(tmp_path: Path) -> None:

@@ -35,7 +35,9 @@ def write_idx(path: Path, values: np.ndarray) -> None:
 def write_fashion_mnist(folder: Path, count: int = 60) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     for prefix, shade in (("train", 10), ("t10k", 20)):
-        write_idx(folder / f"{prefix}-images-idx3-ubyte.gz", np.full((count, 28, 28), shade))
+        images = np.full((count, 28, 28), shade)
+        images[:, 0, :8] = (np.arange(count)[:, None] >> np.arange(8)) % 2  # so that each is another
+        write_idx(folder / f"{prefix}-images-idx3-ubyte.gz", images)
         write_idx(folder / f"{prefix}-labels-idx1-ubyte.gz", np.arange(count) % 10)
     return folder
 
@@ -160,6 +162,38 @@ def test_what_is_in_no_class_is_told(tmp_path: Path) -> None:
     )
 
 
+def test_copies_are_on_one_side_of_each_split_and_told(tmp_path: Path) -> None:
+    write_tree(tmp_path, 10)
+    for shade in range(6):
+        for copy in ("a", "b"):
+            write_image(tmp_path / "red" / f"{shade}{copy}.png", (200, shade, 0))
+    write_image(tmp_path / "blue" / "other.png", (200, 0, 0))
+    development, (test, notes) = load_development(str(tmp_path), 8), load_test(str(tmp_path), 8)
+    parts = [pixels_of(part) for part in (development.train, development.validation, test)]
+    assert sum(map(len, parts)) == len(set.union(*parts)) == 20
+    assert all(parts)
+    told = "19 of 33 files below {} have copies among them, which no split parts; 1 of them are in more than one class"
+    assert development.notes == notes == (told.format(tmp_path),)
+    write_tree(tmp_path / "val", 2)
+    (tmp_path / "train").mkdir()
+    for name in ("red", "blue"):
+        (tmp_path / name).rename(tmp_path / "train" / name)
+    assert (
+        "4 of 4 validation images stand among the training images as well" in load_development(str(tmp_path), 8).notes
+    )
+
+
+def test_given_images_of_groups_that_are_trained_on_are_told(tmp_path: Path) -> None:
+    for part, people in (("train", range(6)), ("val", range(5, 7)), ("test", range(4, 7))):
+        for number in people:
+            write_image(tmp_path / part / "red" / f"p{number}-{part}.png", (200, number, len(part)))
+            write_image(tmp_path / part / "blue" / f"p{number}-{part}.png", (number, len(part), 200))
+    development, (_, notes) = load_development(str(tmp_path), 8, group=r"^p\d"), load_test(str(tmp_path), 8, r"^p\d")
+    assert development.notes == ("2 of 4 validation files are of groups that training files are of as well",)
+    assert notes == ("4 of 6 test files are of groups that training files are of as well",)
+    assert load_test(str(tmp_path), 8)[1] == ()
+
+
 def test_test_images_need_training_images_beside_them(tmp_path: Path) -> None:
     write_tree(tmp_path / "test", 3)
     with pytest.raises(ValueError, match="has test/ but no train/ beside it"):
@@ -235,8 +269,8 @@ def test_fashion_mnist_is_read_from_the_folder_named(tmp_path: Path, monkeypatch
     development, test = load_development("fashion-mnist", 32), load_test("fashion-mnist", 32)[0]
     assert (len(development.train), len(development.validation), len(test)) == (50, 10, 60)
     assert development.train.inputs.shape[1:] == (1, 28, 28)
-    assert set(development.train.inputs.unique().tolist()) == {10}
-    assert set(test.inputs.unique().tolist()) == {20}
+    assert set(development.train.inputs.unique().tolist()) == {0, 1, 10}
+    assert set(test.inputs.unique().tolist()) == {0, 1, 20}
 
 
 def test_a_missing_file_of_fashion_mnist_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from trainables.splits import split_rows, stratified_order, told_of_leaks
+from trainables.splits import merged_groups, split_rows, stratified_order, told_of_copies, told_of_leaks
 
 
 def test_every_stretch_of_the_order_holds_the_classes_in_proportion() -> None:
@@ -45,3 +45,21 @@ def test_rows_of_the_test_set_that_were_trained_on_are_counted() -> None:
     test = torch.tensor([[[0, 1]], [[1, 0]], [[10, 11]]])
     assert told_of_leaks("images", test, development) == ("2 of 3 test images stand among the training images as well",)
     assert told_of_leaks("images", test[1:2], development) == ()
+    (told,) = told_of_leaks("images", test, development, "validation")
+    assert told == "2 of 3 validation images stand among the training images as well"
+
+
+def test_rows_are_of_one_group_by_any_column() -> None:
+    names = ["a", None, "b", None, "c", "a"]
+    contents = [1, 2, 1, 3, 4, 5]
+    groups = merged_groups(contents, names)
+    assert groups[0] == groups[2] == groups[5]
+    assert len(set(groups)) == 4
+    assert merged_groups([1, 2, 3]) == [0, 1, 2]
+
+
+def test_copies_are_counted_and_those_of_two_classes() -> None:
+    assert told_of_copies("rows", [1, 2, 3], [0, 0, 1]) == ()
+    assert told_of_copies("rows", [1, 1, 2, 2, 2, 3], [0, 0, 0, 1, 1, 1]) == (
+        "5 of 6 rows have copies among them, which no split parts; 1 of them are in more than one class",
+    )

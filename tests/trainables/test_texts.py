@@ -86,6 +86,24 @@ def test_files_of_one_group_are_not_parted_where_asked(tmp_path: Path) -> None:
     assert len(set.union(*parts)) == 6
 
 
+def test_copies_are_not_parted_whatever_their_groups_and_given_groups_are_told(tmp_path: Path) -> None:
+    def write(path: Path, rows: list[tuple[str, str, str]]) -> str:
+        with path.open("w", newline="") as file:
+            csv.writer(file).writerows([("text", "customer", "label"), *rows])
+        return str(path)
+
+    rows = [(text, f"c{number}", name) for number, (text, name) in enumerate(rows_of(20))]
+    rows += [(text.upper(), f"again {customer}", name) for text, customer, name in rows]
+    source = Source(write(tmp_path / "all.csv", rows), group_column="customer")
+    development, (test, notes) = load_development(source), load_test(source)
+    parts = [{text.casefold() for text in part.texts} for part in (development.train, development.validation, test)]
+    assert sum(map(len, parts)) == len(set.union(*parts)) == 60
+    assert notes == ()
+    given = write(tmp_path / "test.csv", [("new", "c3", "card"), ("other", "c99", "card"), ("third", "", "card")])
+    _, notes = load_test(Source(source.dataset, test_dataset=given, group_column="customer"))
+    assert notes == ("1 of 3 test texts are of groups that training texts are of as well",)
+
+
 def test_a_class_of_one_group_is_trained_on(tmp_path: Path) -> None:
     path = tmp_path / "lonely.csv"
     for lonely in CLASSES:
