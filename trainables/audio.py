@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from trainables.audio_models import SILENCE
 from trainables.labelled import Development, Labelled
 from trainables.splits import told_of_leaks
 from trainables.trees import TreePart, read_part, told_unreadable, with_validation
@@ -20,8 +21,6 @@ WAV_SUFFIXES = frozenset({".wav"})
 TEST_LIST, VALIDATION_LIST = "testing_list.txt", "validation_list.txt"
 WINDOW_S, HOP_S = 0.025, 0.010
 _FILES_AT_ONCE = 256
-# Of a power: what is less is as silent.
-SILENCE = 1e-6
 
 
 @dataclass(frozen=True)

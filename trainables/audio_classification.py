@@ -131,7 +131,11 @@ def evaluate(params: Mapping[str, Any], state: Mapping[str, Any], device: torch.
     test = test.to(device)
     model = _make_model(settings, len(test.class_names)).to(device)
     model.load_state_dict(state["model"])
-    return judge(model, test, [*notes, *told_of_held_out("test", "recordings", test.labels.cpu(), test.class_names)])
+    return judge(
+        model,
+        test,
+        [*settings.notes, *notes, *told_of_held_out("test", "recordings", test.labels.cpu(), test.class_names)],
+    )
 
 
 def export(params: Mapping[str, Any], state: Mapping[str, Any]) -> Portable:
@@ -153,10 +157,14 @@ def predict(config: Mapping[str, Any], model: Model, inputs: Sequence[str]) -> I
 
 
 def _development(trial: Trial, settings: Settings) -> Development:
-    """The data on the trial's device, read and prepared once on the node."""
+    """The data, read and prepared once on the node, on the trial's device where it has room."""
     key = f"audio {Path(settings.dataset).expanduser().resolve()} {settings.group} {settings.sound}"
     data = trial.shared(key, lambda: load_development(settings.dataset, settings.sound, settings.group))
-    return trial.cached(f"{key} {trial.device}", lambda: data.to(trial.device))
+
+    def placed() -> Development:
+        return data.to(trial.device, with_inputs=trial.has_room(data.num_bytes))
+
+    return trial.cached(f"{key} {trial.device}", placed)
 
 
 def _make_model(settings: Settings, num_classes: int) -> SpectrogramClassifier:

@@ -4,16 +4,25 @@ import math
 
 import torch
 from torch import nn
+from torch.nn.functional import max_pool1d
+
+from trainables.text_models import masked_mean
 
 # Frames that a transformer takes as one.
 PATCH_FRAMES = 4
 HEAD_WIDTH = 32
+# Blocks double their width up to here.
+WIDEST = 1024
+# Of a power: what is less is as silent.
+SILENCE = 1e-6
+# Frames of which all bands are below are what a recording was filled up with.
+SILENT = math.log(SILENCE) + 1e-3
 
 
 class SpectrogramClassifier(nn.Module):
     """Takes spectrograms `[n, mels, frames]` and gives logits `[n, classes]`.
 
-    Normalises each band with buffers that its state dict carries.
+    Normalises each band with buffers that its state dict carries. What a recording was filled up with does not count.
     """
 
     mean: torch.Tensor
@@ -35,7 +44,10 @@ class SpectrogramClassifier(nn.Module):
 
     def forward(self, spectrograms: torch.Tensor) -> torch.Tensor:
         """Logits `[n, num_classes]`."""
-        logits: torch.Tensor = self.network(self.normal(spectrograms))
+        is_sound = (spectrograms > SILENT).any(dim=1)
+        # All of a recording without a sound.
+        is_sound = is_sound | ~is_sound.any(dim=1, keepdim=True)
+        logits: torch.Tensor = self.network(self.normal(spectrograms), is_sound)
         return logits
 
 
@@ -43,7 +55,7 @@ class SpectrogramCNN(nn.Module):
     """Convolution blocks of doubling width, each halving both sides, the mean of what is left, a linear classifier.
 
     Args:
-        width: of the first block.
+        width: of the first block; no other has more than `WIDEST`, or than this.
         depth: number of blocks.
         dropout: probability, before the classifier.
     """
@@ -53,7 +65,7 @@ class SpectrogramCNN(nn.Module):
         layers: list[nn.Module] = []
         channels = 1
         for index in range(depth):
-            wider = width * 2**index
+            wider = min(width * 2**index, max(width, WIDEST))
             layers += [
                 nn.Conv2d(channels, wider, 3, padding=1, bias=False),
                 nn.BatchNorm2d(wider),
@@ -63,10 +75,15 @@ class SpectrogramCNN(nn.Module):
             channels = wider
         self.features = nn.Sequential(*layers)
         self.head = nn.Sequential(nn.Dropout(dropout), nn.Linear(channels, num_classes))
+        self._depth = depth
 
-    def forward(self, spectrograms: torch.Tensor) -> torch.Tensor:
-        """Logits `[n, num_classes]` of normalised spectrograms `[n, mels, frames]`."""
-        logits: torch.Tensor = self.head(self.features(spectrograms[:, None]).mean(dim=(2, 3)))
+    def forward(self, spectrograms: torch.Tensor, is_sound: torch.Tensor) -> torch.Tensor:
+        """Logits `[n, num_classes]` of normalised spectrograms `[n, mels, frames]`; `is_sound`: which frames count."""
+        found = self.features(spectrograms[:, None]).mean(dim=2)
+        counts = is_sound[:, None].to(found.dtype)
+        for _ in range(self._depth):
+            counts = max_pool1d(counts, 2, ceil_mode=True)
+        logits: torch.Tensor = self.head(masked_mean(found.transpose(1, 2), counts[:, 0] > 0))
         return logits
 
 
@@ -92,10 +109,14 @@ class SpectrogramTransformer(nn.Module):
         self.encoder = nn.TransformerEncoder(layer, depth, nn.LayerNorm(width), enable_nested_tensor=False)
         self.head = nn.Sequential(nn.Dropout(dropout), nn.Linear(width, num_classes))
 
-    def forward(self, spectrograms: torch.Tensor) -> torch.Tensor:
-        """Logits `[n, num_classes]` of normalised spectrograms `[n, mels, frames]`."""
+    def forward(self, spectrograms: torch.Tensor, is_sound: torch.Tensor) -> torch.Tensor:
+        """Logits `[n, num_classes]` of normalised spectrograms `[n, mels, frames]`; `is_sound`: which frames count."""
         tokens = self.patches(spectrograms).transpose(1, 2)
-        logits: torch.Tensor = self.head(self.encoder(tokens + self._positions(tokens)).mean(dim=1))
+        counts = max_pool1d(is_sound[:, None].to(tokens.dtype), PATCH_FRAMES)[:, 0] > 0
+        # Sounds may stand in the last frames alone, which fill no patch.
+        counts = counts | ~counts.any(dim=1, keepdim=True)
+        states = self.encoder(tokens + self._positions(tokens), src_key_padding_mask=~counts)
+        logits: torch.Tensor = self.head(masked_mean(states, counts))
         return logits
 
     def _positions(self, tokens: torch.Tensor) -> torch.Tensor:

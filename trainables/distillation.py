@@ -67,3 +67,17 @@ def check_teacher(path: str, known: Sequence[str], classes: Sequence[str]) -> No
     """Raises ValueError where it knows other classes."""
     if list(known) != list(classes):
         raise ValueError(f"teacher {path} knows other classes than those of the data, or in another order")
+
+
+def told_of_teacher(path: str, held_out: str) -> list[str]:
+    """A sentence on a teacher that may have been trained on the rows that its pupil is judged by; none if it was not.
+
+    Args:
+        held_out: the fingerprint of the validation rows, which an exported model has of its own.
+    """
+    if not path or (own := read_exported(Path(path).expanduser())["config"].get("held_out", "")) == held_out:
+        return []
+    why = "was validated with other rows than these" if own else "does not tell which rows it was validated with"
+    return [
+        f"teacher {path} {why}: it may have been trained on some of these and of the test, which flatters its pupil"
+    ]

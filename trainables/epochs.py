@@ -77,7 +77,7 @@ class Epochs:
                 load_moments(self._optimizer, saved["optimizer"])
         self._count = count_batches(num_rows, descent.batch_size, self._fewest)
         self._scheduler = make_scheduler(
-            descent.schedule,
+            descent.shape,
             self._optimizer,
             total_steps=self._count * descent.epochs,
             warmup_steps=round(self._count * descent.warmup_epochs),

@@ -15,7 +15,7 @@ from torch.nn.functional import cross_entropy
 from trainables.augmentation import AUGMENTATIONS, Augmentation
 from trainables.batches import balanced_weights
 from trainables.classifiers import EVALUATION_BATCH, judge, judged_by
-from trainables.distillation import DISTILLATION, Distillation, check_teacher, load_teacher
+from trainables.distillation import DISTILLATION, Distillation, check_teacher, load_teacher, told_of_teacher
 from trainables.held_out import check_judged, told_of_held_out
 from trainables.image_models import MODELS, ImageClassifier, find_weights, make_image_classifier
 from trainables.images import (
@@ -100,27 +100,33 @@ def train(trial: Trial) -> None:
     data = _development(trial, settings)
     rows, held_out = data.train, data.validation
     judged = held_out.labels.cpu()
-    keep_notes(trial, [*data.notes, *told_of_held_out("validation", "images", judged, rows.class_names)])
+    doubts = told_of_held_out("validation", "images", judged, rows.class_names)
+    about_teacher = told_of_teacher(settings.teacher, data.held_out)
+    keep_notes(trial, [*settings.notes, *data.notes, *doubts, *about_teacher])
     check_judged(trial, "images", judged, rows.class_names)
     _, channels, _, size = rows.inputs.shape
     model = _make_model(settings, channels, size, len(rows.class_names))
     model.set_normalisation(data.mean, data.std)
     training = Training(trial, settings, model, len(rows))
     about = {"classes": list(rows.class_names), "channels": channels, "image_size": size}
+    about["held_out"] = data.held_out
     augment = Augmentation(settings.augment, len(rows.class_names), mixup=settings.mixup, cutmix=settings.cutmix)
     teacher = _teacher(trial, settings, about)
     is_balanced = settings.class_weight == "balanced"
     weights = balanced_weights(rows.labels, len(rows.class_names)) if is_balanced else None
 
+    # Of mixed images the targets are shares of classes, and the loss is a mean over rows.
+    is_mixed = settings.mixup or settings.cutmix
+    row_weights = None if weights is None or is_mixed else weights[rows.labels]
+
     def loss_of(batch: torch.Tensor, noise: torch.Generator) -> torch.Tensor:
         images, targets = augment(rows.batch(batch), rows.labels[batch], noise)
         logits = training.network(images)
         loss = cross_entropy(logits, targets, weights, label_smoothing=settings.label_smoothing)
-        return settings.distil(loss, logits, teacher(images)) if teacher else loss
+        if not teacher:
+            return loss
+        return settings.distil(loss, logits, teacher(images), None if row_weights is None else row_weights[batch])
 
-    # Of mixed images the targets are shares of classes, and the loss is a mean over rows.
-    is_mixed = settings.mixup or settings.cutmix
-    row_weights = None if weights is None or is_mixed else weights[rows.labels]
     training.run(loss_of, judged_by(training, held_out), about, row_weights)
 
 
@@ -140,7 +146,9 @@ def evaluate(params: Mapping[str, Any], state: Mapping[str, Any], device: torch.
     _, channels, _, size = test.inputs.shape
     model = _make_model(settings, channels, size, len(test.class_names)).to(device)
     model.load_state_dict(state["model"])
-    return judge(model, test, [*notes, *told_of_held_out("test", "images", test.labels.cpu(), test.class_names)])
+    return judge(
+        model, test, [*settings.notes, *notes, *told_of_held_out("test", "images", test.labels.cpu(), test.class_names)]
+    )
 
 
 def export(params: Mapping[str, Any], state: Mapping[str, Any]) -> Portable:
@@ -150,7 +158,7 @@ def export(params: Mapping[str, Any], state: Mapping[str, Any]) -> Portable:
     images = torch.randint(0, 256, (2, channels, size, size), dtype=torch.uint8)
     model = _make_model(settings, channels, size, len(names))
     model.load_state_dict(state["model"])
-    config = {"classes": names, "channels": channels, "image_size": size}
+    config = {"classes": names, "channels": channels, "image_size": size, "held_out": state.get("held_out", "")}
     return Portable(model.eval(), {"images": images}, {"images": {0: "rows"}}, config)
 
 

@@ -24,6 +24,7 @@ from trainables.splits import (
     TEST_SHARE,
     VALIDATION_SHARE,
     digest,
+    fingerprint,
     merged_groups,
     split_rows,
     stratified_order,
@@ -102,7 +103,8 @@ def load_development(name: str, image_size: int, train_size: int = 0, group: str
         train = train.take(slice(train_size))
     mean, std = _pixel_statistics(train.inputs)
     leaks = told_of_leaks("images", validation.inputs, train.inputs, "validation")
-    return Development(train, validation.noted(*leaks), mean, std)
+    held_out = fingerprint(image.numpy().tobytes() for image in validation.inputs)
+    return Development(train, validation.noted(*leaks), mean, std, held_out)
 
 
 def load_test(name: str, image_size: int, group: str = "") -> tuple[Labelled, tuple[str, ...]]:

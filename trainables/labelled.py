@@ -42,12 +42,14 @@ class Development:
 
     Attributes:
         mean, std: of the training rows, of each channel or band.
+        held_out: the fingerprint of the validation rows.
     """
 
     train: Labelled
     validation: Labelled
     mean: torch.Tensor
     std: torch.Tensor
+    held_out: str = ""
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -61,4 +63,4 @@ class Development:
 
     def to(self, device: torch.device | str, *, with_inputs: bool = True) -> "Development":
         train, validation = (rows.to(device, with_inputs=with_inputs) for rows in (self.train, self.validation))
-        return Development(train, validation, self.mean.to(device), self.std.to(device))
+        return Development(train, validation, self.mean.to(device), self.std.to(device), self.held_out)

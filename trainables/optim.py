@@ -44,7 +44,8 @@ class Descent:
     Attributes:
         batch_size: of a step, shared out where the trial has several workers.
         optimizer: schedule_free is AdamW whose weights are an average, in the place of a schedule (Defazio et al. 2024,
-            arXiv:2405.15682): for `schedule: constant`.
+            arXiv:2405.15682).
+        schedule: auto is constant with schedule_free, and cosine with the others.
         momentum: of sgd; other optimizers ignore it.
         warmup_epochs: epochs, or part of one, in which the learning rate rises linearly before the schedule.
         clip_norm: length that a longer gradient is shortened to, 0 for never.
@@ -58,10 +59,23 @@ class Descent:
     lr: float = 3e-3
     momentum: float = 0.9
     weight_decay: float = 1e-4
-    schedule: str = "cosine"
+    schedule: str = "auto"
     warmup_epochs: float = 0.0
     clip_norm: float = 0.0
     accumulate: int = 1
+
+    @property
+    def shape(self) -> str:
+        """The name of the schedule."""
+        by_optimizer = "constant" if self.optimizer == "schedule_free" else "cosine"
+        return by_optimizer if self.schedule == "auto" else self.schedule
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """A sentence on settings that work against each other; none if none do."""
+        if self.optimizer != "schedule_free" or self.shape == "constant":
+            return ()
+        return (f"schedule_free stands in the place of a schedule, and schedule is {self.schedule}: constant suits it",)
 
 
 def make_optimizer(name: str, groups: ParamGroups, lr: float, momentum: float) -> Optimizer:
@@ -70,22 +84,30 @@ def make_optimizer(name: str, groups: ParamGroups, lr: float, momentum: float) -
 
 
 def param_groups(model: nn.Module, weight_decay: float) -> ParamGroups:
-    """All parameters of `model` that are trained; weight decay is not for biases and normalisation layers."""
-    parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    return [
-        {"params": [p for p in parameters if p.ndim > 1], "weight_decay": weight_decay},
-        {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
-    ]
+    """All parameters of `model` that are trained; weight decay is for the weights of its layers alone.
+
+    Not for biases, normalisation layers, scales of layers, tokens and positions.
+    """
+    groups: ParamGroups = [{"params": [], "weight_decay": weight_decay}, {"params": [], "weight_decay": 0.0}]
+    for name, parameter in model.named_parameters():
+        if parameter.requires_grad:
+            is_decayed = parameter.ndim > 1 and "weight" in name.rpartition(".")[2]
+            groups[0 if is_decayed else 1]["params"].append(parameter)
+    return groups
 
 
 def load_moments(optimizer: Optimizer, saved: Mapping[str, Any]) -> None:
     """Go on with what a saved state dict has gathered, at this optimizer's own settings.
 
-    Population based training goes on with another learning rate than the one that was saved.
+    Population based training goes on with another learning rate than the one that was saved. What was gathered for
+    other groups of parameters is left.
     """
     own = optimizer.state_dict()["param_groups"]
-    for group, before in zip(own, saved["param_groups"], strict=True):
-        group |= {name: before[name] for name in _COUNTERS if name in before}
+    sizes, before = ([len(group["params"]) for group in groups] for groups in (own, saved["param_groups"]))
+    if sizes != before:
+        return
+    for group, counted in zip(own, saved["param_groups"], strict=True):
+        group |= {name: counted[name] for name in _COUNTERS if name in counted}
     optimizer.load_state_dict({"state": saved["state"], "param_groups": own})
 
 
@@ -154,7 +176,7 @@ DESCENT: dict[str, Allowed] = {
     "lr": POSITIVE,
     "momentum": SHARE,
     "weight_decay": Range(0),
-    "schedule": tuple(SCHEDULES),
+    "schedule": ("auto", *SCHEDULES),
     "warmup_epochs": Range(0),
     "clip_norm": Range(0),
     "accumulate": Range(1),

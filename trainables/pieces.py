@@ -11,7 +11,7 @@ from typing import NamedTuple
 import torch
 
 from trainables.entities import OUTSIDE
-from trainables.pretrained import load_tokenizer
+from trainables.pretrained import load_tokenizer, trimmed
 from trainables.words import are_parted, spans_of
 
 # Of a place that has no tag to be learned: padding, and all pieces of a unit but the first.
@@ -75,6 +75,12 @@ class Pieces:
 
     def __len__(self) -> int:
         return len(self.ids)
+
+    def batch(self, rows: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Ids and lengths of some rows, where their numbers are."""
+        there = rows.to(self.ids.device)
+        ids, lengths = trimmed(self.ids[there], self.lengths[there])
+        return ids.to(rows.device), lengths.to(rows.device)
 
     def to(self, device: torch.device | str) -> "Pieces":
         return Pieces(*(part.to(device) for part in (self.ids, self.lengths, self.text_of, self.unit_of)))

@@ -24,7 +24,7 @@ FEATURE_BATCH = 64
 MOST_UNKNOWN = 0.05
 FINETUNES = ("head", "full", "lora")
 # Under these names models of different kinds keep their layers.
-_LAYERS = ("layer", "layers", "h", "block")
+_LAYERS = ("layer", "layers", "h", "block", "albert_layer_groups")
 
 
 def find_pretrained(name: str) -> str:
@@ -182,20 +182,37 @@ def layered_groups(
         model: holds the encoder; what is not the encoder's learns with `head_lr`.
         layer_decay: the factor from a layer to the one below it.
     """
-    names = {id(parameter): name for name, parameter in encoder.named_parameters()}
+    layers = _layers(encoder)
     groups: ParamGroups = []
     for group in param_groups(model, weight_decay):
         by_rate: dict[float, list[nn.Parameter]] = {}
         for parameter in group["params"]:
-            name = names.get(id(parameter))
-            rate = head_lr if name is None else lr * layer_decay ** (encoder.num_layers - _layer(name))
+            layer = layers.get(id(parameter))
+            rate = head_lr if layer is None else lr * layer_decay ** (encoder.num_layers - layer)
             by_rate.setdefault(rate, []).append(parameter)
         groups += [{**group, "params": params, "lr": rate} for rate, params in by_rate.items()]
     return groups
 
 
-def _layer(name: str) -> int:
-    """The number of the layer that a parameter belongs to, from 1; 0 for the embeddings."""
+def _layers(encoder: PretrainedEncoder) -> dict[int, float]:
+    """The layer that each parameter belongs to, by its id: from 1, and 0 for the embeddings.
+
+    Parameters that several layers share (ALBERT's) belong to the last of them, and those that follow the layers, such
+    as a final normalisation, to the last layer.
+    """
+    found = {name: _number(name) for name, _ in encoder.named_parameters()}
+    numbers = [number for number in found.values() if number is not None]
+    shared, layers, has_layers = encoder.num_layers / max(numbers, default=encoder.num_layers), {}, False
+    for name, parameter in encoder.named_parameters():
+        number = found[name]
+        has_layers = has_layers or number is not None
+        is_last = (has_layers or "final" in name) and "embed" not in name
+        layers[id(parameter)] = number * shared if number is not None else encoder.num_layers * float(is_last)
+    return layers
+
+
+def _number(name: str) -> int | None:
+    """The number of the layer in a parameter's name, from 1; None where there is none."""
     parts = name.split(".")
     numbers = [int(part) for name, part in itertools.pairwise(parts) if name in _LAYERS and part.isdigit()]
-    return numbers[0] + 1 if numbers else 0
+    return numbers[0] + 1 if numbers else None

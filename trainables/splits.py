@@ -83,6 +83,12 @@ def digest(row: torch.Tensor) -> bytes:
     return hashlib.blake2b(row.numpy().tobytes(), digest_size=16).digest()
 
 
+def fingerprint(rows: Iterable[bytes]) -> str:
+    """The same of the same rows alone, in whatever order."""
+    digests = sorted(hashlib.blake2b(row, digest_size=16).digest() for row in rows)
+    return hashlib.blake2b(b"".join(digests), digest_size=16).hexdigest()
+
+
 def stratified_order(labels: torch.Tensor) -> torch.Tensor:
     """Row numbers in an order whose every stretch has the classes in proportion, to within a row or two."""
     random = np.random.default_rng(SPLIT_SEED)

@@ -10,12 +10,13 @@ from typing import Any
 
 import numpy as np
 import torch
-from sklearn.metrics import precision_recall_curve, roc_auc_score
+from sklearn.metrics import roc_auc_score
 from torch import nn
 from torch.nn.functional import cross_entropy, pad
 
 from trainables.batches import balanced_weights
-from trainables.distillation import DISTILLATION, Distillation, check_teacher, load_teacher
+from trainables.confidence import confidence_of, threshold_of
+from trainables.distillation import DISTILLATION, Distillation, check_teacher, load_teacher, told_of_teacher
 from trainables.finetuning import FINE_TUNING, FineTuning
 from trainables.held_out import check_judged, told_of_held_out
 from trainables.metrics import as_lines, classification_metrics, classification_report
@@ -31,6 +32,7 @@ from trainables.pretrained import (
     trimmed,
 )
 from trainables.settings import Allowed, Range, read_settings, without_files
+from trainables.splits import fingerprint
 from trainables.text_models import BagOfEmbeddings, Head, Recurrent, build_vocabulary, encode_words
 from trainables.texts import UNKNOWN, Development, Source, Texts, find_dataset, find_file, load_development, load_test
 from trainables.training import Training, load_trained
@@ -40,8 +42,6 @@ from tuner.portable import Model, Portable
 
 MODELS = ("bag", "gru", "transformer")
 EVALUATION_BATCH = 128
-# The largest share of known texts that the threshold may take for unknown ones.
-MOST_REJECTED = 0.05
 
 
 @dataclass(frozen=True)
@@ -121,10 +121,11 @@ class Inputs:
     notes: tuple[str, ...]
 
     def batch(self, rows: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        """The arguments of a model for some rows."""
+        """The arguments of a model for some rows, where their numbers are."""
+        there = rows.to(self.values.device)
         if self.lengths is None:
-            return (self.values[rows],)
-        return trimmed(self.values[rows], self.lengths[rows])
+            return (self.values[there].to(rows.device),)
+        return tuple(part.to(rows.device) for part in trimmed(self.values[there], self.lengths[there]))
 
     def to(self, device: torch.device | str) -> "Inputs":
         lengths = None if self.lengths is None else self.lengths.to(device)
@@ -140,7 +141,9 @@ def train(trial: Trial) -> None:
     held_out = _inputs(trial, settings, "validation", data.validation, words)
     known = data.validation.labels[data.validation.labels != UNKNOWN]
     doubts = told_of_held_out("validation", "texts", known, data.train.class_names)
-    keep_notes(trial, [*data.notes, *rows.notes, *doubts])
+    held_out_texts = fingerprint(text.encode() for text in data.validation.texts)
+    about_teacher = told_of_teacher(settings.teacher, held_out_texts)
+    keep_notes(trial, [*settings.notes, *data.notes, *rows.notes, *doubts, *about_teacher])
     check_judged(trial, "texts", known, data.train.class_names)
     labels = data.train.labels.to(trial.device)
     num_classes = len(data.train.class_names)
@@ -151,16 +154,18 @@ def train(trial: Trial) -> None:
 
     taught = _taught(trial, settings, data.train)
     # With these a model can be used without its training texts.
-    about = {"words": words, "classes": list(data.train.class_names)}
+    about = {"words": words, "classes": list(data.train.class_names), "held_out": held_out_texts}
 
     def loss_of(batch: torch.Tensor, _: torch.Generator) -> torch.Tensor:
         logits = training.network(*rows.batch(batch))
         loss = cross_entropy(logits, labels[batch], weights, label_smoothing=settings.label_smoothing)
-        return loss if taught is None else settings.distil(loss, logits, taught[batch])
+        if taught is None:
+            return loss
+        return settings.distil(loss, logits, taught[batch], None if weights is None else weights[labels[batch]])
 
     def judge() -> tuple[dict[str, float], dict[str, Any]]:
         logits = training.outputs(len(data.validation), lambda batch: _logits(training.model, held_out, batch))
-        threshold = _threshold(data.validation.labels, logits)
+        threshold = threshold_of(data.validation.labels, logits)
         return _scores("val", data.validation, logits, threshold), {"threshold": threshold}
 
     training.run(loss_of, judge, about, None if weights is None else weights[labels])
@@ -180,11 +185,16 @@ def evaluate(params: Mapping[str, Any], state: Mapping[str, Any], device: torch.
     inputs = _encode(settings, "test", test.texts, state["words"], device)
     logits = _predict(settings, state, inputs, len(test.class_names), device)
     known = test.labels != UNKNOWN
-    notes = (*notes, *inputs.notes, *told_of_held_out("test", "texts", test.labels[known], test.class_names))
+    notes = (
+        *settings.notes,
+        *notes,
+        *inputs.notes,
+        *told_of_held_out("test", "texts", test.labels[known], test.class_names),
+    )
     probabilities = logits.softmax(dim=1).numpy()
     report = classification_report(test.labels[known].numpy(), probabilities[known.numpy()], test.class_names, notes)
     threshold = float(state["threshold"])
-    share_below = float((_confidence(logits) < threshold).mean())
+    share_below = float((confidence_of(logits) < threshold).mean())
     report["threshold"] = {"confidence": threshold, "share_below": share_below}
     scores = _scores("test", test, logits, threshold)
     told = [f"told as unknown: {share_below:.1%} of the texts, whose confidence is below {threshold:.4f}"]
@@ -209,6 +219,7 @@ def export(params: Mapping[str, Any], state: Mapping[str, Any]) -> Portable:
     whole = FeatureClassifier(encoder, model) if width else model
     config = {"classes": names, "words": words, "threshold": state["threshold"], "ngrams": _ngrams(settings)}
     config |= {"max_length": settings.max_length, "has_tokenizer": settings.model == "transformer"}
+    config |= {"held_out": state.get("held_out", "")}
     files = load_tokenizer(settings.pretrained).save_pretrained if config["has_tokenizer"] else None
     ids, lengths = example.values.long(), example.lengths.long()
     sizes: dict[str, dict[int, str]] = {"ids": {0: "rows", 1: "length"}, "lengths": {0: "rows"}}
@@ -287,13 +298,14 @@ def _ngrams(settings: Settings) -> int:
 
 
 def _inputs(trial: Trial, settings: Settings, part: str, texts: Texts, words: Sequence[str]) -> Inputs:
-    """What the model is given of texts, on the trial's device: made once on the node, for all trials that ask alike."""
+    """What the model is given of texts, made once on the node; on the trial's device where it has room."""
     is_pretrained = settings.model == "transformer"
     made_by = settings.pretrained if is_pretrained else f"{_ngrams(settings)} {settings.min_count}"
     how = settings.finetune == "head" if is_pretrained else settings.model
     key = f"inputs {settings.source} {part} {settings.model} {how} {made_by} {settings.max_length}"
     inputs = trial.shared(key, lambda: _encode(settings, part, texts.texts, words, trial.device))
-    return trial.cached(f"{key} {trial.device}", lambda: inputs.to(trial.device))
+    place = trial.device if trial.has_room(inputs.values.nbytes) else "cpu"
+    return trial.cached(f"{key} {place}", lambda: inputs.to(place))
 
 
 def _encode(
@@ -335,7 +347,8 @@ def _cpu(lengths: torch.Tensor | None) -> torch.Tensor | None:
 @torch.no_grad()
 def _logits(model: nn.Module, inputs: Inputs, rows: torch.Tensor) -> torch.Tensor:
     """Logits `[n, classes]` of some rows, computed with those of the same length together."""
-    order = torch.arange(len(rows)) if inputs.lengths is None else inputs.lengths[rows].argsort()
+    lengths = inputs.lengths
+    order = torch.arange(len(rows)) if lengths is None else lengths[rows.to(lengths.device)].argsort()
     logits = torch.cat([model(*inputs.batch(rows[part])) for part in torch.split(order, EVALUATION_BATCH)])
     return logits[order.argsort()]
 
@@ -348,7 +361,7 @@ def _scores(prefix: str, rows: Texts, logits: torch.Tensor, threshold: float) ->
     metrics = classification_metrics(prefix, labels.numpy(), shown.softmax(dim=1).numpy())
     metrics[f"{prefix}_loss"] = float(cross_entropy(shown, labels))
     if not bool(known.all()):
-        confidence = _confidence(logits)
+        confidence = confidence_of(logits)
         if not np.isfinite(confidence).all():  # the training has diverged, which is told by its loss
             return metrics
         rejected, unknown = confidence < threshold, ~known.numpy()
@@ -357,25 +370,3 @@ def _scores(prefix: str, rows: Texts, logits: torch.Tensor, threshold: float) ->
         metrics[f"{prefix}_unknown_precision"] = hits / max(1, int(rejected.sum()))
         metrics[f"{prefix}_unknown_recall"] = hits / int(unknown.sum())
     return metrics
-
-
-def _confidence(logits: torch.Tensor) -> np.ndarray:
-    """The highest probability of each row (the baseline of Hendrycks & Gimpel 2017, arXiv:1610.02136), `[n]`."""
-    confidence: np.ndarray = logits.cpu().softmax(dim=1).amax(dim=1).numpy()
-    return confidence
-
-
-def _threshold(labels: torch.Tensor, logits: torch.Tensor) -> float:
-    """Texts with less confidence are of no class that is known.
-
-    The one with the best F1 at telling the unknown ones among the validation texts; where none are unknown, the one
-    that would reject `MOST_REJECTED` of those that are known.
-    """
-    confidence, unknown = _confidence(logits), (labels == UNKNOWN).numpy()
-    if not np.isfinite(confidence).all():
-        return 0.0
-    if not unknown.any():
-        return float(np.quantile(confidence, MOST_REJECTED))
-    precision, recall, bars = precision_recall_curve(unknown, -confidence)
-    f1 = 2 * precision * recall / np.maximum(precision + recall, 1e-9)
-    return float(np.nextafter(-bars[int(f1[:-1].argmax())], np.float32(1)))

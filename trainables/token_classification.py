@@ -13,7 +13,7 @@ from torch import nn
 from torch.nn.functional import cross_entropy
 
 from trainables.conll import GROUPS, Development, Sentences, Source, find_dataset, load_development, load_test
-from trainables.distillation import DISTILLATION, Distillation, check_teacher, load_teacher
+from trainables.distillation import DISTILLATION, Distillation, check_teacher, load_teacher, told_of_teacher
 from trainables.entities import OUTSIDE, entities_of, entity_report, entity_scores, token_report
 from trainables.finetuning import FINE_TUNING, FineTuning
 from trainables.held_out import told_of_size
@@ -22,6 +22,7 @@ from trainables.notes import keep_notes
 from trainables.pieces import IGNORED, Pieces, Written, cut
 from trainables.pretrained import PretrainedEncoder, load_tokenizer, told_of_unknown, trimmed
 from trainables.settings import Allowed, Range, read_settings, without_files
+from trainables.splits import fingerprint
 from trainables.texts import find_file
 from trainables.training import Training, load_trained
 from trainables.trees import DATA_ENV
@@ -99,7 +100,10 @@ def train(trial: Trial) -> None:
         for part, pieces, some in (("training", rows, texts), ("validation", held_out, held_out_texts))
         for note in told_of_pieces(settings.pretrained, part, pieces, some)
     ]
-    keep_notes(trial, [*data.notes, *about_parts, *told_of_size("validation", "sentences", len(data.validation))])
+    validated = fingerprint(one.text.encode() for one in held_out_texts)
+    doubts = told_of_size("validation", "sentences", len(data.validation))
+    about_teacher = told_of_teacher(settings.teacher, validated)
+    keep_notes(trial, [*settings.notes, *data.notes, *about_parts, *doubts, *about_teacher])
     labels, held_out_labels = (
         labels_of(pieces, some, sentences, tags).to(trial.device)
         for pieces, some, sentences in ((rows, texts, data.train), (held_out, held_out_texts, data.validation))
@@ -111,10 +115,10 @@ def train(trial: Trial) -> None:
     groups = settings.param_groups(model, model.encoder)
     training = Training(trial, settings, model, len(rows), lengths=rows.lengths.cpu(), groups=groups)
     taught = _taught(trial, settings, texts, tags)
-    about = {"tags": list(tags)}
+    about = {"tags": list(tags), "held_out": validated}
 
     def loss_of(batch: torch.Tensor, _: torch.Generator) -> torch.Tensor:
-        ids, lengths = trimmed(rows.ids[batch], rows.lengths[batch])
+        ids, lengths = rows.batch(batch)
         logits = training.network(ids, lengths)
         wanted = labels[batch, : ids.shape[1]]
         loss = cross_entropy(
@@ -124,8 +128,9 @@ def train(trial: Trial) -> None:
         loss = loss / row_weights[batch].sum().clamp(min=1e-6)
         if taught is None:
             return loss
-        units = rows.unit_of[batch, : ids.shape[1]].long().clamp(min=0)
-        told = taught[rows.text_of[batch].long()[:, None], units]
+        there = batch.to(rows.ids.device)
+        units = rows.unit_of[there, : ids.shape[1]].long().clamp(min=0)
+        told = taught[rows.text_of[there].long()[:, None], units].to(ids.device)
         counts = (wanted != IGNORED) & told.isfinite().all(dim=2)
         return settings.distil(loss, logits[counts], told[counts], weights[wanted[counts]])
 
@@ -159,7 +164,7 @@ def evaluate(params: Mapping[str, Any], state: Mapping[str, Any], device: torch.
     tags = tags_of(pieces, found[:, :-1], written, test, names)
     entities, tokens = entity_report(test.tags, tags), token_report(test.tags, tags)
     about_test = told_of_pieces(settings.pretrained, "test", pieces, written)
-    notes = (*notes, *about_test, *told_of_size("test", "sentences", len(test)))
+    notes = (*settings.notes, *notes, *about_test, *told_of_size("test", "sentences", len(test)))
     text = f"{entities['text']}\nby word\n{tokens.pop('text')}{as_lines(notes)}"
     return {
         **entity_scores("test", test.tags, tags),
@@ -177,7 +182,7 @@ def export(params: Mapping[str, Any], state: Mapping[str, Any]) -> Portable:
     example = cut(settings.pretrained, texts, settings.max_length)
     inputs = {"ids": example.ids.long(), "lengths": example.lengths.long()}
     sizes = {"ids": {0: "rows", 1: "length"}, "lengths": {0: "rows"}}
-    config = {"tags": list(state["tags"]), "max_length": settings.max_length}
+    config = {"tags": list(state["tags"]), "max_length": settings.max_length, "held_out": state.get("held_out", "")}
     return Portable(model.eval(), inputs, sizes, config, load_tokenizer(settings.pretrained).save_pretrained)
 
 
@@ -238,11 +243,11 @@ def tags_of(
 
 def _tag(model: nn.Module, pieces: Pieces, rows: torch.Tensor, labels: torch.Tensor | None = None) -> torch.Tensor:
     """The classes of some sentences' pieces, and last the loss of each sentence: `[n, length + 1]`."""
-    order = pieces.lengths[rows].argsort()
+    order = pieces.lengths[rows.to(pieces.lengths.device)].argsort()
     found = torch.zeros(len(rows), pieces.ids.shape[1] + 1, device=rows.device)
     for part in torch.split(order, EVALUATION_BATCH):
         batch = rows[part]
-        ids, lengths = trimmed(pieces.ids[batch], pieces.lengths[batch])
+        ids, lengths = pieces.batch(batch)
         logits = model(ids, lengths)
         found[part, : ids.shape[1]] = logits.argmax(dim=2).to(found.dtype)
         if labels is not None:
@@ -287,7 +292,8 @@ def _development(trial: Trial, settings: Settings) -> Development:
 
 
 def _pieces(trial: Trial, settings: Settings, part: str, written: Sequence[Written]) -> Pieces:
-    """Cut once on the node, and on the trial's device."""
+    """Cut once on the node; on the trial's device where it has room."""
     key = f"pieces {settings.source} {part} {settings.pretrained} {settings.max_length}"
     pieces = trial.shared(key, lambda: cut(settings.pretrained, written, settings.max_length))
-    return trial.cached(f"{key} {trial.device}", lambda: pieces.to(trial.device))
+    place = trial.device if trial.has_room(3 * pieces.ids.nbytes) else "cpu"  # with labels of twice the size
+    return trial.cached(f"{key} {place}", lambda: pieces.to(place))

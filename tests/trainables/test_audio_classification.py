@@ -12,6 +12,7 @@ from trainables import audio_classification
 from trainables.audio_classification import Settings, evaluate, export, train
 from tuner.checkpoint import load_checkpoint
 from tuner.checkpoint_folder import checkpoint_path
+from tuner.context import Trial
 from tuner.export import predict, write_model
 
 run = functools.partial(run_trial, train)
@@ -67,6 +68,16 @@ def test_a_training_recording_is_moved_and_parts_of_it_are_silenced(data: dict[s
     assert torch.equal(masked, masked.all(dim=1, keepdim=True) | masked.all(dim=2, keepdim=True))
     assert 0 < int(whole_frames.max()) <= 6
     assert 0 < int(whole_bands.max()) <= 4
+
+
+def test_data_lie_on_the_device_where_it_has_room(
+    tmp_path: Path, data: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A GPU without room is what is not there."""
+    asked: list[int] = []
+    monkeypatch.setattr(Trial, "has_room", lambda _, num_bytes: bool(asked.append(num_bytes)))
+    run(tmp_path, {**data, **QUICK["cnn"], "epochs": 1, "seconds": 0.24})
+    assert asked == [72 * 16 * 25 * 4], "the spectrograms of training and validation"
 
 
 def test_all_wrong_parameters_are_told_at_once() -> None:

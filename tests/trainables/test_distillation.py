@@ -1,4 +1,5 @@
 import functools
+import json
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from tests.trainables.test_texts import write_csv
 from tests.trainables.test_token_classification import WORDS
 from tests.trainables.trials import ACCURACY, metrics_of, run_trial
 from trainables import image_classification, text_classification, token_classification
-from trainables.distillation import Distillation
+from trainables.distillation import Distillation, told_of_teacher
 from tuner.checkpoint import load_checkpoint
 from tuner.checkpoint_folder import checkpoint_path
 from tuner.export import predict, write_model
@@ -54,6 +55,13 @@ def test_a_student_learns_images_from_its_teacher(tmp_path: Path) -> None:
     # With no weight on the labels all that it knows it knows from the teacher.
     taught = run_images(tmp_path / "taught", {**params, "teacher_weight": 1.0})
     assert taught[-1].metrics["val_accuracy"] > 0.8
+    # Of the same split nothing is to be told; and a batch in parts is the same step, whatever it is weighted by.
+    assert json.loads((tmp_path / "taught" / "data.json").read_text())["notes"] == []
+    parts = {**params, "epochs": 1, "model": "classic", "class_weight": "balanced", "teacher_weight": 0.5}
+    one, four = (
+        metrics_of(run_images(tmp_path / f"parts-{count}", {**parts, "accumulate": count}))[0] for count in (1, 4)
+    )
+    assert one == pytest.approx(four, abs=1e-3)
     mixed = {**params, "augment": "crop", "mixup": 0.2}
     whole = run_images(tmp_path / "whole", mixed)
     first = run_images(tmp_path / "cut", mixed, stop_after=2)
@@ -70,6 +78,17 @@ def test_a_teacher_of_other_images_is_refused(tmp_path: Path) -> None:
         run_images(tmp_path / "trial", {"teacher": str(tmp_path / "nowhere")})
 
 
+def test_a_teacher_that_was_validated_with_other_rows_is_told(tmp_path: Path) -> None:
+    for name, held_out in (("same", {"held_out": "a"}), ("other", {"held_out": "b"}), ("old", {})):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "export.json").write_text(json.dumps({"config": held_out}))
+        (tmp_path / name / "model.pt2").touch()
+    assert told_of_teacher("", "a") == told_of_teacher(str(tmp_path / "same"), "a") == []
+    (told,) = told_of_teacher(str(tmp_path / "other"), "a")
+    assert told.startswith(f"teacher {tmp_path / 'other'} was validated with other rows than these: it may have been")
+    assert "does not tell which rows it was validated with" in told_of_teacher(str(tmp_path / "old"), "a")[0]
+
+
 @pytest.mark.slow  # imports transformers
 def test_a_student_learns_texts_from_its_teacher(tmp_path: Path) -> None:
     rows = [(f"{name} {name} {number}", name) for number in range(40) for name in ("apple", "pear", "plum")]
@@ -77,6 +96,10 @@ def test_a_student_learns_texts_from_its_teacher(tmp_path: Path) -> None:
     teacher = write_teacher(text_classification, {**data, "epochs": 8}, tmp_path / "teacher")
     params = {**data, "epochs": 8, "width": 8, "teacher": teacher, "teacher_weight": 1.0}
     assert run_trial(text_classification.train, tmp_path / "taught", params)[-1].metrics["val_accuracy"] > 0.8
+    assert "teacher" not in (tmp_path / "taught" / "data.json").read_text()
+    other = {**params, "dataset": str(write_csv(tmp_path / "other.csv", rows[:90])), "epochs": 1}
+    run_trial(text_classification.train, tmp_path / "other", other)
+    assert "was validated with other rows than these" in (tmp_path / "other" / "data.json").read_text()
 
 
 @pytest.mark.slow  # imports transformers

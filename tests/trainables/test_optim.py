@@ -7,6 +7,7 @@ from torch import nn
 from trainables.optim import (
     OPTIMIZERS,
     SCHEDULES,
+    Descent,
     descend,
     load_moments,
     make_optimizer,
@@ -51,6 +52,42 @@ def test_batch_norm_has_the_statistics_of_the_weights_that_are_evaluated(name: s
     torch.testing.assert_close(norm.running_mean, wanted)
     assert norm.training
     assert norm.momentum == 0.1
+
+
+def test_schedule_free_has_no_schedule_but_where_one_is_asked_for_which_is_told() -> None:
+    assert Descent(optimizer="schedule_free").shape == "constant"
+    assert Descent().shape == "cosine"
+    assert Descent(optimizer="schedule_free").notes == Descent(schedule="cosine").notes == ()
+    assert Descent(optimizer="schedule_free", schedule="constant").notes == ()
+    (told,) = Descent(optimizer="schedule_free", schedule="step").notes
+    assert told == "schedule_free stands in the place of a schedule, and schedule is step: constant suits it"
+
+
+def test_weight_decay_is_for_the_weights_of_layers_alone() -> None:
+    class Block(nn.Module):
+        """What ViT and ConvNeXt have beside their layers, as torchvision names it."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer, self.norm = nn.Linear(3, 3), nn.LayerNorm(3)
+            self.attention = nn.MultiheadAttention(4, 1)
+            self.class_token, self.layer_scale = nn.Parameter(torch.ones(1, 1, 3)), nn.Parameter(torch.ones(3, 1, 1))
+            self.pos_embedding = nn.Parameter(torch.ones(1, 5, 3))
+
+    block = Block()
+    names = {id(parameter): name for name, parameter in block.named_parameters()}
+    decayed, others = ({names[id(one)] for one in group["params"]} for group in param_groups(block, 0.1))
+    assert decayed == {"layer.weight", "attention.in_proj_weight", "attention.out_proj.weight"}
+    assert {"class_token", "layer_scale", "pos_embedding", "norm.weight", "layer.bias"} <= others
+
+
+def test_moments_of_other_groups_are_left() -> None:
+    first, second = nn.Linear(2, 2), nn.Linear(2, 2)
+    saved = make_optimizer("adam", [{"params": first.parameters()}], 0.1, 0.0).state_dict()
+    optimizer = make_optimizer("adam", param_groups(second, 0.1), 0.1, 0.0)
+    load_moments(optimizer, saved)
+    assert len(optimizer.param_groups) == 2
+    assert not optimizer.state
 
 
 @pytest.mark.parametrize("name", OPTIMIZERS)

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -122,6 +123,31 @@ def test_learning_rates_fall_from_the_last_layer_to_the_first(bert: str) -> None
     decays = {names[id(p)]: group["weight_decay"] for group in groups for p in group["params"]}
     assert {decays[name] for name in decays if name.endswith("bias") or "LayerNorm" in name} == {0.0}
     assert decays["head.1.weight"] == 0.1
+
+
+def rates_of(folder: Path, config: Any) -> dict[str, float]:
+    from transformers import AutoModel
+
+    AutoModel.from_config(config).save_pretrained(folder)
+    encoder = PretrainedEncoder(str(folder), finetune="full", dropout=0.0)
+    groups = layered_groups(encoder, encoder, lr=1.0, head_lr=7.0, layer_decay=0.5, weight_decay=0.0)
+    names = {id(parameter): name for name, parameter in encoder.named_parameters()}
+    return {names[id(parameter)]: group["lr"] for group in groups for parameter in group["params"]}
+
+
+def test_shared_layers_and_final_norms_learn_as_the_last_layer(tmp_path: Path) -> None:
+    from transformers import AlbertConfig, GPT2Config
+
+    albert = AlbertConfig(
+        vocab_size=9, embedding_size=4, hidden_size=8, num_hidden_layers=3, num_attention_heads=2, intermediate_size=8
+    )
+    rates = rates_of(tmp_path / "albert", albert)
+    assert {rate for name, rate in rates.items() if "albert_layers" in name} == {1.0}
+    assert {rate for name, rate in rates.items() if "embeddings" in name} == {0.125}
+    rates = rates_of(tmp_path / "gpt2", GPT2Config(vocab_size=9, n_positions=8, n_embd=8, n_layer=3, n_head=2))
+    assert {rate for name, rate in rates.items() if ".ln_f." in name} == {1.0}
+    assert {rate for name, rate in rates.items() if ".h.0." in name} == {0.25}
+    assert {rate for name, rate in rates.items() if ".wte." in name or ".wpe." in name} == {0.125}
 
 
 def test_what_is_no_model_is_told() -> None:

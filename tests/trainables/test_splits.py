@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from trainables.splits import merged_groups, split_rows, stratified_order, told_of_copies, told_of_leaks
+from trainables.splits import fingerprint, merged_groups, split_rows, stratified_order, told_of_copies, told_of_leaks
 
 
 def test_every_stretch_of_the_order_holds_the_classes_in_proportion() -> None:
@@ -63,3 +63,7 @@ def test_copies_are_counted_and_those_of_two_classes() -> None:
     assert told_of_copies("rows", [1, 1, 2, 2, 2, 3], [0, 0, 0, 1, 1, 1]) == (
         "5 of 6 rows have copies among them, which no split parts; 1 of them are in more than one class",
     )
+
+
+def test_a_fingerprint_is_of_the_rows_whatever_their_order() -> None:
+    assert fingerprint([b"a", b"b"]) == fingerprint([b"b", b"a"]) != fingerprint([b"a", b"b", b"b"])
