@@ -209,7 +209,7 @@ def test_workers_that_die_while_they_start_are_no_failure_of_the_trial(monkeypat
 def test_a_stranger_that_calls_holds_nobody_up_and_the_dead_are_not_written_to() -> None:
     """The connections of a group alone, without Ray Train."""
     made = WorkerGroup.__new__(WorkerGroup)
-    made.size, made.members, made._token = 2, {}, b"token"
+    made.size, made.members, made._token, made._words = 2, {}, b"token", None
     made._inbox, made._cleaned, made._links = queue.SimpleQueue(), queue.SimpleQueue(), {}
     made._listener = Listener(("127.0.0.1", 0))
     threading.Thread(target=made._accept, daemon=True).start()

@@ -15,6 +15,7 @@ from tuner.trial import FailureReason, TrialState
 ERROR = Ending(TrialState.FAILED, FailureReason.ERROR, "ValueError: no")
 NAN = Ending(TrialState.FAILED, FailureReason.NAN, "loss is nan at step 1")
 LOST = Ending(TrialState.FAILED, FailureReason.LOST, "its process died")
+EXITED = Ending(TrialState.FAILED, FailureReason.LOST, "its process died with exit code 3", ended_itself=True)
 LOST_NODE = Ending(TrialState.FAILED, FailureReason.LOST, "its node was lost", lost_node=True)
 NO_METRIC = Ending(TrialState.FAILED, FailureReason.ERROR, "MetricError: no loss", lacks_metric=True)
 NO_STORAGE = Ending(TrialState.FAILED, FailureReason.ERROR, "OSError: full", lacks_storage=True)
@@ -47,6 +48,10 @@ def test_a_process_that_dies_before_the_first_report_is_replaced_three_times_for
 ) -> None:
     decided = [decide(LOST, running, retries) for _ in range(MAX_LOSSES + retries + 1)]
     assert decided == [Remedy.RETRY] * (3 + retries) + [Remedy.FAIL]
+
+
+def test_one_that_ends_itself_would_do_so_again(running: Running) -> None:
+    assert [decide(EXITED, running, retries=1) for _ in range(2)] == [Remedy.RETRY, Remedy.FAIL]
 
 
 def test_one_that_dies_after_a_report_is_not(running: Running) -> None:

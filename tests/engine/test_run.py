@@ -104,6 +104,9 @@ def test_every_way_a_trial_can_end(tmp_path: Path) -> None:
     assert ended["nan"].message == "loss is nan at step 3"
     assert math.isnan(ended["nan"].curve[3])
     assert "no report for" in ended["hangs"].message
+    # What it reported just before is kept, and it is not tried again: it would end itself again.
+    assert ended["dies"].message == "its process died with exit code 3"
+    assert list(ended["dies"].curve) == [1, 2]
     # Others have reported the metric: this is no mistake of the sweep.
     assert "did you mean lost" in ended["nameless"].message
     assert "KeyError: 'no such thing'" in results.error(ended["error"].number)

@@ -12,8 +12,10 @@ from typing import TYPE_CHECKING, Any
 import ray
 
 from tuner.devices import Memory
+from tuner.engine.deaths import leave_words
 from tuner.engine.driver_node import open_folder
 from tuner.engine.folder import RunFolder
+from tuner.engine.last_words import LastWords
 from tuner.engine.process import Job, Task, TrialProcess, task_of
 from tuner.engine.reports import Batch
 from tuner.engine.session import Session
@@ -47,8 +49,10 @@ class WarmTrial:
     _job: Job
 
     def __init__(self, config: Mapping[str, Any]) -> None:
+        words = leave_words()  # before all that may end this process
         self._folder = open_folder(Path(self._job.folder), self._job.token)
-        self._host = _start_group(self._job) if self._job.workers > 1 else LocalHost(self._job, self._folder)
+        is_group = self._job.workers > 1
+        self._host = _start_group(self._job, words) if is_group else LocalHost(self._job, self._folder, words)
         self._session: Session | GroupSession | None = None
         self._task = task_of(self._job, config)
 
@@ -120,24 +124,31 @@ def _training_result(path: str, step: int) -> "_TrainingResult":
     return _TrainingResult(Checkpoint.from_directory(path), {"training_iteration": step})
 
 
-def _start_group(job: Job) -> "WorkerGroup":
+def _start_group(job: Job, words: LastWords) -> "WorkerGroup":
     # Imports Ray Train, which a trial of one worker has no use for and would wait for.
     from tuner.engine.group import WorkerGroup
 
-    return WorkerGroup(job)
+    return WorkerGroup(job, words)
 
 
 class LocalHost:
     """Trains in this process."""
 
-    def __init__(self, job: Job, folder: RunFolder) -> None:
+    def __init__(self, job: Job, folder: RunFolder, words: LastWords) -> None:
         self._job = job
+        self._words = words
         self._process = TrialProcess(job, folder)
 
     def start(self, task: Task) -> Session:
         self._process.before_trial()
         process, job = self._process, self._job
-        return Session(process.train, lambda deliver: process.make_trial(task, deliver), job.asking, job.metric_names)
+        return Session(
+            process.train,
+            lambda deliver: process.make_trial(task, deliver),
+            job.asking,
+            job.metric_names,
+            self._words,
+        )
 
     def memory(self) -> Memory:
         return self._process.memory()

@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from typing import Any
 
@@ -267,7 +267,17 @@ class Controller(WarmController):
             self._resetting_trials.discard(trial)
             if trial in self._staged_trials and trial in self._trial_to_actor:
                 self._unstage_trial_with_resources(trial)
-            self._fail(trial, ending_of(trial, exception))
+            ending = ending_of(trial, exception)
+            self._take(trial, ending.left)
+            self._fail(trial, ending)
+
+    def _take(self, trial: RayTrial, left: Sequence[Report]) -> None:
+        """Record what a process that has died had reported and could not hand over."""
+        last = self._recorder.running[trial.number].last
+        # Those that have arrived may be among them; a file rounds to microseconds.
+        new = [report for report in left if last is None or report.timestamp > last.timestamp + 1e-6]
+        self._recorder.report(trial.number, new)
+        self._watch(new)
 
     def _fail(self, trial: RayTrial, ending: Ending) -> None:
         trial.ending = ending

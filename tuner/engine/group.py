@@ -10,6 +10,7 @@ import queue
 import secrets
 import threading
 from collections.abc import Iterable
+from dataclasses import replace
 from multiprocessing.connection import Connection, Listener, answer_challenge, deliver_challenge
 from typing import Any
 
@@ -18,6 +19,8 @@ from ray.exceptions import RayActorError
 from ray.util.placement_group import get_current_placement_group
 
 from tuner.engine.cluster import is_alive
+from tuner.engine.deaths import death_of
+from tuner.engine.last_words import Death, LastWords
 from tuner.engine.messages import DIED_AT_START, Ended, Hello, Lost, Mean, Ready, Reply, Reported, ToSlot
 from tuner.engine.process import Job, Task
 from tuner.engine.reports import Batch, Ending, ReportQueue, Stopped
@@ -38,8 +41,9 @@ class WorkerGroup:
     actor that is placed in a placement group with one bundle for each worker.
     """
 
-    def __init__(self, job: Job) -> None:
+    def __init__(self, job: Job, words: LastWords | None = None) -> None:
         self.size = job.workers
+        self._words = words
         self.members: dict[int, Hello] = {}
         self._job = job
         self._inbox: queue.SimpleQueue[tuple[int, ToSlot]] = queue.SimpleQueue()
@@ -63,7 +67,7 @@ class WorkerGroup:
         for link in self._links.values():
             with contextlib.suppress(OSError):  # it has died, which its connection tells
                 link.send(task)
-        return GroupSession(self, self._job)
+        return GroupSession(self, self._job, self._words)
 
     def receive(self) -> tuple[int, ToSlot]:
         """The next message of a worker in its trial, with its rank; blocks."""
@@ -143,9 +147,9 @@ class WorkerGroup:
 class GroupSession:
     """One trial in a worker group: a `Session` whose loop runs in many processes."""
 
-    def __init__(self, group: WorkerGroup, job: Job) -> None:
+    def __init__(self, group: WorkerGroup, job: Job, words: LastWords | None = None) -> None:
         self._group = group
-        self._queue = ReportQueue(job.asking, job.metric_names)
+        self._queue = ReportQueue(job.asking, job.metric_names, words)
         # Whether no worker is left waiting for one that has ended otherwise.
         self.is_sound = True
         self._thread = threading.Thread(target=self._run, daemon=True)
@@ -179,7 +183,7 @@ class GroupSession:
             elif isinstance(message, Ended):
                 ended[rank] = message.ending
             elif isinstance(message, Lost):
-                return self._lost(f"its worker {rank} died ({self._group.members[rank].place})", [rank])
+                return self._died(rank)
             for ending in ended.values():
                 if ending.error:
                     return ending
@@ -192,6 +196,14 @@ class GroupSession:
                     self._group.reply(rank, reply)
                 waiting.clear()
         return ended[0]
+
+    def _died(self, rank: int) -> Ending:
+        member = self._group.members[rank]
+        death = death_of(member.actor_id, member.node_id) if is_alive(member.node_id) else Death()
+        cause = f"its worker {rank} died {death.cause}".rstrip()
+        last = f"; it last printed: {death.last_line}" if death.last_line else ""
+        ending = self._lost(f"{cause} ({member.place}){last}", [rank])
+        return replace(ending, error=f"{death.printed}\n\n{ending.error}".lstrip(), ended_itself=death.is_by_itself)
 
     def _lost(self, told: str, ranks: Iterable[int]) -> Ending:
         lost_node = not all(is_alive(self._group.members[rank].node_id) for rank in ranks)

@@ -12,11 +12,12 @@ DIED_AT_START = "its workers died while they started"
 
 @dataclass(frozen=True)
 class Hello:
-    """The first message of a worker; `place` tells a person which process it is, `node_id` is Ray's."""
+    """The first message of a worker; `place` tells a person which process it is, the ids are Ray's."""
 
     rank: int
     place: str
     node_id: str
+    actor_id: str = ""
 
 
 @dataclass(frozen=True)

@@ -75,7 +75,7 @@ class TrialProcess:
         self._enter_cwd()
         for path in reversed([path for path in job.sys_path if path not in sys.path]):
             sys.path.insert(0, path)
-        self._train: Callable[[Trial], None] = pickle.loads(job.train)
+        self._train = _unpickled(job.train)
         self._hygiene = Hygiene(self._device)
         self._shared = SharedData(job.token)
 
@@ -127,6 +127,18 @@ class TrialProcess:
         """Relative paths mean the same in every trial, whatever the one before has done."""
         if Path(self._job.cwd).is_dir():
             os.chdir(self._job.cwd)
+
+
+def _unpickled(train: bytes) -> Callable[[Trial], None]:
+    """The trainable; imports its module."""
+    try:
+        found: Callable[[Trial], None] = pickle.loads(train)
+    except SystemExit as error:
+        raise ImportError(
+            f"the trainable's module ends its process when it is imported (exit code {error.code}): does it read the "
+            'command line there? Do that below `if __name__ == "__main__":` alone'
+        ) from None
+    return found
 
 
 def task_of(job: Job, config: Mapping[str, Any]) -> Task:

@@ -65,7 +65,8 @@ def _may_retry(ending: Ending, running: Running, retries: int, is_winding_down: 
         if attempts.lost_nodes <= MAX_LOST_NODES:
             return True
     has_begun = running.last_step > running.restore_step
-    if ending.reason is FailureReason.LOST and not has_begun and attempts.losses < MAX_LOSSES:
+    is_lost = ending.reason is FailureReason.LOST and not ending.ended_itself
+    if is_lost and not has_begun and attempts.losses < MAX_LOSSES:
         # Its process died before this trial could do anything: not its fault, or so it looks the first times.
         attempts.losses += 1
         return True

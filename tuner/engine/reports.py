@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from tuner.devices import is_out_of_memory
+from tuner.engine.last_words import LastWords
 from tuner.errors import MissingMetricError, StopTrial, StorageError
 from tuner.stopping.asking import Asking
 from tuner.trial import FailureReason, Report, TrialState
@@ -30,7 +31,8 @@ class Ending:
 
     `lacks_metric` tells that it reported something else than the sweep's metric, `lacks_storage` that it could not
     write a checkpoint, `lost_node` that its machine has gone: both through no fault of its own; `lacks_gpu_memory`
-    that it ran out of a GPU's memory.
+    that it ran out of a GPU's memory; `ended_itself` that its own code has ended its process. `left` are the latest
+    reports of a process that has died, some of which may have arrived.
     """
 
     state: TrialState
@@ -41,6 +43,8 @@ class Ending:
     lacks_storage: bool = False
     lost_node: bool = False
     lacks_gpu_memory: bool = False
+    ended_itself: bool = False
+    left: tuple[Report, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -60,9 +64,13 @@ class ReportQueue:
 
     Args:
         metrics: the sweep's; where one is not finite the trial ends, and no rule is asked.
+        words: where reports are written down until the driver has them.
     """
 
-    def __init__(self, asking: Asking, metrics: Sequence[str]) -> None:
+    def __init__(self, asking: Asking, metrics: Sequence[str], words: LastWords | None = None) -> None:
+        self._words = words
+        if words is not None:
+            words.begin()
         self._asking = asking
         self._metrics = metrics
         self._changed = threading.Condition()
@@ -85,6 +93,8 @@ class ReportQueue:
         with self._changed:
             if self._stopping:
                 raise Stopped
+            if self._words is not None:
+                self._words.add(report)
             self._reports.append(report)
             if (
                 all(math.isfinite(report.metrics[name]) for name in self._metrics)
@@ -112,6 +122,8 @@ class ReportQueue:
             reports, self._reports = self._reports, []
             if reports:
                 self._handed_out = reports[-1].step
+            if self._words is not None:
+                self._words.hand_out()
             self._last_batch = time.monotonic()
             self._changed.notify_all()
             return Batch(reports, self._ending)

@@ -4,6 +4,7 @@ import threading
 from collections.abc import Callable, Sequence
 
 from tuner.context import Deliver, NotFinite, Plateau, Trial
+from tuner.engine.last_words import LastWords
 from tuner.engine.reports import Batch, Ending, ReportQueue, failure
 from tuner.errors import StopTrial
 from tuner.stopping.asking import Asking
@@ -15,6 +16,7 @@ class Session:
 
     Args:
         metrics: the sweep's; where one is not finite the trial ends, and no rule is asked.
+        words: where reports are written down until the driver has them.
         make_trial: makes the trial from the callable that takes its reports; called in the new thread.
     """
 
@@ -24,8 +26,9 @@ class Session:
         make_trial: Callable[[Deliver], Trial],
         asking: Asking,
         metrics: Sequence[str],
+        words: LastWords | None = None,
     ) -> None:
-        self._queue = ReportQueue(asking, metrics)
+        self._queue = ReportQueue(asking, metrics, words)
         self.thread = run_in_thread(train, lambda: make_trial(self._deliver), self._queue.end)
 
     def _deliver(self, report: Report, stop: StopTrial | None) -> None:

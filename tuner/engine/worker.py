@@ -16,6 +16,7 @@ import torch
 from torch.nn.parallel import DistributedDataParallel
 
 from tuner.context import Trial
+from tuner.engine.deaths import leave_words
 from tuner.engine.driver_node import open_folder
 from tuner.engine.folder import RunFolder
 from tuner.engine.messages import Ended, Hello, Mean, Ready, Reply, Reported
@@ -44,13 +45,16 @@ def serve(config: Mapping[str, Any]) -> None:
     rank, world_size = context.get_world_rank(), context.get_world_size()
     # Ray Train shows each worker the GPUs of all workers on its node.
     gpu_index = (ray.train.torch.get_device().index or 0) if job.gpus else 0
+    words = leave_words()  # before all that may end this process
     folder = open_folder(Path(job.folder), job.token)
     process = TrialProcess(job, folder, gpu_index)
     with Client(config["address"], authkey=config["token"]) as link:
-        node_id = ray.get_runtime_context().get_node_id()
-        link.send(Hello(rank, f"process {os.getpid()} on {socket.gethostname()}", node_id))
+        context = ray.get_runtime_context()
+        place = f"process {os.getpid()} on {socket.gethostname()}"
+        link.send(Hello(rank, place, context.get_node_id(), context.get_actor_id() or ""))
         try:
             while (task := link.recv()) is not None:
+                words.begin()
                 _train(process, task, Worker(link, rank, world_size, folder, task.number))
                 unfit = process.after_trial()
                 is_alone = not torch.distributed.is_initialized()
