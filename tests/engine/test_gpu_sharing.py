@@ -14,7 +14,7 @@ from tests import loops
 from tests.fake_gpu import fake_device_of
 from tests.sweeps import LOSS, Told, check_whole, sweep
 from tuner import Results, Sweep
-from tuner.engine import run
+from tuner.engine import controller, run
 from tuner.engine.process import Job
 from tuner.trial import FailureReason, TrialState
 
@@ -144,3 +144,25 @@ def test_auto_measures_a_trial_on_a_whole_gpu_and_shares_it_by_that(tmp_path: Pa
     results = made.resume(results.folder, run_cap="+1", console=told)
     assert shares(results, 6) == [0.5] * 3
     assert not any("from now on" in event for event in told.events)
+
+
+class Stranger:
+    def is_there(self) -> bool:
+        return True
+
+
+def test_a_whole_gpu_that_others_hold_a_part_of_is_not_waited_for_for_ever(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(controller, "GIVE_UP_WAITING_S", 3.0)
+    stranger = ray.remote(num_cpus=0, num_gpus=0.4)(Stranger).remote()
+    assert ray.get(stranger.is_there.remote())
+    try:
+        results = sweep(loops.on_fake_gpu, tmp_path, **keys([1.0, 6.0, 1.1, 1.2], resources={"gpu": 0.5}))
+    finally:
+        ray.kill(stranger)
+    assert results.counts() == {"completed": 3, "failed": 1}
+    failed = results.trials[1]
+    assert (failed.reason, list(failed.curve)) == (FailureReason.OOM, [1])
+    assert failed.message.startswith("OutOfMemoryError: ")
+    assert failed.message.endswith("1 GPU is not to be had, since others hold them")

@@ -18,6 +18,8 @@ from tests.conftest import folder_of
 from tests.sweeps import LOSS, LR, Told, check_whole, sweep
 from tuner import Results, Sweep, resume
 from tuner.checkpoint import load_checkpoint
+from tuner.context import Trial
+from tuner.engine import run
 from tuner.engine.folder import MARKER
 from tuner.errors import ResourceError, SpecError
 from tuner.trial import FailureReason, TrialState
@@ -404,3 +406,14 @@ def test_a_finished_sweep_is_extended_and_its_study_may_lie_in_a_database(tmp_pa
     assert whole.best.trial.params == best
     assert [trial.params for trial in begun.trials[:3]] == [second, best, third]
     assert f"starts from {whole.folder}, with 8 of its 8 trials" in told.events
+
+
+def test_a_trainable_that_holds_its_data_is_told_where_to_load_them(tmp_path: Path) -> None:
+    data = bytes(run.MAX_TRAINABLE_BYTES + 1)
+
+    def train(trial: Trial) -> None:
+        trial.report(1, {"loss": data[0]})
+
+    with pytest.raises(SpecError, match=r"holds 90 MiB of data.* trial\.shared"):
+        sweep(train, tmp_path, parameters={"lr": LR}, run_cap=1)
+    assert not list(tmp_path.iterdir())

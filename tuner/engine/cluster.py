@@ -161,6 +161,17 @@ def node_resources() -> Sequence[Mapping[str, float]]:
     return [*(resources for resources in alive if _HEAD in resources), *_workers(YAML(typ="safe").load(path))]
 
 
+def free_resources() -> Mapping[str, Mapping[str, float]]:
+    """What nobody holds of each node that is alive, by its id."""
+    found: Mapping[str, Mapping[str, float]] = ray_state.available_resources_per_node()
+    return found
+
+
+def can_grow() -> bool:
+    """Whether the cluster adds nodes by itself; known on its head alone."""
+    return _autoscaler_config(ray.get_runtime_context().gcs_address) is not None
+
+
 def _autoscaler_config(gcs_address: str) -> Path | None:
     """What the autoscaler of this cluster was started with, if it runs on this machine and was given anything."""
     for process in psutil.process_iter(["cmdline"]):

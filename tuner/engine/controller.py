@@ -12,6 +12,7 @@ from ray.exceptions import RayError
 from ray.tune.result import DONE
 
 from tuner.devices import Memory, share_for
+from tuner.engine.cluster import can_grow
 from tuner.engine.losses import ending_of
 from tuner.engine.ray_trial import RayTrial, result_of
 from tuner.engine.remedies import Remedy, remedy_for
@@ -23,10 +24,12 @@ from tuner.engine.warm import WarmController
 from tuner.errors import SpecError, StorageError
 from tuner.recorder import Recorder
 from tuner.stopping.table import STEP, Stopping
-from tuner.trial import Report, TrialState
+from tuner.trial import FailureReason, Report, TrialState
 
 # How long a process that was ended may take to be gone.
 EXIT_GRACE_S = 0.5
+# How long a trial waits for a whole GPU, and lets all others wait, where it can't be had.
+GIVE_UP_WAITING_S = 60.0
 # How long the process of a trial that has ended may take to tell its memory.
 MEASURE_TIMEOUT_S = 10.0
 
@@ -55,6 +58,9 @@ class Controller(WarmController):
         self._is_winding_down = self._has_cut_short = self.is_abandoned = False
         self._left: set[TrackedActor] = set()
         self._handled: Exception | None = None
+        # Of trials that were given a whole GPU, how they had failed before; and since when one can't be had.
+        self._out_of_memory: dict[RayTrial, Ending] = {}
+        self._hopeless_since: dict[RayTrial, float] = {}
         self.on_share: Callable[[int, Memory, float], None] = lambda number, memory, share: None
         super().__init__(search_alg=search, scheduler=stopping.scheduler, **kwargs)
         self._max_pending_trials = slots.count
@@ -106,7 +112,7 @@ class Controller(WarmController):
         report is here, and was not taken yet, is not stalled.
         """
         for trial in self._live():
-            if self._has_news(trial):
+            if self._actor_manager.has_news(self._trial_to_actor.get(trial)):
                 continue
             preparing = self._process_preparing(trial)
             if is_overdue(trial, preparing is not None):
@@ -116,6 +122,29 @@ class Controller(WarmController):
                 trial.killed_for = stall(self._recorder.running[trial.number], self._recorder.spec.stall_timeout)
                 if trial.killed_for:
                     ray.kill(trial.temporary_state.ray_actor)
+
+    def give_up_waiting(self, now: float) -> None:
+        """End each trial that waits for a whole GPU which others hold: it would keep all others waiting for ever."""
+        waiting = self._waiting_for_more()
+        is_hopeless = {trial: not self._could_have(trial) for trial in waiting}
+        self._hopeless_since = {
+            trial: self._hopeless_since.get(trial, now) for trial, hopeless in is_hopeless.items() if hopeless
+        }
+        for trial, since in self._hopeless_since.items():
+            if now - since < GIVE_UP_WAITING_S:
+                continue
+            gpus = self._recorder.running[trial.number].gpus
+            known = self._out_of_memory.get(trial, Ending(TrialState.FAILED, FailureReason.OOM, "it ran out of memory"))
+            message = f"{known.message}; {gpus:g} GPU is not to be had, since others hold them"
+            trial.ending = replace(known, message=message)
+            if trial in self._staged_trials:
+                self._unstage_trial_with_resources(trial)
+            self._end_failed(trial, trial.ending)
+
+    def _could_have(self, trial: RayTrial) -> bool:
+        """Whether what a trial waits for will be there once those of this sweep have ended."""
+        gpus = self._recorder.running[trial.number].gpus
+        return self._slots.can_hold(gpus, self._actor_manager.within_reach()) or can_grow()
 
     def _maybe_update_trial_queue(self) -> None:
         if not self._waiting_for_more():
@@ -165,11 +194,6 @@ class Controller(WarmController):
             # Nobody tells when a process that was ended is gone; until then it may leave a half written checkpoint,
             # which the recorder removes after this.
             time.sleep(EXIT_GRACE_S)
-
-    def _has_news(self, trial: RayTrial) -> bool:
-        """Whether a call to its process has returned, and was not taken up yet."""
-        calls = self._actor_manager._tracked_actors_to_task_futures.get(self._trial_to_actor.get(trial))
-        return bool(calls) and bool(ray.wait(list(calls), timeout=0)[0])
 
     def _live(self) -> list[RayTrial]:
         return list(self._search.live.values())
@@ -243,6 +267,7 @@ class Controller(WarmController):
         self._live_trials.discard(trial)
         for known in (self._stopped_trials, self._failed_trials, self._trials_to_cache):
             known.discard(trial)
+        self._out_of_memory.pop(trial, None)
         if trial in self._trials and trial.is_finished():
             self._trials.remove(trial)
 
@@ -295,6 +320,7 @@ class Controller(WarmController):
             self._search.error = SpecError([told]) if remedy is Remedy.REFUSE else StorageError(told)
             self._has_cut_short = True
         elif remedy is Remedy.WHOLE_GPU:
+            self._out_of_memory[trial] = ending
             message = f"it ran out of GPU memory on {running.gpus:g} of a GPU and gets a whole one: {ending.message}"
             self._retry(trial, replace(ending, message=message), gpus=1)
         elif remedy is Remedy.LEAVE:
@@ -304,10 +330,13 @@ class Controller(WarmController):
         else:
             if trial.status == trial.PAUSED:
                 self._set_trial_status(trial, trial.RUNNING)
-            self._scheduler_alg.on_trial_error(self._wrapped(), trial)
-            self._search.on_trial_complete(trial.trial_id, error=True)
-            self._schedule_trial_stop(trial, exception=RuntimeError(ending.message))
-            self._forget(trial)
+            self._end_failed(trial, ending)
+
+    def _end_failed(self, trial: RayTrial, ending: Ending) -> None:
+        self._scheduler_alg.on_trial_error(self._wrapped(), trial)
+        self._search.on_trial_complete(trial.trial_id, error=True)
+        self._schedule_trial_stop(trial, exception=RuntimeError(ending.message))
+        self._forget(trial)
 
     def _retry(self, trial: RayTrial, ending: Ending, gpus: float | None = None) -> None:
         """Go on with the same trial, from its last checkpoint, in another process, where told with other `gpus`."""

@@ -41,6 +41,8 @@ _CHECK_EVERY_S = 1.0
 _LISTEN_EVERY_S = 1.0
 _IDLE_S = 0.2
 _PLAN_EVERY_S = 5.0
+# Ray takes no more than 100 MB of code.
+MAX_TRAINABLE_BYTES = 90 << 20
 # How long a cluster that is told to end together with its driver may take to do so.
 CLUSTER_ENDS_S = 1.0
 _TELL_WAITING_AFTER_S = 30.0
@@ -72,13 +74,14 @@ def run(
     second Ctrl-C. What was recorded stays recorded in each case.
     """
     spec = recorder.spec
+    trainable = pickled(train)
     if not ray.is_initialized():
         console.event(f"connecting to {address}" if address else "starting a cluster on this machine")
     with connected(address, verbose=verbose):
         with storing():
             driver_node = DriverNode(recorder.folder.resolve())
         job = Job(
-            train=pickled(train),
+            train=trainable,
             sys_path=tuple(sys.path),
             cwd=str(Path.cwd()),
             folder=str(recorder.folder.resolve()),
@@ -125,6 +128,14 @@ def pickled(train: Callable[[Trial], None]) -> bytes:
         data: bytes = cloudpickle.dumps(train)
     except Exception as error:
         raise SpecError([f"trainable: {train!r} can't be sent to another process: {error}"]) from None
+    if len(data) > MAX_TRAINABLE_BYTES:
+        raise SpecError(
+            [
+                f"trainable: {train!r} holds {len(data) / 2**20:.0f} MiB of data, in a variable around it or one of "
+                f"its script; {MAX_TRAINABLE_BYTES / 2**20:.0f} MiB at most can be sent. Load data in the trial: "
+                "trial.shared(key, load) has them in memory once for all trials of a machine."
+            ]
+        )
     return data
 
 
@@ -251,6 +262,7 @@ class _Loop:
             self._checked_at = now
             self._recorder.look(self._controller.training)
             self._controller.kill_stalled()
+            self._controller.give_up_waiting(now)
             self._driver_node.poll()
             self._tell_waiting(now)
             self._display.tell_best()

@@ -74,9 +74,13 @@ class Slots:
             self._made[gpus] = Slot(PlacementGroupFactory(bundles), actor_class)
         return self._made[gpus]
 
-    def can_hold(self, gpus: float) -> bool:
-        """Whether the cluster can hold a trial with so many GPUs a worker, once it runs nothing else."""
-        return num_fits(replace(self._resources, gpu=gpus), self._nodes()) > 0
+    def can_hold(self, gpus: float, nodes: Sequence[Mapping[str, float]] | None = None) -> bool:
+        """Whether a cluster can hold a trial with so many GPUs a worker, once it runs nothing else.
+
+        Args:
+            nodes: what is to be had of each node; all of this cluster if left out.
+        """
+        return num_fits(replace(self._resources, gpu=gpus), self._nodes() if nodes is None else nodes) > 0
 
     def share(self, gpus: float) -> None:
         """Give new trials the share that was measured, and plan anew how many run at a time."""
