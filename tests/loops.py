@@ -1,8 +1,10 @@
 """Training loops for tests; each does for real what its name says."""
 
+import contextlib
 import math
 import os
 import random
+import tempfile
 import threading
 import time
 from pathlib import Path
@@ -264,3 +266,15 @@ def on_fake_gpu(trial: Trial) -> None:
         metrics = {"loss": 1.0 / step, "share": gpu.share, "pid": os.getpid(), "began": began, "ended": time.time()}
         trial.report(step, metrics, state={"step": step})
         blocks.clear()
+
+
+def fills_its_disk(trial: Trial) -> None:
+    """Where it does not see what the driver sees it leaves no room on that machine; saves at each of three steps."""
+    away = not Path(trial.params["seen"]).exists()
+    wait_for_two(Path(trial.params["up"]))
+    with tempfile.NamedTemporaryFile(buffering=0) as ballast:
+        with contextlib.suppress(OSError):
+            while away:
+                ballast.write(bytes(1 << 20))
+        for step in range(1, 4):
+            trial.report(step, {"loss": 1.0 / step, "away": away}, state={"weight": torch.zeros(1 << 20)})

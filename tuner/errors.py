@@ -34,6 +34,10 @@ class StorageError(OSError):
     """A run folder, or a study's database, that can't be written for now: full, read-only, or gone."""
 
 
+class NodeStorageError(StorageError):
+    """Files of this machine's own that can't be written, while the run folder may lie elsewhere."""
+
+
 class ResourceError(RuntimeError):
     """A sweep that asks for more than the cluster has."""
 

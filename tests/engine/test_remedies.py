@@ -19,11 +19,13 @@ EXITED = Ending(TrialState.FAILED, FailureReason.LOST, "its process died with ex
 LOST_NODE = Ending(TrialState.FAILED, FailureReason.LOST, "its node was lost", lost_node=True)
 NO_METRIC = Ending(TrialState.FAILED, FailureReason.ERROR, "MetricError: no loss", lacks_metric=True)
 NO_STORAGE = Ending(TrialState.FAILED, FailureReason.ERROR, "OSError: full", lacks_storage=True)
+NO_NODE_STORAGE = Ending(TrialState.FAILED, FailureReason.ERROR, "OSError: full", lacks_node_storage=True)
 NO_MEMORY = Ending(TrialState.FAILED, FailureReason.OOM, "CUDA out of memory", lacks_gpu_memory=True)
 
 
 def decide(ending: Ending, running: Running, retries: int = 0, **others: Any) -> Remedy:
     known: dict[str, Any] = {"has_reports": True, "is_winding_down": False, "has_whole_gpu": lambda: True}
+    known |= {"rests_node": lambda: False}
     return remedy_for(ending, running, retries=retries, **{**known, **others})
 
 
@@ -48,6 +50,15 @@ def test_a_process_that_dies_before_the_first_report_is_replaced_three_times_for
 ) -> None:
     decided = [decide(LOST, running, retries) for _ in range(MAX_LOSSES + retries + 1)]
     assert decided == [Remedy.RETRY] * (3 + retries) + [Remedy.FAIL]
+
+
+@pytest.mark.parametrize("ending", [NO_STORAGE, NO_NODE_STORAGE])
+def test_an_outage_is_the_affair_of_a_node_where_others_can_write(running: Running, ending: Ending) -> None:
+    assert decide(ending, running, rests_node=lambda: True) is Remedy.MOVE
+    assert decide(ending, running) is Remedy.WAIT
+    assert running.attempts.retries == 0
+    expected = Remedy.WAIT if ending.lacks_storage else Remedy.LEAVE
+    assert decide(ending, running, is_winding_down=True) is expected
 
 
 def test_one_that_ends_itself_would_do_so_again(running: Running) -> None:

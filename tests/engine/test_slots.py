@@ -26,7 +26,7 @@ def slots(
     spec = Resources(**resources)
     job = Job(b"", (), "/", "/", "", (LOSS,), Asking(), seed=0, cpus=spec.cpu, gpus=0, workers=spec.workers)
     is_measuring = spec.gpu == "auto" and gpus is None
-    return Slots(job, spec, parallel, gpus=gpus or spec.gpus, is_measuring=is_measuring, nodes=lambda: nodes)
+    return Slots(job, spec, parallel, gpus=gpus or spec.gpus, is_measuring=is_measuring, nodes=lambda without: nodes)
 
 
 def test_trials_of_the_same_share_have_one_slot_and_others_another() -> None:
@@ -58,3 +58,26 @@ def test_a_whole_gpu_for_each_worker_may_be_more_than_there_is() -> None:
     assert slots({"gpu": 0.25}).can_hold(1)
     assert slots({"gpu": 0.25, "workers": 2}).can_hold(1)
     assert not slots({"gpu": 0.25, "workers": 3}).can_hold(1)
+
+
+def test_new_trials_are_kept_away_from_a_node_that_rests() -> None:
+    nodes = {"a": {"CPU": 4.0}, "b": {"CPU": 2.0}, "head": {"CPU": 0.0}}
+    spec = Resources(cpu=1)
+    job = Job(b"", (), "/", "/", "", (LOSS,), Asking(), seed=0, cpus=1, gpus=0)
+    given = Slots(
+        job,
+        spec,
+        "auto",
+        gpus=0,
+        is_measuring=False,
+        nodes=lambda without: [resources for node, resources in nodes.items() if node not in without],
+    )
+    before = given.usual
+    assert given.count == 6
+    assert given.rest("a", nodes)
+    assert given.count == 2
+    assert given.usual is not before
+    assert given.usual.request != before.request
+    assert given.usual.request._kwargs == {"bundle_label_selector": [{"ray.io/node-id": "!in(a)"}]}
+    assert not given.rest("b", nodes), "the head has no room for a trial"
+    assert given.count == 2

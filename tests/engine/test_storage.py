@@ -16,6 +16,7 @@ from ray.tune.schedulers import HyperBandScheduler
 from benchmarks.common import Silent
 from tests import loops
 from tests.clusters import start_cluster
+from tests.sweeps import Told
 from tuner import Results, Sweep
 from tuner.checkpoint import load_checkpoint
 from tuner.files import trial_dir
@@ -25,7 +26,12 @@ pytestmark = pytest.mark.slow
 LR = {"min": 0.01, "max": 0.6, "distribution": "log_uniform_values"}
 LOSS = {"name": "loss", "goal": "minimize"}
 # A shell whose processes see an empty folder where the driver has its run folders.
-AWAY = ["unshare", "--map-root-user", "--mount", "sh", "-c", 'mount -t tmpfs none "$1" && shift && exec "$@"', "sh"]
+# And whose temporary folder has room for 256 MiB.
+AWAY = [
+    *("unshare", "--map-root-user", "--mount", "sh", "-c"),
+    'mount -t tmpfs none "$1" && mount -t tmpfs -o size=256m none "$TMPDIR" && shift && exec "$@"',
+    "sh",
+]
 
 
 @pytest.fixture(scope="module")
@@ -35,21 +41,18 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.fixture(scope="module")
-def scratch(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The temporary folder of the second node's processes."""
-    return tmp_path_factory.mktemp("scratch")
-
-
 @pytest.fixture(scope="module", autouse=True)
-def cluster(runs: Path, scratch: Path) -> Iterator[None]:
-    if subprocess.run([*AWAY, str(runs), "true"], capture_output=True).returncode:
+def scratch(runs: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A cluster of two nodes; the temporary folder of the second one's processes, as they see it."""
+    folder = tmp_path_factory.mktemp("scratch")
+    env = {**os.environ, "TMPDIR": str(folder)}
+    if subprocess.run([*AWAY, str(runs), "true"], env=env, capture_output=True).returncode:
         pytest.skip("this machine allows no mount namespaces")
     cluster = start_cluster(1)
     start = [str(Path(sys.executable).with_name("ray")), "start", "--block", "--num-cpus=1"]
     away = subprocess.Popen(
         [*AWAY, str(runs), *start, f"--address={cluster.address}"],
-        env={**os.environ, "TMPDIR": str(scratch)},
+        env=env,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
@@ -60,7 +63,7 @@ def cluster(runs: Path, scratch: Path) -> Iterator[None]:
             assert away.poll() is None, "the second node did not start"
             assert time.monotonic() < deadline, "the second node did not join"
             time.sleep(0.2)
-        yield
+        yield Path(f"/proc/{away.pid}/root{folder}")
     finally:
         ray.shutdown()
         away.send_signal(signal.SIGTERM)
@@ -68,9 +71,9 @@ def cluster(runs: Path, scratch: Path) -> Iterator[None]:
         cluster.shutdown()
 
 
-def sweep(train: Any, runs: Path, **keys: Any) -> Results:
+def sweep(train: Any, runs: Path, console: Any = None, **keys: Any) -> Results:
     keys = {"metric": LOSS, "seed": 0, "output": runs, "name": "s", "method": "random", **keys}
-    return Sweep(train, **keys).run(console=Silent())
+    return Sweep(train, **keys).run(console=console or Silent())
 
 
 def check(results: Results, scratch: Path) -> None:
@@ -157,3 +160,23 @@ def test_rules_that_save_and_restore_trials_do_so_across_nodes(
         return
     for trial in results.trials:
         assert list(trial.curve) == list(range(1, max(trial.curve) + 1))
+
+
+def test_a_node_whose_disk_is_full_rests_and_its_trials_move(runs: Path, tmp_path: Path) -> None:
+    told = Told()
+    results = sweep(
+        loops.fills_its_disk,
+        runs,
+        told,
+        parameters={"lr": LR, "seen": str(runs / "seen"), "up": str(tmp_path)},
+        run_cap=5,
+    )
+    assert results.counts() == {"completed": 5}
+    for trial in results.trials:
+        assert list(trial.curve) == [1, 2, 3]
+    assert {report.metrics["away"] for trial in results.trials for report in results.curve(trial.number)} == {0.0}
+    (rests,) = [event for event in told.events if "can't write to its disk" in event]
+    assert "No space left on device" in rests
+    assert rests.endswith("1 at a time from now on")
+    assert sum("is tried again" in event for event in told.events) == 1
+    assert not any("storage fails" in event for event in told.events)

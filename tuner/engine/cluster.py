@@ -5,7 +5,7 @@ import os
 import re
 import socket
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -149,12 +149,29 @@ def has_ended(within_s: float) -> bool:
         time.sleep(SETTLE_S / 4)
 
 
-def node_resources() -> Sequence[Mapping[str, float]]:
+def alive_nodes() -> Mapping[str, Mapping[str, float]]:
+    """The resources of each node that is alive, by its id."""
+    return {node["NodeID"]: node["Resources"] for node in ray.nodes() if node["Alive"]}
+
+
+def is_own_node(node_id: str) -> bool:
+    return bool(node_id == ray.get_runtime_context().get_node_id())
+
+
+def name_of(node_id: str) -> str:
+    """What people call a node."""
+    return next((f"{node['NodeManagerHostname']}" for node in ray.nodes() if node["NodeID"] == node_id), node_id)
+
+
+def node_resources(without: Collection[str] = ()) -> Sequence[Mapping[str, float]]:
     """The resources of each node that is alive; of a cluster that grows by itself, those of its largest size.
 
     The largest size is known on the head alone, where the autoscaler runs.
+
+    Args:
+        without: nodes, by their ids, that are left out.
     """
-    alive = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    alive = [resources for node, resources in alive_nodes().items() if node not in without]
     path = _autoscaler_config(ray.get_runtime_context().gcs_address)
     if path is None:
         return alive

@@ -12,7 +12,7 @@ from ray.exceptions import RayError
 from ray.tune.result import DONE
 
 from tuner.devices import Memory, share_for
-from tuner.engine.cluster import can_grow
+from tuner.engine.cluster import alive_nodes, can_grow, is_own_node, name_of, node_of
 from tuner.engine.losses import ending_of
 from tuner.engine.ray_trial import RayTrial, result_of
 from tuner.engine.remedies import Remedy, remedy_for
@@ -24,6 +24,7 @@ from tuner.engine.warm import WarmController
 from tuner.errors import SpecError, StorageError
 from tuner.recorder import Recorder
 from tuner.stopping.table import STEP, Stopping
+from tuner.storage import outage
 from tuner.trial import FailureReason, Report, TrialState
 
 # How long a process that was ended may take to be gone.
@@ -45,6 +46,7 @@ class Controller(WarmController):
 
     Attributes:
         is_abandoned: whether the cluster has ended before the sweep.
+        on_rest: called with the name of each node that is to rest, and why.
         on_share: called when gpu `auto` has chosen a share, with the number and the memory of the trial it goes by.
     """
 
@@ -55,12 +57,14 @@ class Controller(WarmController):
         self._asking, self._watch = stopping.asking, stopping.watch
         self._search = search
         self._slots = slots
+        self._usual = slots.usual
         self._is_winding_down = self._has_cut_short = self.is_abandoned = False
         self._left: set[TrackedActor] = set()
         self._handled: Exception | None = None
         # Of trials that were given a whole GPU, how they had failed before; and since when one can't be had.
         self._out_of_memory: dict[RayTrial, Ending] = {}
         self._hopeless_since: dict[RayTrial, float] = {}
+        self.on_rest: Callable[[str, str], None] = lambda node, message: None
         self.on_share: Callable[[int, Memory, float], None] = lambda number, memory, share: None
         super().__init__(search_alg=search, scheduler=stopping.scheduler, **kwargs)
         self._max_pending_trials = slots.count
@@ -95,7 +99,13 @@ class Controller(WarmController):
 
     def resize(self) -> None:
         """Keep as many processes as there are slots now; where more trials run, they run to their ends."""
-        self._actor_cache._max_num_objects[self._slots.usual.request] = self._slots.count
+        usual = self._slots.usual
+        if usual is not self._usual:
+            # They may be where no trials are to start.
+            self._actor_cache._max_num_objects[self._usual.request] = 0
+            self.rest()
+            self._usual = usual
+        self._actor_cache._max_num_objects[usual.request] = self._slots.count
 
     def rest(self) -> None:
         """Nothing runs and nothing is to start: end the processes that wait for a trial, which frees what they hold."""
@@ -170,7 +180,7 @@ class Controller(WarmController):
             trial
             for trial in self._live()
             if trial.status == trial.PENDING
-            and trial.slot is not self._slots.usual
+            and self._recorder.running[trial.number].gpus != self._slots.gpus
             and self._trial_to_actor.get(trial) not in have
         ]
 
@@ -314,6 +324,7 @@ class Controller(WarmController):
             has_reports=self._recorder.has_reports,
             is_winding_down=self._is_winding_down,
             has_whole_gpu=lambda: self._slots.can_hold(1),
+            rests_node=lambda: self._rest_node(trial, ending),
         )
         if remedy in (Remedy.REFUSE, Remedy.WAIT):
             told = ending.message.partition(": ")[2]
@@ -323,6 +334,8 @@ class Controller(WarmController):
             self._out_of_memory[trial] = ending
             message = f"it ran out of GPU memory on {running.gpus:g} of a GPU and gets a whole one: {ending.message}"
             self._retry(trial, replace(ending, message=message), gpus=1)
+        elif remedy is Remedy.MOVE:
+            self._retry(trial, ending)
         elif remedy is Remedy.LEAVE:
             self._leave(trial)
         elif remedy is Remedy.RETRY:
@@ -331,6 +344,18 @@ class Controller(WarmController):
             if trial.status == trial.PAUSED:
                 self._set_trial_status(trial, trial.RUNNING)
             self._end_failed(trial, ending)
+
+    def _rest_node(self, trial: RayTrial, ending: Ending) -> bool:
+        """Let the node of a trial rest that could not write, unless it is the run folder that nobody can write to."""
+        actor = trial.temporary_state.ray_actor
+        node = ending.node_id or (node_of(actor._actor_id.hex()) if actor else "")
+        if not node or (ending.lacks_storage and (is_own_node(node) or outage(self._recorder.folder))):
+            return False
+        if not self._slots.rest(node, alive_nodes()):
+            return False
+        self.resize()
+        self.on_rest(name_of(node), ending.message.partition(": ")[2])
+        return True
 
     def _end_failed(self, trial: RayTrial, ending: Ending) -> None:
         self._scheduler_alg.on_trial_error(self._wrapped(), trial)

@@ -10,6 +10,7 @@ from typing import Any
 from tuner.console import Console, SweepView, TrialView
 from tuner.devices import Memory
 from tuner.engine.controller import Controller
+from tuner.engine.resting import REST_S
 from tuner.engine.slots import Slots
 from tuner.files import ERROR_FILE, trial_dir
 from tuner.recorder import Recorder
@@ -36,6 +37,7 @@ class Display:
         recorder.on_note = self._tell_note
         recorder.on_aside = self._tell_aside
         controller.on_share = self._tell_share
+        controller.on_rest = self._tell_rest
 
     def show(self) -> None:
         """Bring the table up to date."""
@@ -77,6 +79,12 @@ class Display:
         self._console.event(
             f"trial {number:04d} took {held} of its GPU{beside}: from now on each trial has {share:g} of a GPU, "
             f"{self._slots.count} at a time"
+        )
+
+    def _tell_rest(self, node: str, message: str) -> None:
+        self._console.event(
+            f"node {node} can't write to its disk ({message}): its trials move, and it is left alone for "
+            f"{REST_S / 60:.0f} minutes; {self._slots.count} at a time from now on"
         )
 
     def _view(self) -> SweepView:

@@ -15,7 +15,7 @@ from typing import Any, Protocol
 from tuner.checkpoint_folder import checkpoint_path, checkpoint_steps
 from tuner.context import Deliver
 from tuner.engine.transfer import MESSAGE_BYTES, Message, Part, Upload, list_files, plan, read, send, write
-from tuner.errors import StopTrial, StorageError
+from tuner.errors import NodeStorageError, StopTrial, StorageError
 from tuner.files import DRIVERS_FILES, trial_dir
 from tuner.scratch import Scratch
 from tuner.storage import outage, storing
@@ -168,11 +168,14 @@ class RemoteFolder:
         self._scratch = Scratch(f"files-{os.getpid()}-{secrets.token_hex(4)}")
         # The trial's own files as the driver has them, by path: what has not changed is not sent.
         self._sent: dict[str, tuple[int, int]] = {}
+        # By the driver's machine, which could not write.
+        self._refusal: StorageError | None = None
 
     def open(self, number: int, checkpoint: Path | None) -> tuple[Path, Path | None]:
         local = trial_dir(self._scratch.path, number)
         shutil.rmtree(local, ignore_errors=True)
-        local.mkdir(parents=True)
+        with _storing_here():
+            local.mkdir(parents=True)
         path = self._path(trial_dir(self._folder, number))
         sizes: dict[str, int] = self._call("list_files", path)
         own = {name: size for name, size in sizes.items() if _is_own(name)}
@@ -196,7 +199,8 @@ class RemoteFolder:
     @contextmanager
     def closing(self, number: int) -> Iterator[None]:
         try:
-            yield
+            with self._telling_whose():
+                yield
         except BaseException:
             try:
                 self._send_own(number)
@@ -236,7 +240,8 @@ class RemoteFolder:
     def _fetch(self, folder: Path, local: Path) -> Path:
         path = self._path(folder)
         shutil.rmtree(local, ignore_errors=True)
-        local.mkdir()
+        with _storing_here():
+            local.mkdir()
         sizes = self._call("list_files", path)
         if not sizes:
             raise FileNotFoundError(f"{folder} is not there any more")
@@ -265,7 +270,11 @@ class RemoteFolder:
     def _send(self, local: Path, sizes: dict[str, int], path: str, *, is_whole: bool) -> None:
         key = secrets.token_hex(4)
         for message, is_first, is_last in send(local, sizes):
-            self._call("write", path, key, is_whole, message, is_first, is_last)
+            try:
+                self._call("write", path, key, is_whole, message, is_first, is_last)
+            except StorageError as error:
+                self._refusal = error
+                raise
 
     def _bring(self, path: str, sizes: dict[str, int], local: Path) -> None:
         upload = Upload(local, self._scratch.path / "coming", is_whole=False)
@@ -273,10 +282,29 @@ class RemoteFolder:
         messages = plan(sizes, MESSAGE_BYTES)
         for index, parts in enumerate(messages):
             message = self._call("read", path, parts)
-            write(upload, message, is_first=index == 0, is_last=index == len(messages) - 1)
+            with _storing_here():
+                write(upload, message, is_first=index == 0, is_last=index == len(messages) - 1)
+
+    @contextmanager
+    def _telling_whose(self) -> Iterator[None]:
+        """What can't be stored is this machine's affair, unless the driver's machine has said so of the run folder."""
+        try:
+            yield
+        except StorageError as error:
+            if error is self._refusal or isinstance(error, NodeStorageError):
+                raise
+            raise NodeStorageError(str(error)) from error
 
     def _path(self, path: Path) -> str:
         return str(path.relative_to(self._folder))
+
+
+@contextmanager
+def _storing_here() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise NodeStorageError(f"{error.strerror or error} on this node") from error
 
 
 def _is_own(name: str) -> bool:

@@ -144,7 +144,7 @@ def tell_exits() -> None:
                 os.write(2, f"\n{_EXIT} {code}\n".encode())
         really_exit(code)
 
-    os._exit = leave
+    os._exit = leave  # type: ignore[assignment]  # it does not return either
 
 
 def _report_paths(folder: Path, name: str) -> tuple[Path, Path]:

@@ -14,10 +14,14 @@ MAX_LOST_NODES = 10
 
 
 class Remedy(enum.Enum):
-    """REFUSE the sweep, WAIT for its storage, try again on a WHOLE_GPU, LEAVE to be resumed, RETRY, or FAIL."""
+    """REFUSE the sweep, WAIT for its storage, LEAVE the trial to be resumed, RETRY, or FAIL.
+
+    And two that do not count as a retry: MOVE it to another node, or try it again on a WHOLE_GPU.
+    """
 
     REFUSE = "refuse"
     WAIT = "wait"
+    MOVE = "move"
     WHOLE_GPU = "whole_gpu"
     LEAVE = "leave"
     RETRY = "retry"
@@ -32,6 +36,7 @@ def remedy_for(
     has_reports: bool,
     is_winding_down: bool,
     has_whole_gpu: Callable[[], bool],
+    rests_node: Callable[[], bool],
 ) -> Remedy:
     """Decide by how an attempt ended, and count it in `running`.
 
@@ -39,13 +44,19 @@ def remedy_for(
         retries: how often a failed trial is tried again.
         has_reports: whether any trial of the sweep has ever reported its metric.
         is_winding_down: whether the sweep is leaving its trials to be resumed.
+        rests_node: lets the trial's node rest if it is that node which can't write, and others are left; whether so.
         has_whole_gpu: tells whether a trial could have a whole GPU.
     """
     if ending.lacks_metric and not has_reports:
         # No trial ever had the sweep's metric: the sweep is refused, and this trial stays to be gone on with.
         return Remedy.REFUSE
-    if ending.lacks_storage:
-        # Not this trial's failure: the sweep waits for its storage, and goes on with all that were running.
+    # Not this trial's failure: the sweep waits for its storage, and goes on with all that were running.
+    is_outage = ending.lacks_storage or ending.lacks_node_storage
+    if ending.lacks_node_storage and is_winding_down:
+        return Remedy.LEAVE
+    if is_outage and rests_node():
+        return Remedy.MOVE
+    if is_outage:
         return Remedy.WAIT
     if ending.lacks_gpu_memory and 0 < running.gpus < 1 and has_whole_gpu():
         return Remedy.WHOLE_GPU

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from tuner.devices import is_out_of_memory
 from tuner.engine.last_words import LastWords
-from tuner.errors import MissingMetricError, StopTrial, StorageError
+from tuner.errors import MissingMetricError, NodeStorageError, StopTrial, StorageError
 from tuner.stopping.asking import Asking
 from tuner.trial import FailureReason, Report, TrialState
 
@@ -30,9 +30,10 @@ class Ending:
     """How a training loop ended: in a final state, with the traceback of an exception.
 
     `lacks_metric` tells that it reported something else than the sweep's metric, `lacks_storage` that it could not
-    write a checkpoint, `lost_node` that its machine has gone: both through no fault of its own; `lacks_gpu_memory`
-    that it ran out of a GPU's memory; `ended_itself` that its own code has ended its process. `left` are the latest
-    reports of a process that has died, some of which may have arrived.
+    write a checkpoint, `lacks_node_storage` that it could not write to its own machine, `node_id`, and `lost_node` that
+    this machine has gone: all through no fault of its own. `lacks_gpu_memory` tells that it ran out of a GPU's memory,
+    `ended_itself` that its own code has ended its process. `left` are the latest reports of a process that has died,
+    some of which may have arrived.
     """
 
     state: TrialState
@@ -43,6 +44,8 @@ class Ending:
     lacks_storage: bool = False
     lost_node: bool = False
     lacks_gpu_memory: bool = False
+    lacks_node_storage: bool = False
+    node_id: str = ""
     ended_itself: bool = False
     left: tuple[Report, ...] = ()
 
@@ -163,6 +166,7 @@ def failure(error: BaseException) -> Ending:
         lines[0][:300].encode("utf-8", "backslashreplace").decode(),
         "".join(traceback.format_exception(error)),
         lacks_metric=isinstance(error, MissingMetricError),
-        lacks_storage=isinstance(error, StorageError),
+        lacks_storage=isinstance(error, StorageError) and not isinstance(error, NodeStorageError),
+        lacks_node_storage=isinstance(error, NodeStorageError),
         lacks_gpu_memory=lacks_gpu_memory,
     )

@@ -2,7 +2,7 @@
 
 import contextlib
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -12,6 +12,7 @@ from ray.tune.execution.class_cache import ENV_VARS_TO_PROPAGATE
 from tuner.engine.actor import make_actor_class
 from tuner.engine.plan import num_fits, plan_slots
 from tuner.engine.process import Job
+from tuner.engine.resting import RestingNodes
 from tuner.errors import ResourceError
 from tuner.spec import Resources
 
@@ -30,9 +31,11 @@ class Slots:
     Args:
         gpus: of each worker, given as a number or chosen by an earlier run.
         is_measuring: whether that is still to be chosen.
-        nodes: tells the resources of each node.
+        nodes: tells the resources of each node but for those, by their ids, that are given.
 
     Attributes:
+        gpus: of each worker of a new trial.
+        resting: the nodes that new trials are kept away from.
         count: trials that run at a time. `parallel` bounds it where the share is chosen here.
 
     Raises `ResourceError` where the cluster can't hold a trial, or not `parallel` of them.
@@ -46,13 +49,15 @@ class Slots:
         *,
         gpus: float,
         is_measuring: bool,
-        nodes: Callable[[], Sequence[Mapping[str, float]]],
+        nodes: Callable[[Collection[str]], Sequence[Mapping[str, float]]],
     ) -> None:
         self._job = job
         self._resources = resources
         self._parallel = parallel
         self._nodes = nodes
-        self._made: dict[float, Slot] = {}
+        self._made: dict[tuple[float, frozenset[str]], Slot] = {}
+        self._avoided: frozenset[str] = frozenset()
+        self.resting = RestingNodes()
         self.is_measuring = is_measuring
         self.count = 0
         self._set(gpus)
@@ -60,19 +65,22 @@ class Slots:
     @property
     def usual(self) -> Slot:
         """What a new trial is given."""
-        return self.of(self._gpus)
+        return self.of(self.gpus)
 
     def of(self, gpus: float) -> Slot:
         """The slot of a trial with so many GPUs a worker."""
-        if gpus not in self._made:
+        key = (gpus, self._avoided)
+        if key not in self._made:
             worker = {"CPU": self._resources.cpu} | ({"GPU": gpus} if gpus else {})
             workers = self._resources.workers
             # A trial of several workers has a process beside theirs, which only waits.
             bundles = [{}, *[worker] * workers] if workers > 1 else [worker]
             env_vars = {name: os.environ[name] for name in ENV_VARS_TO_PROPAGATE if name in os.environ}
             actor_class = make_actor_class(replace(self._job, gpus=gpus), env_vars)
-            self._made[gpus] = Slot(PlacementGroupFactory(bundles), actor_class)
-        return self._made[gpus]
+            elsewhere = {"ray.io/node-id": f"!in({','.join(sorted(self._avoided))})"}
+            kept_away = {"bundle_label_selector": [elsewhere] * workers} if self._avoided else {}
+            self._made[key] = Slot(PlacementGroupFactory(bundles, **kept_away), actor_class)
+        return self._made[key]
 
     def can_hold(self, gpus: float, nodes: Sequence[Mapping[str, float]] | None = None) -> bool:
         """Whether a cluster can hold a trial with so many GPUs a worker, once it runs nothing else.
@@ -80,7 +88,15 @@ class Slots:
         Args:
             nodes: what is to be had of each node; all of this cluster if left out.
         """
-        return num_fits(replace(self._resources, gpu=gpus), self._nodes() if nodes is None else nodes) > 0
+        return num_fits(replace(self._resources, gpu=gpus), self._nodes(()) if nodes is None else nodes) > 0
+
+    def rest(self, node: str, nodes: Mapping[str, Mapping[str, float]]) -> bool:
+        """Keep new trials away from a node for a while; False where no other of the `nodes` could run one."""
+        worker = replace(self._resources, workers=1, gpu=self.gpus)
+        if not self.resting.rest(node, [one for one, resources in nodes.items() if num_fits(worker, [resources])]):
+            return False
+        self.update()
+        return True
 
     def share(self, gpus: float) -> None:
         """Give new trials the share that was measured, and plan anew how many run at a time."""
@@ -88,21 +104,22 @@ class Slots:
         self._set(gpus)
 
     def update(self) -> bool:
-        """Plan anew with the nodes that there are now; whether more trials, or fewer, run at a time.
+        """Plan anew with the nodes that there are now and do not rest; whether more trials, or fewer, run at a time.
 
         Nothing changes where a trial fits no longer: other nodes may come.
         """
         before = self.count
+        self._avoided = self.resting.ids
         with contextlib.suppress(ResourceError):
-            self._set(self._gpus)
+            self._set(self.gpus)
         return self.count != before
 
     def _set(self, gpus: float) -> None:
-        self._gpus = gpus
+        self.gpus = gpus
         if self._resources.gpu != "auto":
-            self.count = plan_slots(self._resources, self._nodes(), self._parallel)
+            self.count = plan_slots(self._resources, self._nodes(self._avoided), self._parallel)
             return
         resources = self._resources if self.is_measuring else replace(self._resources, gpu=gpus)
-        fits = plan_slots(resources, self._nodes(), "auto")
+        fits = plan_slots(resources, self._nodes(self._avoided), "auto")
         most = 1 if self.is_measuring else self._parallel
         self.count = fits if most == "auto" else min(fits, most)

@@ -5,6 +5,7 @@ import secrets
 import socket
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from multiprocessing.connection import Client, Connection
 from pathlib import Path
 from typing import Any, TypeVar, cast
@@ -73,7 +74,7 @@ def _train(process: TrialProcess, task: Task, worker: "Worker") -> None:
 
     process.before_trial()
     run_in_thread(process.train, make_trial, endings.append).join()
-    worker.link.send(Ended(endings[0]))
+    worker.link.send(Ended(replace(endings[0], node_id=ray.get_runtime_context().get_node_id())))
 
 
 class Worker:
