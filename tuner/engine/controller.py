@@ -101,8 +101,10 @@ class Controller(WarmController):
         """Keep as many processes as there are slots now; where more trials run, they run to their ends."""
         usual = self._slots.usual
         if usual is not self._usual:
-            # They may be where no trials are to start.
-            self._actor_cache._max_num_objects[self._usual.request] = 0
+            # They may be where no trials are to start. Ray Tune counts those that wait to be started by itself.
+            before = self._usual.request
+            waiting = sum(trial.placement_group_factory == before for trial in self._staged_trials)
+            self._actor_cache._max_num_objects[before] = waiting
             self.rest()
             self._usual = usual
         self._actor_cache._max_num_objects[usual.request] = self._slots.count
