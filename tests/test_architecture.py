@@ -22,6 +22,7 @@ LAYERS = (
         "command",
         "version",
         "storage",
+        "beside",
         "checkpoint_folder",
         "credentials",
         "marker",
@@ -52,7 +53,7 @@ LAYERS = (
         "sections",
     ),
     *("rules", "schema", "trainable", "spec", "journal", "lock", "provenance"),
-    *("methods", "optuna_records", "database", "study", "files", "best"),
+    *("methods", "optuna_records", "database", "study", "files", "best", "best_folder"),
     *(
         "retention",
         "checkpoint_store",

@@ -59,6 +59,12 @@ def more(recorder: Recorder, number: int, values: list[float], first: int) -> No
         recorder.report(number, [report(step, value, has_checkpoint=True)])
 
 
+def saved(recorder: Recorder, number: int) -> list[int]:
+    """The steps of a trial's checkpoints, once what is not needed is deleted."""
+    recorder.settle()
+    return checkpoint_steps(trial_dir(recorder.folder, number))
+
+
 def test_a_step_that_the_study_alone_knows_of_is_not_the_best_yet(recorder: Recorder) -> None:
     number = train(recorder, [0.4])
     recorder.study.report(number, [report(2, 0.9)])  # killed before it could write the rest
@@ -85,12 +91,13 @@ def written_steps(recorder: Recorder, number: int) -> tuple[list[int], list[int]
 
 def test_the_best_step_is_kept_and_shown_whatever_comes_after(recorder: Recorder) -> None:
     first = train(recorder, [0.2, 0.8, 0.5])
-    assert checkpoint_steps(trial_dir(recorder.folder, first)) == [2, 3]
+    assert saved(recorder, first) == [2, 3]
     recorder.finish(first, TrialState.COMPLETED)
     second = train(recorder, [0.6, 0.3])
     recorder.finish(second, TrialState.COMPLETED)
-    assert checkpoint_steps(trial_dir(recorder.folder, first)) == [2]
-    assert checkpoint_steps(trial_dir(recorder.folder, second)) == []
+    assert saved(recorder, first) == [2]
+    assert saved(recorder, second) == []
+    recorder.settle()
     best = json.loads((recorder.folder / "best" / "best.json").read_text())
     assert (best["trial"], best["step"], best["metrics"]) == (first, 2, {"accuracy": 0.8})
     assert load_checkpoint(recorder.folder / "best")[0]["step"] == 2
@@ -106,9 +113,9 @@ def test_a_pruned_or_failed_trial_may_hold_the_best_step(recorder: Recorder) -> 
     recorder.finish(failed, TrialState.FAILED, FailureReason.OOM, "too large", "Traceback ...")
     assert recorder.best is not None
     assert (recorder.best.number, recorder.best.step) == (failed, 1)
-    assert checkpoint_steps(trial_dir(recorder.folder, pruned)) == []
-    assert checkpoint_steps(trial_dir(recorder.folder, failed)) == [1]
-    assert checkpoint_steps(trial_dir(recorder.folder, completed)) == [2]
+    assert saved(recorder, pruned) == []
+    assert saved(recorder, failed) == [1]
+    assert saved(recorder, completed) == [2]
 
 
 def test_a_trial_that_reported_nothing_did_not_complete(recorder: Recorder) -> None:
@@ -201,7 +208,7 @@ def test_steps_that_follow_undo_nothing(recorder: Recorder) -> None:
     recorder.report(number, [report(3, 0.3)])
     recorder.report(number, [report(5, 0.5)])
     assert written_steps(recorder, number) == ([1, 2, 3, 5],) * 3
-    assert checkpoint_steps(trial_dir(recorder.folder, number)) == [1, 2]
+    assert saved(recorder, number) == [1, 2]
 
 
 def test_a_pinned_checkpoint_stays_until_the_end(recorder: Recorder) -> None:
@@ -209,11 +216,11 @@ def test_a_pinned_checkpoint_stays_until_the_end(recorder: Recorder) -> None:
     recorder.pin(number, 1)
     more(recorder, number, [0.3, 0.4, 0.5], first=3)
     # Neither the best nor one of the last two: another trial may be on its way to it.
-    assert checkpoint_steps(trial_dir(recorder.folder, number)) == [1, 4, 5]
+    assert saved(recorder, number) == [1, 4, 5]
     recorder.finish(number, TrialState.COMPLETED)
-    assert checkpoint_steps(trial_dir(recorder.folder, number)) == [1, 5]
+    assert saved(recorder, number) == [1, 5]
     recorder.close({})
-    assert checkpoint_steps(trial_dir(recorder.folder, number)) == [5]
+    assert saved(recorder, number) == [5]
 
 
 def test_the_best_step_is_told_with_the_configuration_it_was_trained_with_and_its_trials_seed(
@@ -226,7 +233,9 @@ def test_the_best_step_is_told_with_the_configuration_it_was_trained_with_and_it
     more(recorder, number, [0.2], first=2)
     recorder.finish(number, TrialState.COMPLETED)
     assert recorder.study.record(number).params == {"x": 0.25} != asked
+    recorder.settle()
     assert json.loads((recorder.folder / "best" / "params.json").read_text()) == asked
+    recorder.settle()
     told = json.loads((recorder.folder / "best" / "best.json").read_text())
     assert shlex.split(told["rerun"]) == [
         *("tuner", "try", str(recorder.folder / "sweep.yaml")),
@@ -345,6 +354,7 @@ def test_a_configuration_that_a_rule_changes_is_recorded_with_the_step_it_holds_
     record = recorder.study.record(number)
     assert [record.params_at(step) for step in (1, 2, 3, 4)] == [asked, asked, {"x": 0.25}, {"x": 0.75}]
     assert record.params == {"x": 0.75}
+    recorder.settle()
     assert json.loads((recorder.folder / "best" / "params.json").read_text()) == {"x": 0.75}
     assert json.loads((trial_dir(recorder.folder, number) / "params.json").read_text()) == {"x": 0.75}
 
@@ -354,10 +364,11 @@ def test_of_equal_values_the_first_trial_has_the_best_and_its_checkpoint_stays(r
     more(recorder, first, [0.9], first=2)
     recorder.finish(first, TrialState.COMPLETED)
     recorder.finish(second, TrialState.COMPLETED)
+    recorder.settle()
     best = json.loads((recorder.folder / "best" / "best.json").read_text())
     assert (best["trial"], best["step"], best["checkpoint"]) == (first, 2, True)
-    assert checkpoint_steps(trial_dir(recorder.folder, first)) == [2]
-    assert checkpoint_steps(trial_dir(recorder.folder, second)) == []
+    assert saved(recorder, first) == [2]
+    assert saved(recorder, second) == []
 
 
 def test_a_report_that_finds_no_room_is_a_storage_error(recorder: Recorder) -> None:
@@ -375,7 +386,7 @@ def test_a_report_that_finds_no_room_is_a_storage_error(recorder: Recorder) -> N
 def test_an_infinite_value_is_not_the_best(recorder: Recorder) -> None:
     number = train(recorder, [0.3, 0.2, float("inf")])
     recorder.finish(number, TrialState.FAILED, FailureReason.NAN)
-    assert checkpoint_steps(trial_dir(recorder.folder, number)) == [1]
+    assert saved(recorder, number) == [1]
     assert load_checkpoint(recorder.folder / "best")[0]["step"] == 1
 
 

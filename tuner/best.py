@@ -57,7 +57,7 @@ def write_best(folder: Path, best: Best, params: Mapping[str, Any], seed: int) -
         for name in checkpoint_files(checkpoint):
             if (checkpoint / name).exists():
                 (scratch / name).parent.mkdir(parents=True, exist_ok=True)
-                shutil.copy2(checkpoint / name, scratch / name)
+                _link(checkpoint / name, scratch / name)
         report = next((r for r in read_reports(source) if r.step == best.step), None)
         write_atomic(scratch / PARAMS_FILE, json.dumps(dict(params), indent=2) + "\n")
         told = {
@@ -74,3 +74,13 @@ def write_best(folder: Path, best: Best, params: Mapping[str, Any], seed: int) -
     except BaseException:
         shutil.rmtree(scratch, ignore_errors=True)
         raise
+
+
+def _link(source: Path, target: Path) -> None:
+    """The same file by another name where the file system has such, else a copy; nobody writes into it any more."""
+    try:
+        target.hardlink_to(source)
+    except FileNotFoundError:
+        raise
+    except OSError:
+        shutil.copy2(source, target)

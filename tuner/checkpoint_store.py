@@ -1,9 +1,12 @@
 """The checkpoints that a sweep has on disk; deletes those that the rule of retention can do without."""
 
+import contextlib
+import functools
 from collections import deque
 from collections.abc import Mapping
 from pathlib import Path
 
+from tuner.beside import Beside
 from tuner.checkpoint_folder import checkpoint_path, checkpoint_steps
 from tuner.files import TrialFiles, trial_dir
 from tuner.owned import remove_checkpoint
@@ -18,12 +21,14 @@ class CheckpointStore:
     Args:
         folder: the run folder.
         rule: the sweep's rule of retention.
+        beside: deletes, after what was asked of it before.
     """
 
-    def __init__(self, folder: Path, rule: Checkpoints, goal: Goal) -> None:
+    def __init__(self, folder: Path, rule: Checkpoints, goal: Goal, beside: Beside) -> None:
         self._folder = folder
         self._rule = rule
         self._goal = goal
+        self._beside = beside
         self._found: dict[tuple[int, int], Candidate] = {}
         self._pins: dict[int, deque[int]] = {}
 
@@ -72,5 +77,14 @@ class CheckpointStore:
 
     def _drop(self, number: int, step: int) -> None:
         if step not in self._pins.get(number, ()):
-            remove_checkpoint(checkpoint_path(trial_dir(self._folder, number), step))
+            path = checkpoint_path(trial_dir(self._folder, number), step)
+            with contextlib.suppress(FileNotFoundError):
+                self._beside.do(functools.partial(_remove, path, path.stat().st_ino))
             del self._found[number, step]
+
+
+def _remove(path: Path, inode: int) -> None:
+    """Delete a checkpoint, but for one that was saved in its place since."""
+    with contextlib.suppress(FileNotFoundError):
+        if path.stat().st_ino == inode:
+            remove_checkpoint(path)

@@ -14,14 +14,15 @@ from typing import Any
 
 from optuna.samplers import BaseSampler
 
-from tuner.best import Best, is_written, write_best
+from tuner.beside import Beside
+from tuner.best import Best
+from tuner.best_folder import BestFolder
 from tuner.budget import Progress
 from tuner.checkpoint_store import CheckpointStore
 from tuner.database import DATABASE_ERRORS
 from tuner.derived import mend
 from tuner.files import TrialFiles, read_reports, set_trial_aside, trial_dir
 from tuner.running import Attempts, Running
-from tuner.seeds import derive_seed
 from tuner.spec import SweepSpec
 from tuner.storage import storing
 from tuner.study import Study
@@ -82,7 +83,9 @@ class Recorder:
         self._mistakes: list[str] = []
         self._clock = clock
         self._usage = Usage(study, spec.resources.workers, clock=clock)
-        self._checkpoints = CheckpointStore(folder, spec.checkpoints, self._goal)
+        self._beside = Beside()
+        self._best_folder = BestFolder(folder, study, seed, self._beside)
+        self._checkpoints = CheckpointStore(folder, spec.checkpoints, self._goal, self._beside)
         self._final: dict[int, TrialState] = {}
         # Trials that may have saved once more before the decision to stop reached them.
         self._cut_short: list[int] = []
@@ -177,7 +180,7 @@ class Recorder:
             self.study.change_params(number, reports[0].step - 1, running.params)
         if reports[0].step <= running.last_step:
             # It took over another trial's state and goes on from there: its own later steps are undone.
-            self._cut(running, reports[0].step - 1)
+            self._restart_from(running, running.files.cut(reports[0].step - 1))
         self.study.report(number, reports)
         self.has_reports = True
         running.is_preempted = False
@@ -241,7 +244,7 @@ class Recorder:
             self._cut_short.append(number)
         self._remember_end(number, state)
         self._usage.finished(number, running.gpu_s, self.elapsed_s)
-        self.write_best()
+        self._best_folder.keep(self.best)
         self._checkpoints.drop_after(self._final)
         self.on_end(self.study.record(number))
 
@@ -278,11 +281,9 @@ class Recorder:
         running.files.close()
         self.study.interrupt(number)
 
-    def write_best(self) -> None:
-        """Make `best/` anew, unless it holds the best step already."""
-        if self.best is not None and not is_written(self.folder, self.best):
-            params = self.study.record(self.best.number).params_at(self.best.step)
-            write_best(self.folder, self.best, params, derive_seed(self._seed, self.best.number))
+    def settle(self) -> None:
+        """Block until `best/` is there and what the sweep can do without is deleted. Raises `StorageError`."""
+        self._beside.finish()
 
     @storing(*DATABASE_ERRORS)
     def close(self, summary: Mapping[str, Any]) -> None:
@@ -293,13 +294,16 @@ class Recorder:
         self._checkpoints.drop_after(self._final)
         for number in self._cut_short:
             self._checkpoints.drop_late(number)
-        self.write_best()
+        self._best_folder.keep(self.best, surely=True)
+        self.settle()
+        self._beside.close()
         self._usage.book(self.running)
         self.study.set_summary({**summary, "elapsed_s": self.elapsed_s})
         self.study.close()
 
     def abandon(self) -> None:
         """Let go of everything where nothing can be written any more; what was recorded is gone on with."""
+        self._beside.close()
         for running in self.running.values():
             with contextlib.suppress(OSError):
                 running.files.close()
@@ -343,14 +347,12 @@ class Recorder:
                 self._offer(record.number, step, value)
 
     def _rewind(self, running: Running, recorded: Mapping[int, float]) -> None:
+        self.settle()  # what is about to be deleted must not be gone on from
         rewound = running.files.rewind(max(recorded, default=0))
         running.restore_step = rewound.step
         self._restart_from(running, rewound.kept)
         if rewound.damaged:
             self.on_damage(running, rewound.damaged)
-
-    def _cut(self, running: Running, step: int) -> None:
-        self._restart_from(running, running.files.cut(step))
 
     def _restart_from(self, running: Running, kept: Sequence[Report]) -> None:
         """Take the record of a running trial back to these reports."""
