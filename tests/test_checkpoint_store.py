@@ -1,13 +1,24 @@
 """Which checkpoints stay on disk, with real files."""
 
+import threading
+from collections.abc import Callable
 from pathlib import Path
 
 from tests.test_recorder import open_recorder, train
+from tuner.beside import Beside
 from tuner.checkpoint_folder import checkpoint_path, checkpoint_steps
 from tuner.checkpoint_store import CheckpointStore
 from tuner.files import TrialFiles, trial_dir
 from tuner.sections import Checkpoints
 from tuner.trial import Goal, TrialState
+
+
+class AtOnce(Beside):
+    """Does what it is asked to do before it returns."""
+
+    def do(self, work: Callable[[], None]) -> None:
+        work()
+
 
 DONE = dict.fromkeys(range(9), TrialState.COMPLETED)
 
@@ -22,7 +33,7 @@ def save(folder: Path, number: int, step: int, size: int = 10) -> None:
 
 
 def store_of(folder: Path, rule: Checkpoints, values: dict[tuple[int, int], float], size: int = 10) -> CheckpointStore:
-    store = CheckpointStore(folder, rule, Goal.MAXIMIZE)
+    store = CheckpointStore(folder, rule, Goal.MAXIMIZE, AtOnce())
     for (number, step), value in values.items():
         save(folder, number, step, size)
         store.add(number, step, value)
@@ -84,4 +95,22 @@ def test_a_resumed_sweep_knows_which_checkpoint_is_the_best(tmp_path: Path) -> N
     recorder = open_recorder(tmp_path)
     second = train(recorder, [0.5])
     recorder.finish(second, TrialState.COMPLETED)
+    recorder.settle()
     assert [left(tmp_path, number) for number in (first, second)] == [[2], []]
+
+
+def test_a_checkpoint_that_was_saved_once_more_before_the_old_one_was_deleted_stays(tmp_path: Path) -> None:
+    beside, may_go = Beside(), threading.Event()
+    store = CheckpointStore(tmp_path, Checkpoints(), Goal.MAXIMIZE, beside)
+    for step in (1, 2, 3):
+        save(tmp_path, 0, step)
+        store.add(0, step, step / 10)
+    beside.do(lambda: may_go.wait(60) and None)
+    store.drop_while_running(0)
+    first = checkpoint_path(trial_dir(tmp_path, 0), 1)
+    first.rename(first.with_name("old"))
+    save(tmp_path, 0, 1)
+    may_go.set()
+    beside.finish()
+    beside.close()
+    assert left(tmp_path, 0) == [1, 2, 3]

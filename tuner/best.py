@@ -1,6 +1,8 @@
 """`best/` of a run folder: the best step's checkpoint, its parameters and metrics, how to run it again."""
 
+import errno
 import json
+import os
 import secrets
 import shlex
 import shutil
@@ -12,6 +14,10 @@ from typing import Any
 from tuner.checkpoint_folder import checkpoint_path, damage
 from tuner.files import PARAMS_FILE, SPEC_FILE, finite, read_json, read_reports, trial_dir, write_atomic
 from tuner.owned import checkpoint_files, put_in_place
+
+_COPY_BYTES = 1 << 30
+# What a file system says that can't do it, or not between these files.
+_CAN_NOT_SHARE = (errno.EXDEV, errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, errno.EPERM)
 
 # What may be in `best/` beside the checkpoint's files.
 BEST_FILES = ("best.json", PARAMS_FILE, "test.json", "error.txt", "report.json", "report.txt")
@@ -57,7 +63,7 @@ def write_best(folder: Path, best: Best, params: Mapping[str, Any], seed: int) -
         for name in checkpoint_files(checkpoint):
             if (checkpoint / name).exists():
                 (scratch / name).parent.mkdir(parents=True, exist_ok=True)
-                _link(checkpoint / name, scratch / name)
+                _copy(checkpoint / name, scratch / name)
         report = next((r for r in read_reports(source) if r.step == best.step), None)
         write_atomic(scratch / PARAMS_FILE, json.dumps(dict(params), indent=2) + "\n")
         told = {
@@ -76,11 +82,14 @@ def write_best(folder: Path, best: Best, params: Mapping[str, Any], seed: int) -
         raise
 
 
-def _link(source: Path, target: Path) -> None:
-    """The same file by another name where the file system has such, else a copy; nobody writes into it any more."""
+def _copy(source: Path, target: Path) -> None:
+    """A file of its own, which outlives damage to the other; file systems that can share the blocks copy none."""
     try:
-        target.hardlink_to(source)
-    except FileNotFoundError:
-        raise
-    except OSError:
-        shutil.copy2(source, target)
+        with source.open("rb") as file, target.open("wb") as copy:
+            while os.copy_file_range(file.fileno(), copy.fileno(), _COPY_BYTES):
+                pass
+    except OSError as error:
+        if error.errno not in _CAN_NOT_SHARE:
+            raise
+        shutil.copyfile(source, target)
+    shutil.copystat(source, target)
