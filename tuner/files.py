@@ -105,7 +105,7 @@ class TrialFiles:
         """Append to `metrics.jsonl`; in the operating system's hands when this returns."""
         if self._metrics is None:
             self._metrics = (self.folder / METRICS_FILE).open("ab", buffering=0)
-        append_whole(self._metrics.fileno(), b"".join(report_line(report) for report in reports))
+        append_whole(self._metrics.fileno(), b"".join(_line(report) for report in reports))
 
     def rewind(self, last_recorded: int) -> Rewound:
         """Go back to the newest whole checkpoint no newer than step `last_recorded`, nor than the last report here.
@@ -133,7 +133,7 @@ class TrialFiles:
         kept = [report for report in read_reports(self.folder) if report.step <= step]
         path = self.folder / METRICS_FILE
         if path.exists():
-            write_atomic(path, b"".join(report_line(report) for report in kept).decode())
+            write_atomic(path, b"".join(_line(report) for report in kept).decode())
         return kept
 
     def write_error(self, text: str) -> None:
@@ -181,11 +181,6 @@ def read_reports(folder: Path) -> list[Report]:
         text = (folder / METRICS_FILE).read_bytes()
     except FileNotFoundError:
         return []
-    return parse_reports(text)
-
-
-def parse_reports(text: bytes) -> list[Report]:
-    """The reports in whole lines; what follows a line that was cut short is not read."""
     return list(_parse(text.splitlines(keepends=True)))
 
 
@@ -207,8 +202,7 @@ def _parse(lines: Iterable[bytes]) -> Iterable[Report]:
         yield report
 
 
-def report_line(report: Report) -> bytes:
-    """A line of `metrics.jsonl`."""
+def _line(report: Report) -> bytes:
     entry = {
         "step": report.step,
         "metrics": dict(report.metrics),

@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tuner.files import parse_reports, report_line
 from tuner.trial import Report
 
 # So much of what a process has printed in its last trial is looked at, and kept.
@@ -66,6 +65,8 @@ class LastWords:
         self._start = _start_path(folder, name)
         self._reports: list[int] = []
         self._current = 0
+        self._names: tuple[str, ...] = ()
+        self._head = "[]"
         with contextlib.suppress(OSError):
             folder.mkdir(parents=True, exist_ok=True)
             for path in _report_paths(folder, name):
@@ -85,7 +86,15 @@ class LastWords:
         """Before it is handed over."""
         if len(self._reports) == 2:
             with contextlib.suppress(OSError):
-                os.write(self._reports[self._current], report_line(report))
+                os.write(self._reports[self._current], self._line(report))
+
+    def _line(self, report: Report) -> bytes:
+        # A third of the time that JSON takes.
+        if (names := tuple(report.metrics)) != self._names:
+            self._names, self._head = names, json.dumps(names)
+        values = " ".join([repr(float(value)) for value in report.metrics.values()])
+        fields = f"{report.step}\t{report.time_s!r}\t{report.timestamp!r}\t{report.has_checkpoint:d}"
+        return f"{self._head}\t{fields}\t{values}\n".encode()
 
     def hand_out(self) -> None:
         """All that was added is on its way; what was on its way before has arrived."""
@@ -99,8 +108,9 @@ def read_death(folder: Path, name: str) -> Death:
     """What a process of this machine that has died has left; an empty one where it has left nothing."""
     reports: dict[tuple[float, int], Report] = {}
     for path in _report_paths(folder, name):
-        with contextlib.suppress(OSError):
-            found = parse_reports(path.read_bytes())
+        with contextlib.suppress(OSError, ValueError):
+            lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
+            found = [_report(line) for line in lines if line.endswith("\n")]
             reports |= {(report.timestamp, report.step): report for report in found}
     try:
         starts = json.loads(_start_path(folder, name).read_text(encoding="utf-8"))
@@ -147,8 +157,14 @@ def tell_exits() -> None:
     os._exit = leave  # type: ignore[assignment]  # it does not return either
 
 
+def _report(line: str) -> Report:
+    names, step, time_s, timestamp, has_checkpoint, values = line.split("\t")
+    metrics = dict(zip(json.loads(names), map(float, values.split()), strict=True))
+    return Report(int(step), metrics, float(time_s), float(timestamp), has_checkpoint == "1")
+
+
 def _report_paths(folder: Path, name: str) -> tuple[Path, Path]:
-    return folder / f"{name}.0.jsonl", folder / f"{name}.1.jsonl"
+    return folder / f"{name}.0.tsv", folder / f"{name}.1.tsv"
 
 
 def _start_path(folder: Path, name: str) -> Path:
