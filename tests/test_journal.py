@@ -82,6 +82,12 @@ def test_a_batch_that_fails_keeps_what_was_written(tmp_path: Path) -> None:
         study.ask()
         raise RuntimeError
     assert len(optuna.load_study(storage=JournalStorage(Journal(path, write=False)), study_name="s").trials) == 1
+    # What comes after it is written at once again, by batch and without.
+    study.ask()
+    with journal.batch():
+        study.ask()
+    read = optuna.load_study(storage=JournalStorage(Journal(path, write=False)), study_name="s").trials
+    assert [trial.number for trial in read] == [trial.number for trial in study.trials] == [0, 1, 2]
 
 
 def test_a_reader_cannot_write(tmp_path: Path) -> None:
@@ -130,5 +136,7 @@ def test_a_write_that_fails_leaves_no_half_line(tmp_path: Path, monkeypatch: pyt
         with pytest.raises(OSError, match="No space left"):
             study.ask()
     assert path.read_bytes() == whole
+    assert len(study.trials) == 2, "what is not in the file is not known either"
     study.tell(study.ask(), 1.0)
-    assert len(make_study(path, 0).trials) == 3
+    assert [trial.number for trial in study.trials] == [0, 1, 2]
+    assert make_study(path, 0).trials == study.trials

@@ -1,4 +1,5 @@
 import math
+import os
 from pathlib import Path
 from typing import Any
 
@@ -237,9 +238,66 @@ def test_a_sampler_that_fails_leaves_no_trial_running(tmp_path: Path) -> None:
             raise RuntimeError("no idea")
 
     study = open_study(tmp_path)
+    running = study.ask("random", seed=0)
+    assert running is not None
     with pytest.raises(RuntimeError, match="no idea"):
         study.ask(Failing(), seed=0)
-    assert [record.state for record in study.records()] == [TrialState.PENDING]
+    # The one that was begun waits; one that runs goes on.
+    assert [record.state for record in study.records()] == [TrialState.RUNNING, TrialState.PENDING]
     again = study.ask("random", seed=0)
     assert again is not None
-    assert again.number == 0
+    assert again.number == 1
+
+
+def test_what_must_outlive_a_power_cut_is_on_the_disk_when_it_is_said_to_be_recorded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced: list[int] = []
+
+    def fsync(descriptor: int) -> None:
+        synced.append(os.fstat(descriptor).st_size)
+
+    monkeypatch.setattr("tuner.journal.os.fsync", fsync)
+    study, journal = open_study(tmp_path), tmp_path / "study.journal"
+
+    def is_synced() -> bool:
+        return bool(synced) and synced[-1] == journal.stat().st_size
+
+    asked = study.ask("random", seed=0)
+    assert asked is not None
+    assert is_synced()
+    study.report(asked.number, [report(1, 0.5)])
+    assert not is_synced(), "a report may be trained again: the disk is not waited for at each step"
+    study.tell(asked.number, TrialState.COMPLETED, values=[0.5], last_step=1)
+    assert is_synced()
+    again = study.ask("random", seed=0)
+    assert again is not None
+    for keep in (
+        lambda: study.set_gpus(again.number, 1.0),
+        lambda: study.set_attempts(again.number, {"retries": 1}),
+        lambda: study.set_gpu_share(0.5, {"peak": 3}),
+        lambda: study.set_usage({"elapsed_s": 7.0}),
+        lambda: study.set_summary({"ended_by": "run_cap"}),
+        lambda: study.interrupt(again.number),
+    ):
+        before = journal.stat().st_size
+        keep()
+        assert journal.stat().st_size > before
+        assert is_synced()
+
+
+def test_what_a_trial_and_a_sweep_have_used_is_kept(tmp_path: Path, url: str | None) -> None:
+    study = open_study(tmp_path, url=url)
+    assert study.usage() == {}
+    asked = study.ask("random", seed=0)
+    assert asked is not None
+    assert asked.attempts == {}
+    study.set_attempts(asked.number, {"retries": 1, "losses": 2})
+    study.set_usage({"elapsed_s": 3.0, "gpu_s": {"0": 1.5}})
+    study.interrupt(asked.number)
+    study.close()
+    study = open_study(tmp_path, url=url)
+    assert study.usage() == {"elapsed_s": 3.0, "gpu_s": {"0": 1.5}}
+    again = study.ask("random", seed=0)
+    assert again is not None
+    assert (again.number, again.attempts) == (0, {"retries": 1, "losses": 2})

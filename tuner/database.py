@@ -1,6 +1,7 @@
 """Databases that studies are kept in, by their SQLAlchemy URLs. Knows nothing of what a study holds."""
 
 import contextlib
+import time
 from pathlib import Path
 
 import optuna
@@ -15,6 +16,9 @@ from tuner.errors import SpecError, StudyNotFoundError
 DATABASE_ERRORS = (SQLAlchemyError, StorageInternalError)
 # Of a study's attributes the one that says whose it is.
 IDENTITY = "tuner:run"
+# Of opening a new database, and what is between them.
+_ATTEMPTS = 10
+_PAUSE_S = 0.1
 
 
 def open_database(url: str, *, create: bool) -> RDBStorage:
@@ -24,10 +28,12 @@ def open_database(url: str, *, create: bool) -> RDBStorage:
         told = "" if path.is_absolute() else f" (looked for from {Path.cwd()}, since its path is relative)"
         raise StudyNotFoundError(f"there is no database {path}{told}")
     try:
-        try:
-            return RDBStorage(url, skip_table_creation=not create)
-        except (IntegrityError, OperationalError):
-            return RDBStorage(url, skip_table_creation=not create)  # another process may have made its tables just now
+        for _ in range(_ATTEMPTS - 1):
+            try:
+                return RDBStorage(url, skip_table_creation=not create)
+            except (IntegrityError, OperationalError):
+                time.sleep(_PAUSE_S)  # another process may be making its tables just now
+        return RDBStorage(url, skip_table_creation=not create)
     except (SQLAlchemyError, ImportError, ValueError) as error:
         first = str(error).splitlines()[0]
         raise SpecError(

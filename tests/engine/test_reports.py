@@ -73,14 +73,14 @@ def test_a_trial_has_at_most_twenty_exchanges_a_second() -> None:
 
 @pytest.mark.parametrize("is_urgent", ["a checkpoint", "an answer", "its end"])
 def test_what_is_urgent_is_handed_out_at_once(monkeypatch: pytest.MonkeyPatch, is_urgent: str) -> None:
-    queue = ReportQueue(Asking(every=2), ["accuracy"])
+    queue = ReportQueue(Asking(every=4), ["accuracy"])
     loop(queue, report(1))
     assert [one.step for one in queue.next_batch().reports] == [1]
     monkeypatch.setattr("tuner.engine.reports.LINGER_S", 10 * PATIENCE_S)
     if is_urgent == "a checkpoint":
-        loop(queue, report(3, has_checkpoint=True))
+        loop(queue, report(2, has_checkpoint=True))
     elif is_urgent == "an answer":
-        loop(queue, report(2))
+        loop(queue, report(4))
     else:
         queue.end(COMPLETED)
     taken: list[object] = []
