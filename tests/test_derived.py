@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tensorboard.plugins.hparams import api_pb2
 
-from tests.test_recorder import SPEC, open_recorder, train
+from tests.test_recorder import SPEC, end_status, open_recorder, train
 from tuner.checkpoint import load_checkpoint
 from tuner.control import CONTROL_FILE, Control, Verb, asked
 from tuner.files import read_reports, trial_dir
@@ -75,6 +76,7 @@ def check(folder: Path) -> None:
     for number in (0, 1):
         assert json.loads((trial_dir(folder, number) / "params.json").read_text()) == params[number]
     assert [shown_steps(folder, number) for number in (0, 1)] == [[1, 2, 3], [1]]
+    assert [end_status(folder, number) for number in (0, 1)] == [api_pb2.STATUS_SUCCESS] * 2
     assert is_whole(folder / "tensorboard" / EXPERIMENT_FILE)
 
 

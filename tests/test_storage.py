@@ -1,9 +1,14 @@
 import errno
+import shutil
+import sys
 from pathlib import Path
 
 import pytest
 from sqlalchemy.exc import OperationalError
 
+import tuner.storage
+from tests.recorded import ran
+from tuner.cli import main
 from tuner.errors import StorageError
 from tuner.storage import FIRST_PAUSE_S, LASTED_S, LIMIT_S, MAX_PAUSE_S, Outage, outage, storing
 
@@ -84,3 +89,20 @@ def test_a_failure_long_after_another_is_a_new_one(tmp_path: Path) -> None:
         time.now += LASTED_S + 1
     assert set(time.pauses) == {FIRST_PAUSE_S}
     assert sum("storage fails" in text for text in told) == 30
+
+
+def test_storage_that_stays_away_ends_a_command_with_exit_code_1_and_the_way_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = ran(tmp_path / "it", [({"optimizer": "adam", "lr": 0.1}, [0.5, 0.6, 0.7])])
+    shutil.rmtree(folder / "tensorboard")
+    (folder / "tensorboard").write_text("in the way of a folder")
+    monkeypatch.setattr(tuner.storage, "LIMIT_S", 0.5)
+    monkeypatch.setattr(sys, "argv", ["tuner", "resume", str(folder), "--run-cap", "+1"])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 1
+    told = capsys.readouterr().err
+    assert "Traceback" not in told
+    assert f"{folder} could not be written for" in told
+    assert told.rstrip().endswith(f"when it can be written again: tuner resume {folder}")

@@ -153,6 +153,10 @@ def test_scores_follow_the_distance_from_the_best_and_no_diverged_value() -> Non
     assert found[6] < found[3]
     assert scores(np.array([-math.inf])).tolist() == [0.0]
     assert scores(np.array([2.0, 2.0])).tolist() == [0.0, 0.0]
+    with np.errstate(over="raise", invalid="raise"):
+        found = scores(np.array([1.7e308, 1.0, -1.0, -1.7e308, 1.6e308]))
+        assert np.argsort(-found).tolist()[:2] == [0, 4]
+        assert np.isfinite(scores(np.array([1e308, -1e308, 0.0, 1e-308]))).all()
 
 
 def test_several_thousand_trials_are_held_to_as_many_values_as_are_affordable() -> None:

@@ -25,3 +25,11 @@ def test_a_front_stands_before_the_next_and_its_ends_before_a_crowd() -> None:
 def test_equal_results_stand_on_one_front() -> None:
     found = standing(np.array([[1.0, 1.0]] * 4 + [[0.0, 0.0]]))
     assert found[:4].min() > found[4]
+
+
+def test_results_near_the_ends_of_what_floats_can_be_are_compared_without_a_warning() -> None:
+    huge = 1.7e308
+    with np.errstate(all="raise"):
+        found = standing(np.array([[huge, -huge], [0.0, 0.0], [-huge, huge], [-huge, -huge]]))
+    assert found[3] < found[:3].min()
+    assert found[1] <= found[[0, 2]].min()

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import ray
 from ray import cloudpickle
 from ray.tune.error import TuneError
@@ -77,7 +78,8 @@ def run(
     trainable = pickled(train)
     if not ray.is_initialized():
         console.event(f"connecting to {address}" if address else "starting a cluster on this machine")
-    with connected(address, verbose=verbose):
+    # Of values near the ends of what floats can be sampler and rule know less; that numpy says so each time is no help.
+    with connected(address, verbose=verbose), np.errstate(over="ignore", invalid="ignore"):
         with storing():
             driver_node = DriverNode(recorder.folder.resolve())
         job = Job(

@@ -370,10 +370,13 @@ def scores(values: np.ndarray) -> np.ndarray:
     is_finite = np.isfinite(values)
     if not is_finite.any():
         return np.zeros(len(values))
+    # Of half the values, which stand to each other likewise, every difference is a float.
+    values = values / 2
     best = values[is_finite].max()
     unit = best - np.quantile(values[is_finite], 0.25)
     below = np.full(len(values), _DEEPEST)
-    below[is_finite] = np.minimum((best - values[is_finite]) / (unit or 1.0), _DEEPEST)
+    with np.errstate(over="ignore"):  # what is that far below is as deep as any
+        below[is_finite] = np.minimum((best - values[is_finite]) / (unit or 1.0), _DEEPEST)
     depth = np.sqrt(below + _NEAREST)
     return np.asarray((depth.mean() - depth) / (depth.std() or 1.0))
 
