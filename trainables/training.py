@@ -158,11 +158,9 @@ class Training:
         trial = self._trial
         self.model.eval()
         rows = torch.arange(num_rows, device=trial.device)
-        if trial.world_size > 1:
-            rows = rows[trial.rank :: trial.world_size]
-        own = outputs_of(rows)
-        if trial.world_size == 1:
-            return own
+        if trial.world_size == 1 or num_rows < trial.world_size:
+            return outputs_of(rows)
+        own = outputs_of(rows[trial.rank :: trial.world_size])
         outputs = torch.zeros(num_rows, own.shape[1], device=trial.device)
         outputs[trial.rank :: trial.world_size] = own
         torch.distributed.all_reduce(outputs)

@@ -57,6 +57,7 @@ def run_with_workers(tasks: Mapping[str, Task], folder: Path, count: int) -> dic
         worker.start()
     for worker in workers:
         worker.join(TIMEOUT_S)
+        worker.kill()  # it waits for one that has failed
     assert [worker.exitcode for worker in workers] == [0] * count
     told: dict[str, list[dict[str, float]]] = json.loads((folder / "told.json").read_text())
     return told
