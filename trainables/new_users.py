@@ -39,15 +39,15 @@ class FoldingIn(nn.Module):
         mean = users.mean(dim=0)
         bias = model.popularity.double() + items @ mean
         # Of vectors of unit variance: z, where the user's is `mean + root @ z`.
-        values, vectors = torch.linalg.eigh(torch.cov(users.T).reshape(len(mean), -1))
+        values, vectors = torch.linalg.eigh(torch.cov(users.T, correction=0).reshape(len(mean), -1))
         root = vectors * values.clamp(min=0).sqrt()
         items = items @ root
         shares = bias.softmax(dim=0)
         centred = items - shares @ items
         curvature, turn = torch.linalg.eigh(centred.T @ (shares[:, None] * centred))
-        self.register_buffer("bias", bias.float())
-        self.register_buffer("items", (items @ turn).float())
-        self.register_buffer("curvature", curvature.clamp(min=0).float())
+        self.register_buffer("bias", bias)
+        self.register_buffer("items", items @ turn)
+        self.register_buffer("curvature", curvature.clamp(min=0))
 
     def forward(self, users: torch.Tensor, histories: torch.Tensor) -> torch.Tensor:
         is_new = (users < 0)[:, None]
@@ -55,7 +55,10 @@ class FoldingIn(nn.Module):
         return scores
 
     def folded(self, histories: torch.Tensor) -> torch.Tensor:
-        """The scores of all items, `[n, items]`, for the users who have these histories."""
+        """The scores of all items, `[n, items]`, for the users who have these histories.
+
+        In double precision: another runtime may round so that it takes another step, which must make no difference.
+        """
         is_item = (histories != PADDING)[..., None]
         # Of the prior, against the mean over the history's items.
         weight = 1.0 / is_item.sum(dim=1).clamp(min=1)
@@ -71,7 +74,7 @@ class FoldingIn(nn.Module):
             z, scores = torch.where(is_better, other, z), torch.where(is_better, other_scores, scores)
             loss = torch.where(is_better, other_loss, loss)
             step = torch.where(is_better, (LONGER * step).clamp(max=1.0), SHORTER * step)
-        return scores
+        return scores.float()
 
     def _judged(self, z: torch.Tensor, mean: torch.Tensor, weight: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """The scores of all items, `[n, items]`, and what is made small, `[n, 1]`: the mean cross entropy of the

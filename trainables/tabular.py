@@ -125,10 +125,11 @@ class Predictor:
 def train(trial: Trial) -> None:
     """Report each fold of a cross-validation; the parameters are those of `Settings`.
 
-    Each metric is the mean over all folds, in which one that has not been run yet counts as `unfinished` says: as the
-    worst, or as twice as bad as a guess and as the folds run. So the best step is the last one, the mean of the whole
-    cross-validation, and a trial that was stopped is not ahead of one that was not because its first folds were easy.
-    All trials have the same folds in the same order: early stopping compares them as by the mean of the folds run.
+    Each metric is the mean over all folds, in which one that has not been run yet counts as `unfinished` says: as worse
+    than a guess, and much worse than the folds run. So the best step, by which a trial is judged, is the last one, the
+    mean of the whole cross-validation, also of a model that is worse than a guess; and no trial is ahead by having been
+    stopped after easy folds. All trials have the same folds in the same order: early stopping, which compares trials at
+    the same step, compares them as by the mean of the folds run.
     """
     settings = Settings.from_params(trial.params)
     if trial.world_size > 1:
@@ -257,22 +258,26 @@ def guessed(schema: Schema, rows: Table, held_out: Table) -> dict[str, float]:
 
 
 def unfinished(so_far: Mapping[str, float], guess: Mapping[str, float]) -> dict[str, float]:
-    """What a fold that has not been run counts as: no better than what it may turn out to be.
+    """What a fold that has not been run counts as: worse than it may turn out to be.
 
-    Scores between 0 and 1 have a worst value. The others do not, or one so far off that it would hide all differences
-    between trials (log loss): of these it is twice the error of a guess, or of the mean of the folds run if that is
-    worse; of R², which is one less a squared error, four times.
+    An error counts a quarter more than a guess, or twice as much as the mean of the folds run if that is worse. A score
+    counts half of the lower one of them. The worst that there can be would be safe as well, but so far off, of the log
+    loss above all, that a method that learns from all steps would see no differences between good trials.
     """
 
-    def worst_of(name: str) -> float:
-        if name == "val_calibration_error":
-            return 1.0
-        if name == "val_r2":
-            return float(1.0 - 4.0 * (1.0 - np.minimum(so_far[name], guess[name])))
-        is_error = name in ("val_loss", "val_rmse", "val_mae")
-        return float(2.0 * np.maximum(so_far[name], guess[name])) if is_error else 0.0
+    def error(so_far: float, guess: float) -> float:
+        return float(np.maximum(1.25 * guess, 2.0 * so_far))
 
-    return {name: worst_of(name) for name in so_far}
+    def counted(name: str) -> float:
+        if name in ("val_loss", "val_rmse", "val_mae"):
+            return error(so_far[name], guess[name])
+        if name == "val_r2":  # one less a mean squared error
+            roots = ((1.0 - scored[name]) ** 0.5 for scored in (so_far, guess))
+            return 1.0 - error(*roots) ** 2
+        # A guess is well calibrated.
+        return 1.0 if name == "val_calibration_error" else float(0.5 * np.minimum(so_far[name], guess[name]))
+
+    return {name: counted(name) for name in so_far}
 
 
 def scores(prefix: str, schema: Schema, rows: Table, predictions: Floats) -> dict[str, float]:

@@ -24,7 +24,7 @@ def histories_of(lists: list[list[int]]) -> torch.Tensor:
 def most_probable(model: MatrixFactorisation, items: list[int]) -> torch.Tensor:
     """The scores by the vector that a general optimizer finds, with the prior written out."""
     users, vectors = model.vectors(torch.arange(USERS)).detach().double(), model.items().detach().double()
-    mean, precision = users.mean(dim=0), torch.linalg.inv(torch.cov(users.T))
+    mean, precision = users.mean(dim=0), torch.linalg.inv(torch.cov(users.T, correction=0))
     vector = mean.clone().requires_grad_()
     optimizer = torch.optim.LBFGS([vector], max_iter=500, tolerance_grad=1e-10, line_search_fn="strong_wolfe")
 

@@ -12,7 +12,7 @@ from tests.trainables.trials import run_trial
 from trainables import tabular
 from trainables.folds import fold_numbers
 from trainables.tables import Source, load_development
-from trainables.tabular import MODELS, Settings, evaluate, export, fit, guessed, scores, train
+from trainables.tabular import MODELS, Settings, evaluate, export, fit, guessed, scores, train, unfinished
 from tuner.checkpoint import load_checkpoint
 from tuner.checkpoint_folder import checkpoint_path
 from tuner.context import NotFinite
@@ -68,7 +68,7 @@ def test_a_continued_trial_is_bit_for_bit_the_uninterrupted_one(tmp_path: Path, 
     assert evaluate(params, states[0], "cpu") == evaluate(params, states[1], "cpu")
 
 
-def test_a_step_is_the_mean_over_the_folds_run_and_the_worst_of_the_rest(tmp_path: Path) -> None:
+def test_a_step_is_the_mean_over_the_folds_run_and_worse_than_guesses_for_the_rest(tmp_path: Path) -> None:
     params = {"dataset": "wine", "model": "linear", "folds": 3}
     reports = run(tmp_path, params)
     settings = Settings.from_params(params)
@@ -82,9 +82,22 @@ def test_a_step_is_the_mean_over_the_folds_run_and_the_worst_of_the_rest(tmp_pat
         guesses.append(guessed(schema, rows, held_out))
     for step, report in enumerate(reports, start=1):
         for name in ("val_accuracy", "val_auc", "val_recall"):
-            assert report.metrics[name] == pytest.approx(sum(each[name] for each in models[:step]) / 3)
-        counted = [each["val_loss"] for each in models[:step]] + [2 * each["val_loss"] for each in guesses[step:]]
+            counted = [each[name] for each in models[:step]] + [0.5 * each[name] for each in guesses[step:]]
+            assert report.metrics[name] == pytest.approx(np.mean(counted))
+        counted = [each["val_loss"] for each in models[:step]] + [1.25 * each["val_loss"] for each in guesses[step:]]
         assert report.metrics["val_loss"] == pytest.approx(np.mean(counted))
+
+
+def test_a_fold_to_come_counts_as_worse_than_a_guess_and_than_the_folds_run() -> None:
+    guess = {"val_accuracy": 0.6, "val_loss": 0.7, "val_rmse": 2.0, "val_r2": 0.0, "val_calibration_error": 0.0}
+    good = {"val_accuracy": 0.9, "val_loss": 0.3, "val_rmse": 1.0, "val_r2": 0.75, "val_calibration_error": 0.1}
+    bad = {"val_accuracy": 0.4, "val_loss": 0.9, "val_rmse": 3.0, "val_r2": -1.25, "val_calibration_error": 0.4}
+    assert unfinished(good, guess) == pytest.approx(
+        {"val_accuracy": 0.3, "val_loss": 0.875, "val_rmse": 2.5, "val_r2": -0.5625, "val_calibration_error": 1.0}
+    )
+    assert unfinished(bad, guess) == pytest.approx(
+        {"val_accuracy": 0.2, "val_loss": 1.8, "val_rmse": 6.0, "val_r2": -8.0, "val_calibration_error": 1.0}
+    )
 
 
 @pytest.mark.parametrize("kind", ["classes", "values"])
