@@ -7,9 +7,10 @@ from pathlib import Path
 import optuna
 from optuna.exceptions import StorageInternalError
 from optuna.storages import RDBStorage
-from sqlalchemy.engine import make_url
-from sqlalchemy.exc import ArgumentError, IntegrityError, OperationalError, SQLAlchemyError
+from sqlalchemy.exc import IntegrityError, OperationalError, SQLAlchemyError
 
+from tuner.credentials import hide_secrets
+from tuner.database_url import expanded, file_of, shown
 from tuner.errors import SpecError, StudyNotFoundError
 
 # What Optuna raises, beside OSError, where a study can't be read or written now.
@@ -23,7 +24,8 @@ _PAUSE_S = 0.1
 
 def open_database(url: str, *, create: bool) -> RDBStorage:
     """Raises `SpecError` where it can't be opened, `StudyNotFoundError` where it is missing and not to be created."""
-    path = _file_of(url)
+    recorded, url = url, expanded(url)
+    path = file_of(url)
     if not create and path is not None and not path.exists():
         told = "" if path.is_absolute() else f" (looked for from {Path.cwd()}, since its path is relative)"
         raise StudyNotFoundError(f"there is no database {path}{told}")
@@ -35,18 +37,10 @@ def open_database(url: str, *, create: bool) -> RDBStorage:
                 time.sleep(_PAUSE_S)  # another process may be making its tables just now
         return RDBStorage(url, skip_table_creation=not create)
     except (SQLAlchemyError, ImportError, ValueError) as error:
-        first = str(error).splitlines()[0]
+        first = hide_secrets(str(error).splitlines()[0])
         raise SpecError(
-            [f"storage: {url!r} can't be opened as a database ({first}); give a URL of SQLAlchemy."]
+            [f"storage: {shown(recorded)!r} can't be opened as a database ({first}); give a URL of SQLAlchemy."]
         ) from None
-
-
-def absolute_url(url: str) -> str:
-    """The same database from every working directory."""
-    path = _file_of(url)
-    if path is None or path.is_absolute():
-        return url
-    return make_url(url).set(database=str(Path.cwd() / path)).render_as_string(hide_password=False)
 
 
 def delete_study(url: str, name: str, identity: str) -> None:
@@ -59,13 +53,3 @@ def delete_study(url: str, name: str, identity: str) -> None:
                 optuna.delete_study(study_name=name, storage=storage)
         finally:
             storage.remove_session()
-
-
-def _file_of(url: str) -> Path | None:
-    """The file of a database of SQLite, None for any other."""
-    try:
-        parsed = make_url(url)
-    except ArgumentError:
-        return None  # who opens it says what is wrong
-    is_file = parsed.get_backend_name() == "sqlite" and parsed.database not in (None, "", ":memory:")
-    return Path(str(parsed.database)) if is_file and not str(parsed.database).startswith("file:") else None

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from tuner.database_url import secrets_in
 from tuner.errors import OccupiedError, SpecError
 from tuner.files import HISTORY_FILE, SPEC_FILE, write_atomic
 from tuner.layout import driver_files
@@ -68,6 +69,17 @@ def adopt(folder: Path) -> bool:
         return False
     write_marker(folder, mark_of_run(folder))
     return True
+
+
+def guard(folder: Path, origin: Mapping[str, Any]) -> list[str]:
+    """Keep a description from other users where it holds a secret, as those of before may; sentences to tell."""
+    if not secrets_in(origin.get("storage") or ""):
+        return []
+    (folder / SPEC_FILE).chmod(0o600)
+    return [
+        f"{folder / SPEC_FILE} holds the database's password, under `storage` and `command`, and is readable for you "
+        "alone from here on: write ${NAME} in its place, and set that environment variable"
+    ]
 
 
 def has_trials(folder: Path) -> bool:

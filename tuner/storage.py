@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from tuner.command import command_line
+from tuner.credentials import hide_secrets
 from tuner.errors import StorageError, StudyNotFoundError
 
 # Storage that is away longer than this ends what waits for it.
@@ -69,7 +70,7 @@ def storing(*others: type[Exception]) -> Iterator[None]:
     except failures as error:
         # What lies on a database has one sentence for all that goes wrong there, and the reason below it.
         reason = error if isinstance(error, OSError) else error.__cause__ or error
-        raise StorageError(str(reason).splitlines()[0][:300]) from error
+        raise StorageError(hide_secrets(str(reason).splitlines()[0])[:300]) from error
 
 
 class Outage:

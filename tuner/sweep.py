@@ -21,7 +21,8 @@ from tuner.budget import Verdict
 from tuner.command import command_line
 from tuner.console import Console, Tee, make_console
 from tuner.control import clear
-from tuner.database import DATABASE_ERRORS, absolute_url, delete_study
+from tuner.database import DATABASE_ERRORS, delete_study
+from tuner.database_url import recordable
 from tuner.errors import ClusterError, OccupiedError, ResourceError, SpecError, StorageError
 from tuner.evaluation import evaluate_best
 from tuner.files import METRICS_FILE, SPEC_FILE, write_atomic
@@ -34,7 +35,7 @@ from tuner.provenance import PROVENANCE, provenance
 from tuner.recorder import Recorder
 from tuner.results import Results, read_spec
 from tuner.revision import open_study
-from tuner.runfolder import make_run_folder, mark_of_run
+from tuner.runfolder import guard, make_run_folder, mark_of_run
 from tuner.runlog import RunLog
 from tuner.spec import SweepSpec, import_trainable, to_yaml
 from tuner.storage import Outage, storing
@@ -241,7 +242,7 @@ class Sweep:
         self.rule = rule
         self.output = output
         # From whatever directory it is gone on with.
-        self.storage = None if storage is None else absolute_url(storage)
+        self.storage = None if storage is None else recordable(storage)
 
     def _create(self, folder: Path, place: Place, study: str) -> int:
         """Make a new run folder, there whole or not at all; the sweep's seed."""
@@ -268,6 +269,8 @@ class Sweep:
             written, origin = read_spec(folder)
             if written.run_cap != self.spec.run_cap:
                 write_atomic(folder / SPEC_FILE, to_yaml({**self.spec.to_dict(), PROVENANCE: origin}))
+            for sentence in guard(folder, origin):
+                console.event(sentence)
             verdict = Verdict("interrupted", "interrupted")
             try:
                 verdict = self._outlast(
