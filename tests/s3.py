@@ -4,14 +4,20 @@ It can't live in ours: botocore, which it needs, refuses the python-dateutil tha
 """
 
 import contextlib
+import http.client
 import os
+import re
 import signal
 import socket
 import subprocess
+import threading
 import time
 import urllib.request
+from collections import Counter
 from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import cast
 
 PYTHON = Path(__file__).parents[1] / ".venv" / "s3" / "bin" / "python"
 BUCKET = "sweeps"
@@ -56,3 +62,80 @@ def running_server(log: Path) -> Iterator[Server]:
         server.go_on()
         process.kill()
         process.wait()
+
+
+class Busy(ThreadingHTTPServer):
+    """Stands in front of a server, and answers 503 in its place where it is told to.
+
+    Attributes:
+        refusals: how often each part of an upload is yet to be refused, by its number.
+        sent: how often each part has arrived here.
+    """
+
+    def __init__(self, server: Server) -> None:
+        super().__init__(("127.0.0.1", 0), _Handler)
+        self.server_behind = server.url.removeprefix("http://")
+        self.url = f"http://127.0.0.1:{self.server_port}"
+        self.refusals: Counter[int] = Counter()
+        self.sent: Counter[int] = Counter()
+
+
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+
+    def do_GET(self) -> None:
+        busy, body = cast(Busy, self.server), self._body()
+        if part := re.search(r"partNumber=(\d+)", self.path):
+            busy.sent[int(part[1])] += 1
+            if busy.refusals[int(part[1])]:
+                busy.refusals[int(part[1])] -= 1
+                self._answer(
+                    503, [], b"<Error><Code>SlowDown</Code><Message>Reduce your request rate.</Message></Error>"
+                )
+                return
+        behind = http.client.HTTPConnection(busy.server_behind)
+        behind.putrequest(self.command, self.path, skip_host=True, skip_accept_encoding=True)
+        for name, value in self.headers.items():
+            if name.lower() not in ("connection", "expect"):
+                behind.putheader(name, value)
+        behind.endheaders(body)
+        with contextlib.closing(behind), behind.getresponse() as reply:
+            data = reply.read()
+            length = str(reply.getheader("Content-Length")) if self.command == "HEAD" else str(len(data))
+            own = ("transfer-encoding", "connection", "content-length", "server", "date")
+            headers = [(name, value) for name, value in reply.getheaders() if name.lower() not in own]
+            self._answer(reply.status, headers, data, length)
+
+    do_PUT = do_POST = do_HEAD = do_DELETE = do_GET
+
+    def log_message(self, format: str, *args: object) -> None:
+        return
+
+    def _body(self) -> bytes:
+        """As it came: a client that sends chunks signs them."""
+        if "chunked" not in self.headers.get("Transfer-Encoding", ""):
+            return self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        lines = []
+        while size := int((line := self.rfile.readline()).partition(b";")[0], 16):
+            lines += [line, self.rfile.read(size + 2)]
+        lines.append(line)
+        while line.strip():
+            line = self.rfile.readline()
+            lines.append(line)
+        return b"".join(lines)
+
+    def _answer(self, status: int, headers: list[tuple[str, str]], data: bytes, length: str | None = None) -> None:
+        self.send_response(status)
+        for name, value in headers:
+            self.send_header(name, value)
+        self.send_header("Content-Length", length or str(len(data)))
+        self.end_headers()
+        self.wfile.write(data)
+
+
+@contextlib.contextmanager
+def busy_in_front_of(server: Server) -> Iterator[Busy]:
+    with Busy(server) as busy:
+        threading.Thread(target=busy.serve_forever, daemon=True).start()
+        yield busy
+        busy.shutdown()

@@ -28,6 +28,7 @@ LAYERS = (
         "marker",
         "owned",
         "uri",
+        "parts",
         "objectstore",
         "flock",
         "scratch",

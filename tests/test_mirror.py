@@ -28,9 +28,11 @@ class Watched(ObjectStore):
         self.done: list[str] = []
         self.before: Callable[[str], None] = lambda step: None
 
-    def upload(self, name: str, source: BinaryIO, size: int) -> None:
+    def upload(
+        self, name: str, source: BinaryIO, size: int, on_bytes: Callable[[int], None] = lambda size: None
+    ) -> None:
         self._note(f"+{name}")
-        super().upload(name, source, size)
+        super().upload(name, source, size, on_bytes)
 
     def delete(self, name: str) -> None:
         self._note(f"-{name}")

@@ -1,15 +1,20 @@
 """Files under a URI, on a real S3 server."""
 
+import os
+import subprocess
+import sys
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.s3 import BUCKET, ENVIRONMENT, Server, running_server
+from tests.s3 import BUCKET, ENVIRONMENT, Busy, Server, busy_in_front_of, running_server
+from tuner import parts
 from tuner.errors import ObjectStoreError
 from tuner.localcopy import Snapshot, opened
 from tuner.objectstore import ObjectStore
+from tuner.parts import PART_BYTES
 from tuner.uri import Uri
 
 pytestmark = pytest.mark.slow
@@ -52,3 +57,86 @@ def test_a_key_that_is_no_path_in_a_folder_is_refused_wherever_it_would_be_writt
         path for path in before if path.is_file()
     ]
     assert not Path("/tmp/evil").exists()
+
+
+SIZE = 25 << 20
+# Fails in the midst of a large file and of a small one, and ends.
+CUT_OFF = """
+import io, sys
+from pathlib import Path
+from tuner.errors import ObjectStoreError
+from tuner.objectstore import ObjectStore
+from tuner.uri import Uri
+
+class Cut(io.BytesIO):
+    def read(self, size=-1):
+        if self.tell() >= 1 << 22:
+            raise OSError("it can't be read")
+        return super().read(size)
+
+def stop(size):
+    raise ObjectStoreError("no more")
+
+store = ObjectStore(Uri(sys.argv[1]))
+for source, name in ((open(sys.argv[2], "rb"), "large"), (Cut(bytes(5 << 20)), "small")):
+    try:
+        store.upload(name, source, (25 if name == "large" else 5) << 20, stop if name == "large" else lambda size: None)
+    except ObjectStoreError as error:
+        print(name, error)
+"""
+
+
+@pytest.fixture
+def busy(server: Server, monkeypatch: pytest.MonkeyPatch) -> Iterator[Busy]:
+    monkeypatch.setattr(parts, "_PAUSE_S", 0.0)
+    with busy_in_front_of(server) as busy:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", busy.url)
+        yield busy
+
+
+@pytest.fixture
+def large(tmp_path: Path) -> Path:
+    (tmp_path / "large").write_bytes(os.urandom(SIZE))
+    return tmp_path / "large"
+
+
+def test_a_part_that_is_refused_for_a_while_is_sent_again_and_the_others_are_not(busy: Busy, large: Path) -> None:
+    store = ObjectStore(Uri(f"s3://{BUCKET}/once"))
+    busy.refusals.update({2: 4, 3: 1})
+    with large.open("rb") as source:
+        store.upload("large", source, SIZE)
+    assert busy.sent == {1: 1, 2: 5, 3: 2}
+    assert store.read("large") == large.read_bytes()
+
+
+def test_an_upload_goes_on_where_it_was_given_up_unless_the_file_has_changed(busy: Busy, large: Path) -> None:
+    store = ObjectStore(Uri(f"s3://{BUCKET}/twice"))
+    there: list[int] = []
+    for name, is_changed in (("same", False), ("changed", True)):
+        busy.sent.clear()
+        there.clear()
+        busy.refusals[2] = 9
+        with large.open("rb") as source, pytest.raises(ObjectStoreError, match=r"can't be written to: .*SLOW_DOWN"):
+            store.upload(name, source, SIZE, there.append)
+        assert there == [PART_BYTES]
+        assert store.find(name) == [None]
+        if is_changed:
+            large.write_bytes(os.urandom(SIZE))
+            os.utime(large, ns=(1, 1))
+        with large.open("rb") as source:
+            store.upload(name, source, SIZE, there.append)
+        assert busy.sent == {1: 2 if is_changed else 1, 2: 10, 3: 1}
+        assert sum(there) == SIZE + (PART_BYTES if is_changed else 0)
+        assert store.read(name) == large.read_bytes()
+
+
+def test_what_is_cut_off_never_stands_there_as_a_whole_file(large: Path) -> None:
+    uri = Uri(f"s3://{BUCKET}/cut")
+    command = [sys.executable, "-c", CUT_OFF, str(uri), str(large)]
+    done = subprocess.run(
+        command, cwd=Path(__file__).parents[1], capture_output=True, text=True, check=True, timeout=120
+    )
+    assert (
+        done.stdout == f"large {uri} can't be written to: no more\nsmall {uri} can't be written to: it can't be read\n"
+    )
+    assert ObjectStore(uri).entries() == {}

@@ -37,7 +37,7 @@ _PAUSE_FACTOR = 4
 _MAX_PERIOD_S = 60.0
 _MAX_RETRY_S = 30.0
 _UPLOADS = 8
-# After the sweep's end: so long without a single file going up, and the rest stays in the local copy.
+# After the sweep's end: so long without anything going up, and the rest stays in the local copy.
 GIVE_UP_S = 120.0
 RECORD_FILE = ".mirror.json"
 _STAGED = ".uploading-"
@@ -257,9 +257,14 @@ class Mirror:
             return
         with file:
             stat = os.fstat(file.fileno())
-            self._store.upload(name, file, stat.st_size if limit is None else limit)
+            self._store.upload(name, file, stat.st_size if limit is None else limit, self._progressed)
         self._there[name] = stamp_of(stat)
         self._progress_at = time.monotonic()
+
+    def _progressed(self, size: int) -> None:
+        """Of a large file a part is there: it goes on, and may, as long as the URI is ours."""
+        self._progress_at = time.monotonic()
+        self._lease.check()
 
     def _put_unit(self, unit: str, staged: Path, foreign: Set[str]) -> None:
         """Bring a folder there whole: it is not there between the first and the last of its files."""

@@ -3,7 +3,7 @@
 import re
 import secrets
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +13,7 @@ import pyarrow as pa
 from pyarrow import fs
 
 from tuner.errors import ObjectStoreError
+from tuner.parts import PART_BYTES, PartUploads, abandon
 from tuner.uri import Uri, is_plain
 
 # A request that gets no answer for that long has failed; without a limit it would wait for ever.
@@ -20,6 +21,8 @@ REQUEST_TIMEOUT_S = 5.0
 CONNECT_TIMEOUT_S = 5.0
 _CHUNK_BYTES = 1 << 22
 _DOWNLOADS_TRIED = 3
+# Of a large file, by Amazon's library, before `PartUploads` tries a part once more.
+_REQUESTS_TRIED = 3
 # Where a file that is being written can't be seen before it is whole.
 _WRITES_WHOLE = ("s3", "gcs", "abfs")
 _NOISE = re.compile(r"^When .*?: (?=AWS Error)|\s*\(Request ID: [^)]*\)|^google::cloud::Status\(")
@@ -43,9 +46,10 @@ class ObjectStore:
     def __init__(self, uri: Uri) -> None:
         self.uri = uri
         try:
-            self._fs, self._root = _connect(uri)
+            self._fs, patient, self._root = _connect(uri)
         except (OSError, pa.ArrowException, ImportError, ValueError) as error:
             raise ObjectStoreError(f"{uri} can't be used: {_reason(error)}{_hint(error)}") from None
+        self._parts = PartUploads(patient) if patient is not None else None
 
     def is_there(self) -> bool:
         """Whether there is anything at the URI, be it an empty folder."""
@@ -94,11 +98,22 @@ class ObjectStore:
         with self._sentences("be written to"), self._writing(name) as stream:
             stream.write(data)
 
-    def upload(self, name: str, source: BinaryIO, size: int) -> None:
-        """Write the first `size` bytes of an open file."""
+    def upload(
+        self, name: str, source: BinaryIO, size: int, on_bytes: Callable[[int], None] = lambda size: None
+    ) -> None:
+        """Write the first `size` bytes of an open file; a large one goes on where an earlier call has failed.
+
+        Args:
+            on_bytes: called with what has been handed over, as it goes.
+        """
+        if self._parts is not None and size > PART_BYTES:
+            with self._sentences("be written to"):
+                self._parts.put(self._path(name), source, size, on_bytes)
+            return
         with self._sentences("be written to"), self._writing(name) as stream:
             while size and (chunk := source.read(min(size, _CHUNK_BYTES))):
                 stream.write(chunk)
+                on_bytes(len(chunk))
                 size -= len(chunk)
 
     def download(self, name: str, target: Path) -> None:
@@ -154,8 +169,13 @@ class ObjectStore:
     def _writing(self, name: str) -> Iterator[Any]:
         path = self._path(name)
         if self._fs.type_name in _WRITES_WHOLE:
-            with self._fs.open_output_stream(path, compression=None) as stream:
+            stream = self._fs.open_output_stream(path, compression=None)
+            try:
                 yield stream
+            except BaseException:
+                abandon(stream)
+                raise
+            stream.close()
             return
         parent, _, base = path.rpartition("/")
         self._fs.create_dir(parent, recursive=True)
@@ -175,7 +195,8 @@ class ObjectStore:
             raise ObjectStoreError(f"{self.uri} can't {doing}: {_reason(error)}") from error
 
 
-def _connect(uri: Uri) -> tuple[Any, str]:
+def _connect(uri: Uri) -> tuple[Any, Any, str]:
+    """The file system, another one for large files where they go up by parts, and the path."""
     text = uri.text
     if re.match(r"(gs|gcs)://", text) and "retry_limit_seconds=" not in text:
         # Google's library would try for a quarter of an hour; the mirror tries again itself.
@@ -184,16 +205,15 @@ def _connect(uri: Uri) -> tuple[Any, str]:
     if found.type_name == "s3":
         # A URI has no words for these: the same file system again, with limits.
         options = found.__reduce__()[1][0]
-        found = fs.S3FileSystem(
-            **{
-                **options,
-                "request_timeout": REQUEST_TIMEOUT_S,
-                "connect_timeout": CONNECT_TIMEOUT_S,
-                "retry_strategy": fs.AwsStandardS3RetryStrategy(max_attempts=1),
-                "allow_delayed_open": True,
-            }
-        )
-    return found, root.rstrip("/")
+        limits = {
+            "request_timeout": REQUEST_TIMEOUT_S,
+            "connect_timeout": CONNECT_TIMEOUT_S,
+            "allow_delayed_open": True,
+        }
+        once, often = (fs.AwsStandardS3RetryStrategy(max_attempts=attempts) for attempts in (1, _REQUESTS_TRIED))
+        patient = fs.S3FileSystem(**{**options, **limits, "retry_strategy": often, "background_writes": False})
+        return fs.S3FileSystem(**{**options, **limits, "retry_strategy": once}), patient, root.rstrip("/")
+    return found, None, root.rstrip("/")
 
 
 def _entry(info: Any) -> Entry:
