@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import os
+import socket
 import subprocess
 import sys
 import time
@@ -127,3 +128,107 @@ def test_a_driver_hears_that_another_has_taken_it(store: ObjectStore, monkeypatc
     now = read_holder(store)
     assert now is not None
     assert (now.session, now.is_released, losses) == ("other", False, [1])
+
+
+def test_what_no_driver_has_written_is_no_holder(store: ObjectStore) -> None:
+    put_holder(store)
+    found = json.loads(store.read(LOCK_FILE) or b"")
+    assert read_holder(store) is not None
+    pids = ({"pid": pid} for pid in ("1", -1, True, 1.5, 1 << 40))
+    for changes in (*pids, {"host": 1}, {"started_s": None}, {"x": 1}):
+        store.write(LOCK_FILE, json.dumps(found | changes).encode())
+        assert read_holder(store) is None, changes
+        assert not is_held(store)
+    for text in (b"", b"[]", b"null", b"\xff"):
+        store.write(LOCK_FILE, text)
+        assert read_holder(store) is None, text
+
+
+def test_of_two_that_begin_at_once_the_second_to_write_has_it(
+    store: ObjectStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def sleep(seconds: float) -> None:
+        found = read_holder(store)
+        assert found is not None, "it looks again only after it has written"
+        store.write(LOCK_FILE, json.dumps(dataclasses.asdict(found) | {"session": "other", "pid": 7}).encode())
+
+    monkeypatch.setattr("tuner.lease.time.sleep", sleep)
+    with pytest.raises(StudyLockedError, match="is being run by process 7 on "):
+        Lease(store, nothing, nothing, nothing)
+
+
+@pytest.mark.parametrize("is_deleted", [True, False])
+def test_one_of_another_machine_that_ends_is_waited_for_no_longer(
+    store: ObjectStore, monkeypatch: pytest.MonkeyPatch, is_deleted: bool
+) -> None:
+    put_holder(store, machine="elsewhere", host="elsewhere", pid=7)
+    slept: list[float] = []
+    monkeypatch.setattr("tuner.lease.time.sleep", slept.append)
+
+    def tell(text: str) -> None:
+        found = read_holder(store)
+        assert found is not None
+        released = dataclasses.asdict(found) | {"is_released": True}
+        store.delete(LOCK_FILE) if is_deleted else store.write(LOCK_FILE, json.dumps(released).encode())
+
+    Lease(store, tell, nothing, nothing).release()
+    assert slept == [lease._POLL_S, lease._SETTLE_S]
+
+
+def test_no_clock_of_this_machine_tells_how_long_ago_another_was_heard_of(
+    store: ObjectStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lease, "EXPIRES_S", 0.6)
+    put_holder(store, machine="elsewhere", host="elsewhere", pid=7)
+    real = time.time
+    monkeypatch.setattr("tuner.lease.time.time", lambda: real() + 86400.0)
+    told: list[str] = []
+    Lease(store, told.append, nothing, nothing).release()
+    assert len(told) == 1, "by the clock of this machine it would have expired a day ago"
+
+
+class Watched(ObjectStore):
+    """Counts what is written."""
+
+    written = 0
+
+    def write(self, name: str, data: bytes) -> None:
+        self.written += 1
+        super().write(name, data)
+
+
+def test_one_that_was_not_renewed_for_long_is_looked_at_before_it_is_used(
+    store: ObjectStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # As after a night's sleep of the machine: the thread has not run.
+    monkeypatch.setattr(lease, "HEARTBEAT_S", 3600.0)
+    real, slept_s = lease._now, [0.0]
+    monkeypatch.setattr(lease, "_now", lambda: real() + slept_s[0])
+    watched = Watched(store.uri)
+    held = Lease(watched, nothing, nothing, nothing)
+    begun = watched.written
+    for slept_s[0], renewals in ((lease.EXPIRES_S / 2, 0), (lease.EXPIRES_S + 1, 1), (1.5 * lease.EXPIRES_S, 1)):
+        held.check()
+        assert watched.written - begun == renewals
+    found = read_holder(store)
+    assert found is not None
+    store.write(LOCK_FILE, json.dumps(dataclasses.asdict(found) | {"session": "other", "pid": 7}).encode())
+    held.check()
+    slept_s[0] = 3 * lease.EXPIRES_S
+    with pytest.raises(ObjectStoreError, match="taken over by process 7"):
+        held.check()
+    held.release()
+
+
+def test_a_machine_is_a_host_since_its_start_and_a_container(store: ObjectStore) -> None:
+    mine = lease._machine()
+    boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    assert mine == f"{socket.gethostname()}:{boot}:{Path('/proc/self/ns/pid').readlink()}"
+    put_holder(store)
+    found = read_holder(store)
+    assert found is not None
+    assert found.is_here
+    for part in mine.split(":"):
+        assert not dataclasses.replace(found, machine=mine.replace(part, "other")).is_here
+    # Goes on while the machine sleeps, as the clocks that measure only what was awake do not.
+    assert lease._now() == pytest.approx(time.clock_gettime(time.CLOCK_BOOTTIME), abs=60.0)

@@ -1,5 +1,6 @@
 """What is at the URI is at each moment a state to go on from; on a local file system through pyarrow."""
 
+import errno
 import shutil
 import time
 from collections.abc import Callable, Iterator
@@ -10,9 +11,9 @@ import pytest
 
 from tuner import lease, mirror
 from tuner.errors import ObjectStoreError
-from tuner.lease import Lease
+from tuner.lease import Lease, read_holder
 from tuner.marker import new_marker, write_marker
-from tuner.mirror import Mirror
+from tuner.mirror import Mirror, is_mirrored
 from tuner.objectstore import ObjectStore
 from tuner.uri import Uri
 
@@ -253,3 +254,144 @@ def test_a_journal_of_another_driver_that_arrives_late_is_put_right(folder: Path
     store.write("study.journal", b"theirs")
     the_mirror.upload()
     assert there(store) == here(folder)
+
+
+@pytest.mark.parametrize(
+    ("name", "is_there"),
+    [
+        ("sweep.yaml", True),
+        ("trials/0000/control.json", True),
+        ("trials/0000/a.b", True),
+        ("driver.lock", False),
+        ("control.json", False),
+        (".mirror.json", False),
+        ("trials/.probe.tmp", False),
+        ("trials/.hidden/file", False),
+        ("a\\b", False),
+    ],
+)
+def test_what_is_half_written_or_of_this_machine_alone_is_not_for_the_uri(name: str, is_there: bool) -> None:
+    assert is_mirrored(name) is is_there
+
+
+def test_nothing_is_deleted_where_a_folder_was_dropped_while_a_round_began(
+    folder: Path, store: Watched, held: Lease, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What has taken its place is not there yet."""
+    the_mirror = Mirror(folder, store, held, {}, pytest.fail)
+    the_mirror.upload()
+    put_checkpoint(folder, 2)
+    (folder / "trials/0000/metrics.jsonl").unlink()
+    real = shutil.copytree
+
+    def dropped(source: Path, *args: object, **keys: object) -> object:
+        shutil.rmtree(folder / STEP.format(2))
+        return real(source, *args, **keys)  # type: ignore[arg-type]
+
+    store.done = []
+    with monkeypatch.context() as patched:
+        patched.setattr("tuner.mirror.shutil.copytree", dropped)
+        the_mirror.upload()
+    assert not [step for step in store.done if step.startswith("-")]
+    the_mirror.upload()
+    assert "-trials/0000/metrics.jsonl" in store.done
+    assert there(store) == here(folder)
+
+
+def test_whatever_goes_wrong_ends_no_sweep(
+    folder: Path, store: Watched, held: Lease, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(mirror, "GIVE_UP_S", 0.0)
+
+    def fail(step: str) -> None:
+        raise ZeroDivisionError("a mistake of ours")
+
+    store.before = fail
+    told: list[str] = []
+    the_mirror = Mirror(folder, store, held, {}, told.append)
+    the_mirror.start()
+    assert the_mirror.close() == "a mistake of ours"
+    assert told == [f"a mistake of ours; the sweep goes on, and what is new waits in {folder}"]
+
+
+def test_the_pause_grows_while_the_storage_is_away(
+    folder: Path, store: Watched, held: Lease, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pauses: list[float] = []
+
+    def fail(step: str) -> None:
+        raise ObjectStoreError("gone")
+
+    store.before = fail
+    the_mirror = Mirror(folder, store, held, {}, lambda text: None)
+
+    def wait(timeout: float) -> bool:
+        pauses.append(timeout)
+        return len(pauses) == 8
+
+    monkeypatch.setattr(the_mirror._ending, "wait", wait)
+    the_mirror._is_wanted = False
+    the_mirror._run()
+    assert pauses == [2.0, 4.0, 8.0, 16.0, 30.0, 30.0, 30.0, 30.0]
+
+
+def test_after_the_end_it_goes_on_as_long_as_anything_gets_there(
+    folder: Path, store: Watched, held: Lease, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = [1000.0]
+    monkeypatch.setattr("tuner.mirror.time.monotonic", lambda: clock[0])
+    monkeypatch.setattr(mirror, "MIN_PERIOD_S", 0.0)
+    monkeypatch.setattr(mirror, "_UPLOADS", 1)
+    failures = [0]
+
+    def fail(step: str) -> None:
+        # Each round takes almost as long as is waited, brings one file and then fails.
+        clock[0] += 0.4 * mirror.GIVE_UP_S
+        if step != "-" and store.done and store.done[-1] not in failed:
+            failed.add(store.done[-1])
+            failures[0] += 1
+            raise ObjectStoreError("gone for a moment")
+
+    failed: set[str] = set()
+    store.before = fail
+    the_mirror = Mirror(folder, store, held, {}, lambda text: None)
+    the_mirror.start()
+    assert the_mirror.close() == ""
+    assert failures[0] >= 4
+    assert there(store) == here(folder)
+
+
+def test_each_part_of_a_large_file_counts_as_progress_and_asks_whether_the_uri_is_ours(
+    folder: Path, store: Watched, held: Lease, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = [1000.0]
+    monkeypatch.setattr("tuner.mirror.time.monotonic", lambda: clock[0])
+    the_mirror = Mirror(folder, store, held, {}, pytest.fail)
+    clock[0] = 2000.0
+    the_mirror._progressed(1)
+    assert the_mirror._progress_at == 2000.0
+    monkeypatch.setattr(held, "lost_to", read_holder(store))
+    with pytest.raises(ObjectStoreError, match="taken over"):
+        the_mirror._progressed(1)
+    # Nor is anything deleted there.
+    with pytest.raises(ObjectStoreError, match="taken over"):
+        the_mirror._delete({"sweep.yaml"})
+    assert store.done == []
+    monkeypatch.undo()
+
+
+def test_where_no_links_can_be_made_files_are_copied(
+    folder: Path, store: Watched, held: Lease, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(source: str, target: str) -> None:
+        raise OSError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr("tuner.mirror.os.link", refuse)
+    the_mirror = Mirror(folder, store, held, {}, pytest.fail)
+    the_mirror.upload()
+    assert there(store) == here(folder)
+    # A copy's time is that of the file: what goes up by parts is known again.
+    (folder / "a").write_text("1")
+    mirror._link(str(folder / "a"), str(folder / "b"))
+    assert (folder / "b").stat().st_mtime_ns == (folder / "a").stat().st_mtime_ns
+    assert not (folder / "b").samefile(folder / "a")

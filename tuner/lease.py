@@ -41,6 +41,14 @@ class Holder:
     beat: int = 0
     is_released: bool = False
 
+    def __post_init__(self) -> None:
+        """Raise TypeError for what no driver has written; whoever may write to the URI may have written it."""
+        texts, numbers = (self.session, self.host, self.machine), (self.pid, self.started_s, self.beat)
+        are_numbers = all(isinstance(one, int | float) and not isinstance(one, bool) for one in numbers)
+        is_pid = isinstance(self.pid, int) and 0 < self.pid < 1 << 31
+        if not (all(isinstance(text, str) for text in texts) and are_numbers and is_pid):
+            raise TypeError(f"{self.pid!r} on {self.host!r} is no process")
+
     def __str__(self) -> str:
         return f"process {self.pid} on {self.host}"
 
