@@ -10,6 +10,7 @@ import pytest
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 
+from tuner.errors import SpecError
 from tuner.journal import Journal
 
 
@@ -59,6 +60,19 @@ def test_a_half_written_line_is_ignored_by_readers_and_cut_by_the_next_writer(tm
     assert len(make_study(path, 1).trials) == 3
     assert path.read_bytes().startswith(whole)
     assert tail not in path.read_bytes()
+
+
+@pytest.mark.parametrize("line", [b"\0" * 30, b'{"op_code": 4, "wor', b"\xff"])
+def test_a_line_amid_others_that_can_not_be_read_is_told(tmp_path: Path, line: bytes) -> None:
+    path = tmp_path / "study.journal"
+    make_study(path, 2)
+    lines = path.read_bytes().splitlines(keepends=True)
+    path.write_bytes(b"".join([*lines[:3], line + b"\n", *lines[4:]]))
+    for write in (False, True):
+        with pytest.raises(SpecError, match=r"study.journal: line 4 can't be read, .* cut it before that line"):
+            JournalStorage(Journal(path, write=write))
+    path.write_bytes(b"".join(lines[:3]))
+    assert len(make_study(path, 0).trials) == 1
 
 
 def test_a_batch_is_seen_inside_at_once_and_in_the_file_at_its_end(tmp_path: Path) -> None:

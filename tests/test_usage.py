@@ -6,7 +6,9 @@ import pytest
 
 from tests.conftest import ACCURACY, report
 from tests.test_recorder import SPEC
+from tuner.budget import judge
 from tuner.recorder import Recorder
+from tuner.sections import Budget
 from tuner.spec import SweepSpec
 from tuner.study import Study
 from tuner.trial import FailureReason, Report, TrialState
@@ -38,10 +40,10 @@ def ask(recorder: Recorder) -> int:
     return running.number
 
 
-def pass_time(recorder: Recorder, clock: Clock, seconds: float, *training: int) -> None:
+def pass_time(recorder: Recorder, clock: Clock, seconds: float, *training: int, every_s: float = 1.0) -> None:
     """As the driver's loop does, which looks every second."""
-    for _ in range(int(seconds)):
-        clock.now_s += 1
+    for _ in range(round(seconds / every_s)):
+        clock.now_s += every_s
         recorder.look(training)
 
 
@@ -52,11 +54,30 @@ def test_a_driver_that_is_killed_loses_some_seconds_of_wall_time(tmp_path: Path)
         recorder = open_recorder(tmp_path, clock)
         assert recorder.elapsed_s == total
         ask(recorder)
-        pass_time(recorder, clock, 3655)
-        assert recorder.elapsed_s == total + 3655
+        pass_time(recorder, clock, 375)
+        assert recorder.elapsed_s == total + 375
         recorder.abandon()  # killed, with its trial running
-        total += 3650
-    assert open_recorder(tmp_path, Clock()).elapsed_s == 3 * 3650
+        total += 370
+    assert open_recorder(tmp_path, Clock()).elapsed_s == 3 * 370
+
+
+def test_a_sweep_that_is_killed_again_and_again_ends_when_its_budget_is_spent(tmp_path: Path) -> None:
+    def verdict(recorder: Recorder, budget: Budget) -> str:
+        ended = judge(recorder.progress(), budget, SPEC.metrics[0])
+        return ended.ended_by if ended else ""
+
+    for name, budget in (("hours", Budget(hours=11.9)), ("gpu_hours", Budget(gpu_hours=11.9))):
+        (tmp_path / name).mkdir()
+        told = []
+        for _ in range(3):
+            clock = Clock()
+            recorder = open_recorder(tmp_path / name, clock, resources={"gpu": 1})
+            number = ask(recorder)
+            pass_time(recorder, clock, 5 * 3600, number, every_s=600.0)  # it never reports: each step takes longer
+            told.append(verdict(recorder, budget))
+            recorder.abandon()
+        assert told == ["", "", name]
+        assert open_recorder(tmp_path / name, Clock()).study.num_trials == 1
 
 
 def test_the_end_of_a_run_and_of_a_trial_are_booked_to_the_second(tmp_path: Path) -> None:

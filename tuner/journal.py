@@ -16,6 +16,7 @@ from typing import Any, Self
 
 from optuna.storages.journal import BaseJournalBackend
 
+from tuner.errors import SpecError
 from tuner.storage import append_whole
 
 # In the journal's line that begins a trial; within a text its quotes would be escaped.
@@ -56,7 +57,11 @@ class Journal(BaseJournalBackend):
             yield from self._read_new(log_number_from)
             return
         if log_number_from < self._first:
-            yield from _read_lines(self._path, log_number_from, self._first)
+            with self._path.open("rb") as file:
+                for number, line in enumerate(
+                    itertools.islice(file, log_number_from, self._first), log_number_from + 1
+                ):
+                    yield self._parsed(number, line)
         unread, self._unread = self._unread[max(0, log_number_from - self._first) :], []
         self._first = max(self._first, log_number_from) + len(unread)
         yield from unread
@@ -71,7 +76,20 @@ class Journal(BaseJournalBackend):
                     return
                 self._offset += len(line)
                 self._first += 1
-                yield json.loads(line)
+                yield self._parsed(self._first, line)
+
+    def _parsed(self, number: int, line: bytes) -> dict[str, Any]:
+        try:
+            entry: dict[str, Any] = json.loads(line)
+        except ValueError:
+            raise SpecError(
+                [
+                    f"{self._path}: line {number} can't be read, and what follows builds on it: bring the file back "
+                    "from a copy of the run folder, or cut it before that line to go on with what was recorded until "
+                    "then."
+                ]
+            ) from None
+        return entry
 
     @contextmanager
     def batch(self) -> Iterator[None]:
@@ -124,12 +142,6 @@ def _open_for_append(path: Path) -> int:
 def _count_lines(path: Path) -> int:
     with path.open("rb") as file:
         return sum(1 for _ in file)
-
-
-def _read_lines(path: Path, start: int, stop: int) -> Iterator[dict[str, Any]]:
-    with path.open("rb") as file:
-        for line in itertools.islice(file, start, stop):
-            yield json.loads(line)
 
 
 def count_trials(journal: Path, start: int, stop: int) -> tuple[int, int]:
