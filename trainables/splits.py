@@ -72,7 +72,7 @@ def told_of_copies(what: str, contents: Sequence[Hashable], labels: Sequence[Has
     counts, kinds = Counter(contents), Counter(content for content, _ in set(zip(contents, labels, strict=True)))
     copies = sum(count for count in counts.values() if count > 1)
     torn = sum(count > 1 for count in kinds.values())
-    told = f"{copies} of {len(contents)} {what} have copies among them, which no split parts"
+    told = f"{copies} of {len(contents)} {what} have copies among them, which no split made here parts"
     if torn:
         told += f"; {torn} of them are in more than one class"
     return (told,) if copies else ()

@@ -61,7 +61,7 @@ def test_rows_are_of_one_group_by_any_column() -> None:
 def test_copies_are_counted_and_those_of_two_classes() -> None:
     assert told_of_copies("rows", [1, 2, 3], [0, 0, 1]) == ()
     assert told_of_copies("rows", [1, 1, 2, 2, 2, 3], [0, 0, 0, 1, 1, 1]) == (
-        "5 of 6 rows have copies among them, which no split parts; 1 of them are in more than one class",
+        "5 of 6 rows have copies among them, which no split made here parts; 1 of them are in more than one class",
     )
 
 
