@@ -87,6 +87,19 @@ def test_a_run_that_was_interrupted_resumed_and_killed_is_cut_off(tmp_path: Path
     assert "state: crashed" in CliRunner().invoke(cli, ["status", str(folder)]).output
 
 
+def test_a_trial_that_runs_with_nobody_to_run_it_tells_of_a_driver_that_is_gone(tmp_path: Path) -> None:
+    """Whatever an earlier run has left as its summary, as versions of before did."""
+    folder = ran(tmp_path / "runs" / "it", [WHOLE])
+    end(folder, ended_by="interrupted")
+    spec, origin = read_spec(folder)
+    study = Study(folder, origin["study"], None, spec.metrics, spec.parameters, write=True)
+    assert study.ask("random", 0) is not None
+    study.close()
+    assert Results(folder).summary["ended_by"] == "interrupted"
+    assert Results(folder).state is SweepState.CRASHED
+    assert "cut off" in CliRunner().invoke(cli, ["list", "--output", str(folder.parent)]).output
+
+
 def test_a_resume_that_asks_for_nothing_leaves_what_is_known_of_the_end(tmp_path: Path) -> None:
     folder = ran(tmp_path / "runs" / "it", [WHOLE])
     end(folder, ended_by="run_cap")

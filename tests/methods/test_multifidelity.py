@@ -157,6 +157,8 @@ def test_scores_follow_the_distance_from_the_best_and_no_diverged_value() -> Non
         found = scores(np.array([1.7e308, 1.0, -1.0, -1.7e308, 1.6e308]))
         assert np.argsort(-found).tolist()[:2] == [0, 4]
         assert np.isfinite(scores(np.array([1e308, -1e308, 0.0, 1e-308]))).all()
+        # As two that stand as far apart, whatever they are.
+        assert scores(np.array([1.7e308, -1.7e308])) == pytest.approx(scores(np.array([1.0, -1.0])))
 
 
 def test_several_thousand_trials_are_held_to_as_many_values_as_are_affordable() -> None:
