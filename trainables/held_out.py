@@ -12,18 +12,13 @@ FEWEST_JUDGED = 30
 
 def told_of_held_out(part: str, what: str, labels: torch.Tensor, class_names: Sequence[str]) -> list[str]:
     """Sentences on a held out part that is tiny, or lacks a class; none if it is sound."""
-    missing = _missing(labels, class_names)
-    return [
-        *told_of_size(part, what, len(labels)),
-        *([f"the {part} set has no {what} of {missing}"] if missing else []),
-    ]
-
-
-def told_of_size(part: str, what: str, count: int) -> list[str]:
-    """A sentence on a held out part that is tiny; none if it is not."""
-    if count >= FEWEST_JUDGED:
-        return []
-    return [f"the {part} set has {count} {what}, of which each counts for {100 / max(1, count):.0f} %"]
+    notes = []
+    if len(labels) < FEWEST_JUDGED:
+        share = 100 / max(1, len(labels))
+        notes.append(f"the {part} set has {len(labels)} {what}, of which each counts for {share:.0f} %")
+    if missing := _missing(labels, class_names):
+        notes.append(f"the {part} set has no {what} of {missing}")
+    return notes
 
 
 def check_judged(trial: Trial, what: str, labels: torch.Tensor, class_names: Sequence[str]) -> None:

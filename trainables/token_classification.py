@@ -16,7 +16,7 @@ from trainables.conll import GROUPS, Development, Sentences, Source, find_datase
 from trainables.distillation import DISTILLATION, Distillation, check_teacher, load_teacher, told_of_teacher
 from trainables.entities import OUTSIDE, entities_of, entity_report, entity_scores, token_report
 from trainables.finetuning import FINE_TUNING, FineTuning
-from trainables.held_out import told_of_size
+from trainables.held_out import told_of_held_out
 from trainables.metrics import as_lines
 from trainables.notes import keep_notes
 from trainables.pieces import IGNORED, Pieces, Written, cut
@@ -101,7 +101,7 @@ def train(trial: Trial) -> None:
         for note in told_of_pieces(settings.pretrained, part, pieces, some)
     ]
     validated = fingerprint(one.text.encode() for one in held_out_texts)
-    doubts = told_of_size("validation", "sentences", len(data.validation))
+    doubts = told_of_entities("validation", data.validation, tags)
     about_teacher = told_of_teacher(settings.teacher, validated)
     keep_notes(trial, [*settings.notes, *data.notes, *about_parts, *doubts, *about_teacher])
     labels, held_out_labels = (
@@ -164,7 +164,7 @@ def evaluate(params: Mapping[str, Any], state: Mapping[str, Any], device: torch.
     tags = tags_of(pieces, found[:, :-1], written, test, names)
     entities, tokens = entity_report(test.tags, tags), token_report(test.tags, tags)
     about_test = told_of_pieces(settings.pretrained, "test", pieces, written)
-    notes = (*settings.notes, *notes, *about_test, *told_of_size("test", "sentences", len(test)))
+    notes = (*settings.notes, *notes, *about_test, *told_of_entities("test", test, names))
     text = f"{entities['text']}\nby word\n{tokens.pop('text')}{as_lines(notes)}"
     return {
         **entity_scores("test", test.tags, tags),
@@ -226,6 +226,14 @@ def told_of_pieces(pretrained: str, part: str, pieces: Pieces, written: Sequence
         else []
     )
     return [*told, *told_of_unknown(pretrained, part, pieces.ids, pieces.lengths)]
+
+
+def told_of_entities(part: str, sentences: Sentences, names: Sequence[str]) -> list[str]:
+    """Sentences on a held out part that has few entities, or none of a kind; none if it is sound."""
+    kinds = sorted({tag[2:] for tag in names if tag != OUTSIDE})
+    there = [one.kind for tags in sentences.tags for one in entities_of(tags) if one.kind in kinds]
+    labels = torch.tensor([kinds.index(kind) for kind in there], dtype=torch.int64)
+    return told_of_held_out(part, "entities", labels, kinds)
 
 
 def labels_of(pieces: Pieces, written: Sequence[Written], sentences: Sentences, names: Sequence[str]) -> torch.Tensor:

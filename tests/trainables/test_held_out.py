@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from trainables.held_out import check_judged, told_of_held_out, told_of_size
+from trainables.held_out import check_judged, told_of_held_out
 from tuner.context import Trial
 from tuner.metric import Metric
 from tuner.trial import Goal
@@ -22,7 +22,6 @@ def test_a_tiny_part_and_one_that_lacks_a_class_are_told() -> None:
         "the test set has 4 images, of which each counts for 25 %",
         "the test set has no images of owl",
     ]
-    assert told_of_size("test", "sentences", 30) == []
 
 
 def test_a_metric_that_can_not_be_had_is_refused_in_a_sentence(tmp_path: Path) -> None:

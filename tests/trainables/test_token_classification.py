@@ -9,13 +9,14 @@ import torch
 from tests.trainables.test_conll import PLACES, sentence, write
 from tests.trainables.test_pretrained import write_bert
 from tests.trainables.trials import metrics_of, run_trial
-from trainables.conll import Source, load_test
+from trainables.conll import Sentences, Source, load_test
 from trainables.texts import DATA_ENV
 from trainables.token_classification import (
     Settings,
     evaluate,
     export,
     predict,
+    told_of_entities,
     train,
 )
 from tuner.checkpoint import load_checkpoint
@@ -143,6 +144,14 @@ def test_a_sentence_without_a_piece_to_learn_from_leaves_the_training_alone(
     files = {"dataset": str(train_file), "validation_dataset": str(write(tmp_path / "dev.conll", range(5)))}
     (told,) = metrics_of(run(tmp_path / "trial", {**params, **files, "batch_size": 4, "accumulate": 4, "epochs": 1}))
     assert math.isfinite(told["train_loss"])
+
+
+def test_few_entities_to_judge_by_and_kinds_without_one_are_told() -> None:
+    sentences = Sentences((("ada", "is", "in", "oslo"),), (("B-person", "O", "O", "O"),), (0,))
+    assert told_of_entities("validation", sentences, ("O", "B-location", "B-person", "I-person")) == [
+        "the validation set has 1 entities, of which each counts for 100 %",
+        "the validation set has no entities of location",
+    ]
 
 
 def test_all_wrong_parameters_are_told_at_once() -> None:
