@@ -131,7 +131,7 @@ def train(trial: Trial) -> None:
     settings = Settings.from_params(trial.params)
     place = f"{Path(settings.dataset).expanduser().resolve()} {os.environ.get(DATA_ENV)} {settings.min_rating}"
     data = trial.shared(f"interactions {place}", lambda: load_interactions(settings.source))
-    notes = list(data.notes)
+    notes = [*settings.notes, *data.notes]
     if settings.reads_texts and not any(data.texts):
         notes.append("no item has a text: items are known by their numbers alone")
     keep_notes(trial, notes)
@@ -209,8 +209,9 @@ def evaluate(params: Mapping[str, Any], state: Mapping[str, Any], device: torch.
     scores, popularity = ranking_metrics("test", found[:, 0]), ranking_metrics("test", plain.cpu())
     sizes = {"users": len(data.users), "items": len(data.items), "interactions": len(data.history)}
     lines = [f"{name}: {value:.4f}, of the most popular items {popularity[name]:.4f}" for name, value in scores.items()]
-    text = as_lines([*lines, *(f"{name}: {number}" for name, number in sizes.items()), *data.notes])
-    report = {**sizes, "popularity": popularity, "notes": list(data.notes), "text": text}
+    notes = [*settings.notes, *data.notes]
+    text = as_lines([*lines, *(f"{name}: {number}" for name, number in sizes.items()), *notes])
+    report = {**sizes, "popularity": popularity, "notes": notes, "text": text}
     return {**scores, "test_loss": float(found[:, 1].mean()), "report": report}
 
 

@@ -90,6 +90,11 @@ class Settings(NetworkSettings):
         return read_settings(cls, params, _ALLOWED)
 
     @property
+    def doubts(self) -> tuple[str, ...]:
+        """What `notes` tells, of a network alone."""
+        return self.notes if self.model in NETWORKS else ()
+
+    @property
     def source(self) -> Source:
         return Source(self.dataset, self.target, self.task, self.group, self.test_dataset, self.test_fold)
 
@@ -136,7 +141,8 @@ def train(trial: Trial) -> None:
         raise ValueError("trainables.tabular trains in one process: leave resources.workers out")
     development = _development(trial, settings)
     table, schema = development.table, development.schema
-    (trial.dir / "data.json").write_text(json.dumps(development.told, indent=2) + "\n")
+    told = {**development.told, "notes": [*development.told["notes"], *settings.doubts]}
+    (trial.dir / "data.json").write_text(json.dumps(told, indent=2) + "\n")
     fold_of = fold_numbers(table.target, table.groups, settings.folds)
     splits = [(table.take(fold_of != fold), table.take(fold_of == fold)) for fold in range(settings.folds)]
     guesses = [guessed(schema, rows, held_out) for rows, held_out in splits]
@@ -165,7 +171,7 @@ def evaluate(params: Mapping[str, Any], state: Mapping[str, Any], device: torch.
     predictor = fit(settings, schema, development.table, _seed(state["seed"], settings.folds), device)
     test = load_test(settings.source, development)
     predictions = predictor(test.table)
-    notes = [*development.told["notes"], *(f"test: {note}" for note in test.told["notes"])]
+    notes = [*development.told["notes"], *(f"test: {note}" for note in test.told["notes"]), *settings.doubts]
     found = scores("test", schema, test.table, predictions)
     report: dict[str, Any] = {"data": {"training": development.told, "test": test.told}}
     if schema.is_classification:

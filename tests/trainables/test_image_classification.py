@@ -149,6 +149,15 @@ def test_a_batch_in_parts_is_the_same_step(tmp_path: Path, class_weight: str) ->
         assert one == pytest.approx(other, abs=1e-3)
 
 
+def test_a_schedule_beside_schedule_free_is_told(tmp_path: Path) -> None:
+    params = {"epochs": 1, "train_size": 50, "optimizer": "schedule_free", "schedule": "step"}
+    run(tmp_path, params)
+    told = "schedule_free stands in the place of a schedule"
+    assert told in (tmp_path / "data.json").read_text()
+    state, _ = load_checkpoint(checkpoint_path(tmp_path, 1))
+    assert told in evaluate(params, state, CPU)["report"]["text"]
+
+
 def test_validation_is_computed_as_the_test_is(tmp_path: Path) -> None:
     params = {"epochs": 2, "train_size": 300, "precision": "bfloat16"}
     told = run(tmp_path, params)[-1].metrics

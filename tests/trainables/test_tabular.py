@@ -233,3 +233,11 @@ def test_all_wrong_parameters_are_told_at_once() -> None:
         Settings.from_params(params)
     assert all(any(name in sentence for sentence in str(caught.value).split("; ")) for name in params)
     assert Settings.from_params({"C": None, "n_estimators": 20.0}).n_estimators == 20
+
+
+def test_a_schedule_beside_schedule_free_is_told_of_a_network(tmp_path: Path) -> None:
+    params = {"dataset": "wine", "folds": 2, "epochs": 1, "optimizer": "schedule_free", "schedule": "cosine"}
+    for model, count in (("mlp", 1), ("linear", 0)):
+        run_trial(train, tmp_path / model, {**params, "model": model})
+        notes = json.loads((tmp_path / model / "data.json").read_text())["notes"]
+        assert sum("schedule_free stands in the place of a schedule" in note for note in notes) == count
