@@ -80,6 +80,10 @@ def test_reports_are_kept_until_they_have_arrived(tmp_path: Path) -> None:
     words.add(report(1, has_checkpoint=True))
     (found,) = read_death(tmp_path, "me").reports
     assert found == report(1, has_checkpoint=True)
+    words.close()
+    words.add(report(2))
+    words.hand_out()
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_folder_that_can_not_be_written_costs_the_words_alone(tmp_path: Path) -> None:

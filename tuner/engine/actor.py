@@ -49,10 +49,12 @@ class WarmTrial:
     _job: Job
 
     def __init__(self, config: Mapping[str, Any]) -> None:
-        words = leave_words()  # before all that may end this process
+        self._words = leave_words()  # before all that may end this process
         self._folder = open_folder(Path(self._job.folder), self._job.token)
         is_group = self._job.workers > 1
-        self._host = _start_group(self._job, words) if is_group else LocalHost(self._job, self._folder, words)
+        self._host = (
+            _start_group(self._job, self._words) if is_group else LocalHost(self._job, self._folder, self._words)
+        )
         self._session: Session | GroupSession | None = None
         self._task = task_of(self._job, config)
 
@@ -95,6 +97,7 @@ class WarmTrial:
     def stop(self) -> None:
         self._end_session(STOP_TIMEOUT_S)
         self._host.close()
+        self._words.close()
 
     def _end_session(self, timeout_s: float) -> str:
         session, self._session = self._session, None

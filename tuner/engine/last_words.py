@@ -62,6 +62,7 @@ class LastWords:
     """
 
     def __init__(self, folder: Path, name: str) -> None:
+        self._folder, self._name = folder, name
         self._start = _start_path(folder, name)
         self._reports: list[int] = []
         self._current = 0
@@ -87,6 +88,12 @@ class LastWords:
         if len(self._reports) == 2:
             with contextlib.suppress(OSError):
                 os.write(self._reports[self._current], self._line(report))
+
+    def close(self) -> None:
+        """This process ends as it should: nothing is left to be read."""
+        while self._reports:
+            os.close(self._reports.pop())
+        forget(self._folder, self._name)
 
     def _line(self, report: Report) -> bytes:
         # A third of the time that JSON takes.

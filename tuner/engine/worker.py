@@ -64,6 +64,7 @@ def serve(config: Mapping[str, Any]) -> None:
             pass  # the slot has ended, and this worker with it
         finally:
             process.close()
+            words.close()
 
 
 def _train(process: TrialProcess, task: Task, worker: "Worker") -> None:
