@@ -179,14 +179,14 @@ def test_a_second_driver_is_refused_by_name_and_pid(tmp_path: Path, cluster_addr
 def test_a_driver_that_is_stopped_for_longer_than_the_stall_timeout_calls_nobody_stalled(
     tmp_path: Path, cluster_address: str
 ) -> None:
-    spec = write_walk(tmp_path, epochs=50, step_s=0.3, run_cap=2)
+    spec = write_walk(tmp_path, epochs=70, step_s=0.3, run_cap=2)
     output = tmp_path / "runs"
     process = Command(
-        "run", str(spec), "--set", "stall_timeout=9", "--output", str(output), "--address", cluster_address
+        "run", str(spec), "--set", "stall_timeout=15", "--output", str(output), "--address", cluster_address
     )
     process.until(lambda: all(num_reports(output, number) for number in range(2)))
     process.signal(signal.SIGSTOP)
-    time.sleep(12)
+    time.sleep(18)
     process.signal(signal.SIGCONT)
     code, text = process.finish()
     assert code == 0, text
