@@ -113,6 +113,8 @@ def test_a_ray_train_loop_runs_unchanged(tmp_path: Path, workers: int) -> None:
         assert [report.metrics["epoch"] for report in curve] == [1, 2, 3, 4, 5]
         assert {report.metrics["world"] for report in curve} == {workers}
         assert {name for report in curve for name in report.metrics} == {"loss", "epoch", "world", "pid"}
+    dying = next(trial.number for trial in results.trials if trial.params["dies"])
+    assert "died with exit code 3" in results.error(dying)
     pids = [results.curve(number)[-1].metrics["pid"] for number in range(4)]
     assert len(set(pids)) == 2, "a new process or group after the one that died, and no other"
     best = results.best

@@ -9,7 +9,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from tuner.engine.last_words import Death, LastWords, forget, read_death, tell_exits
 
 # How long another node may take to read them: it may have to start a process for that.
-READ_TIMEOUT_S = 20.0
+READ_TIMEOUT_S = 60.0
 
 
 def leave_words() -> LastWords:

@@ -39,7 +39,7 @@ def _not_started(text: str) -> Ending:
 
 
 def _died(death: Death, reason: FailureReason, text: str, message: str = "") -> Ending:
-    error = f"{death.printed}\n\n{text}" if death.printed else text
+    error = "\n\n".join(filter(None, [death.told(), death.printed, text]))
     return Ending(
         TrialState.FAILED,
         reason,
