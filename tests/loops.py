@@ -1,6 +1,7 @@
 """Training loops for tests; each does for real what its name says."""
 
 import contextlib
+import functools
 import math
 import os
 import random
@@ -8,6 +9,7 @@ import tempfile
 import threading
 import time
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch.utils.data import DataLoader, TensorDataset
@@ -134,6 +136,29 @@ def reports_rays_names(trial: Trial) -> None:
     for step in range(1, 5):
         values = dict.fromkeys(sorted(RAYS_OWN), -1.0 * step)
         trial.report(step, {**values, "loss": 1 / step, "done": 1 + trial.params["lr"] / step})
+
+
+def scaled(trial: Trial, scale: float = 1.0) -> None:
+    trial.report(1, {"loss": scale * trial.params["lr"]})
+
+
+cached = functools.lru_cache(scaled)
+
+
+class Scaled:
+    def __init__(self, scale: float) -> None:
+        self.scale = scale
+
+    def fit(self, trial: Trial) -> None:
+        scaled(trial, self.scale)
+
+
+def wants_config(config: Any) -> None:
+    config["lr"]
+
+
+def hands_back(trial: Trial) -> dict[str, float]:
+    return {"loss": 1.0}
 
 
 def always_fails(trial: Trial) -> None:

@@ -85,6 +85,7 @@ LAYERS = (
         "engine",
         "tryout",
         "sweepfile",
+        "understood",
         "simulation",
     ),
     *("sweep", "comparison", "baseline", "export", "printing", "verbs", "cli", "__main__", "tuner"),

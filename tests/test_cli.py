@@ -112,7 +112,12 @@ def test_a_trainable_that_is_no_name_is_told_once(spec: Path) -> None:
 def test_a_good_file_is_told(spec: Path) -> None:
     done = run("check", str(spec))
     assert (done.returncode, done.stderr) == (0, "")
-    assert "is right: bayes, no early stopping, over 2 parameters." in done.stdout
+    assert done.stdout.splitlines() == [
+        f"{spec} is right: bayes, no early stopping, over 2 parameters.",
+        "  lr: a number from 0.01 to 0.6, logarithmic",
+        "  epochs: always 3",
+        "  in all: no end of configurations",
+    ]
 
 
 def test_try_runs_one_trial_here_with_what_was_set(spec: Path) -> None:
@@ -338,10 +343,10 @@ def test_a_table_has_a_column_for_each_parameter_and_metric_whatever_its_name(tm
     study.close()
     table = Results.read(tmp_path / "it").table()
     assert table.columns.is_unique
-    assert [list(table[name].fillna("-")) for name in ("accuracy", "loss", "metrics.steps", "steps")] == [
-        [0.5, "-"],
-        [2.0, "-"],
-        [3.0, "-"],
+    assert [list(table[name].fillna(-1)) for name in ("accuracy", "loss", "metrics.steps", "steps")] == [
+        [0.5, -1],
+        [2.0, -1],
+        [3.0, -1],
         [1, 0],
     ]
     assert [list(table[f"params.{name}"]) for name in ("accuracy", "loss", "state")] == [

@@ -19,7 +19,7 @@ DOMAINS = [
     Int(-5, 30, step=7),
     Int(1, 4096, log=True),
     Int(16, 250, log=True, step=16),
-    Int(0, 10**30),
+    Int(-(2**63), 2**63 - 1),
     Choice(("sgd", "adam")),
     Choice((1, 2.5, False, None, "x", [64, 64], {"a": 1})),
     Choice((16, 32), grid=True),

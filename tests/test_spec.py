@@ -5,13 +5,14 @@ import random
 from pathlib import Path
 
 import jsonschema
+import numpy as np
 import pytest
 
 import tuner
-from tests.bad_specs import BAD, GOOD, LR, without
+from tests.bad_specs import BAD, GOOD, LR, also, without
 from tuner.errors import SpecError
 from tuner.metric import Metric, Patience
-from tuner.parameters import Choice, Float, Parameter, SearchSpace
+from tuner.parameters import Choice, Constant, Float, Parameter, SearchSpace
 from tuner.spec import EARLY_TERMINATE, METHODS, Budget, Resources, SweepSpec, json_schema
 from tuner.trial import Goal
 
@@ -344,10 +345,48 @@ def test_files_that_are_no_yaml(tmp_path, text, sentence):
     assert sentence in problem
 
 
+@pytest.mark.parametrize("node", ["2026-01-02", "{values: [3, 2026-01-02]}", "{value: 2026-01-02}"])
+def test_a_date_is_told_how_it_becomes_a_text(tmp_path, node):
+    path = tmp_path / "x.yaml"
+    path.write_text(f"trainable: m:f\nmetric: {{name: loss}}\nrun_cap: 1\nparameters: {{x: {node}}}\n")
+    with pytest.raises(SpecError, match="got the date 2026-01-02: put it in quotes to have it as a text"):
+        SweepSpec.from_yaml(path)
+
+
+def test_numpys_numbers_are_numbers():
+    given = also(
+        run_cap=np.int64(3),
+        seed=np.uint8(7),
+        metric={"name": np.str_("loss"), "target": np.float32(0.5)},
+        parameters={
+            "lr": {"min": np.float64(1e-3), "max": np.float32(0.5)},
+            "width": {"values": np.arange(3)},
+            "on": {"values": [np.bool_(True), np.bool_(False)]},
+            "depth": np.int8(2),
+        },
+        start_with=[{"depth": np.int64(2), "on": np.True_}],
+    )
+    spec = SweepSpec.from_dict(given)
+    assert json.loads(json.dumps(spec.to_dict())) == spec.to_dict()
+    assert (spec.run_cap, spec.seed, spec.metrics[0].target) == (3, 7, 0.5)
+    domains = {parameter.name: parameter.domain for parameter in spec.parameters.parameters}
+    assert domains == {
+        "lr": Float(0.001, 0.5),
+        "width": Choice((0, 1, 2)),
+        "on": Choice((True, False)),
+        "depth": Constant(2),
+    }
+    assert [type(value) for value in (domains["lr"].low, *domains["width"].values)] == [float, int, int, int]
+
+
 def test_a_file_that_is_no_text(tmp_path):
-    (tmp_path / "x.yaml").write_bytes(b"\xff\xfe\x00")
+    (tmp_path / "x.yaml").write_bytes(b"\xc3\x28")
     with pytest.raises(SpecError, match="can't be read as UTF-8 text"):
         SweepSpec.from_yaml(tmp_path / "x.yaml")
+    for encoding in ("utf-16", "utf-16-le", "utf-16-be"):
+        (tmp_path / "x.yaml").write_text("name: a", encoding=encoding)
+        with pytest.raises(SpecError, match="the file is UTF-16 text, as some editors write it: save it as UTF-8"):
+            SweepSpec.from_yaml(tmp_path / "x.yaml")
     with pytest.raises(SpecError, match="can't be read"):
         SweepSpec.from_yaml(tmp_path)
 

@@ -31,8 +31,9 @@ from tuner.localcopy import follow
 from tuner.printing import print_best, print_counts, print_evaluation, print_outcomes, print_runs, print_trials
 from tuner.results import Results, list_runs
 from tuner.spec import json_schema
-from tuner.sweepfile import load_and_import
+from tuner.sweepfile import load_and_import, load_values
 from tuner.texts import one_line, open_closed_streams, say, say_json, say_whole
+from tuner.understood import describe, hints
 from tuner.uri import Place, as_place
 from tuner.verbs import COMMANDS, changed_by, resume_paused, resume_there, setting
 from tuner.version import VERSION
@@ -94,6 +95,7 @@ def run(
     from tuner.sweep import Sweep
 
     sweep = Sweep.from_file(spec, changes=changes, output=output, storage=storage)
+    _hint(spec, changes)
     _conclude(sweep.run(id=id, address=address, verbose=verbose))
 
 
@@ -130,6 +132,8 @@ def check(spec: Path, changes: dict[str, Any]) -> None:
         gather_history(described)
     rule = described.early_terminate["type"] if described.early_terminate else "no early stopping"
     say(f"{spec} is right: {described.method}, {rule}, over {len(described.parameters.parameters)} parameters.")
+    say(*(f"  {line}" for line in describe(described)))
+    _hint(spec, changes)
 
 
 @cli.command()
@@ -345,6 +349,11 @@ def _read_params(path: Path) -> dict[str, Any]:
     if not isinstance(found, dict):
         raise SpecError([f"--params {path}: this is no JSON object; give a trial's params.json."])
     return found
+
+
+def _hint(spec: Path, changes: dict[str, Any]) -> None:
+    for sentence in hints(load_values(spec, changes)):
+        say(f"note: {sentence}", err=True)
 
 
 def _conclude(results: Results) -> None:

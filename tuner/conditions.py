@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tuner.domains import Domain, is_plain
-from tuner.fields import shown, unknown
+from tuner.fields import shown, unknown, word
 
 ROOT = "parameters"
 
@@ -89,7 +89,7 @@ def dependency_order(whens: Mapping[str, Conditions]) -> tuple[list[str], list[S
 
 
 def told(when: Conditions) -> str:
-    return " and ".join(f"{name} is {' or '.join(map(str, values))}" for name, values in when.items())
+    return " and ".join(f"{name} is {' or '.join(map(word, values))}" for name, values in when.items())
 
 
 def _takes(domain: Domain, value: Any) -> bool:

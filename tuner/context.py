@@ -30,6 +30,8 @@ from tuner.trial import Goal, Report
 
 T = TypeVar("T")
 
+_FOREIGN_LOOPS = "A loop of `config` that calls ray.train.report runs as it is by `train = tuner.from_ray_train(loop)`."
+
 # TensorBoard has 64 bits for a step.
 MAX_STEP = 2**63 - 1
 
@@ -199,6 +201,14 @@ class Trial:
         """
         return self._find_checkpoint(step) if self._find_checkpoint else checkpoint_path(self.dir, step)
 
+    @property
+    def has_reported(self) -> bool:
+        return self._last_step > 0
+
+    def __getitem__(self, name: str) -> Any:
+        told = f"a trainable is given a trial, not a configuration: write trial.params[{name!r}]"
+        raise TypeError(f"{told}. {_FOREIGN_LOOPS}")
+
     def prepare(self, thing: T) -> T:
         """Put a module, tensor or collection of them on this trial's device, in place where it can be.
 
@@ -309,6 +319,14 @@ class Trial:
                 f"best {self._best:g} at step {self._best_step}"
             )
         return None
+
+
+def call(train: Callable[[Trial], Any], trial: Trial) -> None:
+    """Run a training loop; one that hands its metrics back instead of reporting them is told how it is done."""
+    returned = train(trial)
+    if returned is not None and not trial.has_reported:
+        told = f"the trainable returned {shown(returned)} and has reported nothing: it is to call trial.report"
+        raise MetricError(f"{told}. {_FOREIGN_LOOPS}")
 
 
 class NotFinite(StopTrial):

@@ -4,6 +4,7 @@ Each is checked when built and raises `SpecError`, whose sentences start with th
 reader of a file only puts the parameter's path before them. Knows nothing of other parameters.
 """
 
+import datetime
 import json
 import math
 import random
@@ -13,10 +14,12 @@ from decimal import Decimal
 from typing import Any, NamedTuple
 
 from tuner.errors import SpecError
-from tuner.fields import Field, is_number, listed, shown
+from tuner.fields import Field, is_number, listed, shown, word
 
 # A range with more values is not enumerated for a grid.
 MAX_GRID_VALUES = 10_000
+# What the arrays of methods and networks hold.
+MIN_INT, MAX_INT = -(2**63), 2**63 - 1
 
 
 class Shape(NamedTuple):
@@ -75,7 +78,7 @@ class Float:
 
     def sample(self, rng: random.Random) -> float:
         if self.step is not None and not self.log:
-            return self._at(rng.randrange(self._count()))
+            return self._at(rng.randrange(self.count()))
         if not self.log:
             return rng.uniform(self.low, self.high)
         return self.nearest(math.exp(rng.uniform(math.log(self.low), math.log(self.high))))
@@ -90,13 +93,13 @@ class Float:
         inside = min(max(value, self.low), self.high)
         if self.step is None:
             return inside
-        return self._at(min(round((inside - self.low) / self.step), self._count() - 1))
+        return self._at(min(round((inside - self.low) / self.step), self.count() - 1))
 
     def grid_values(self) -> Sequence[float] | None:
         """All values, None where they can't be listed."""
-        if self.step is None or self._count() > MAX_GRID_VALUES:
+        if self.step is None or self.count() > MAX_GRID_VALUES:
             return None
-        return [self._at(index) for index in range(self._count())]
+        return [self._at(index) for index in range(self.count())]
 
     def describe(self) -> str:
         return f"a number from {number(self.low)} to {number(self.high)}{_in_steps(self.step)}"
@@ -104,7 +107,7 @@ class Float:
     def to_dict(self) -> dict[str, Any]:
         return _range_to_dict(self.low, self.high, Shape(self.log, quantised=self.step is not None), self.step)
 
-    def _count(self) -> int:
+    def count(self) -> int:
         return int((self._decimal(self.high) - self._decimal(self.low)) / self._decimal(self.step)) + 1
 
     def _at(self, index: int) -> float:
@@ -132,7 +135,7 @@ class Int:
 
     def sample(self, rng: random.Random) -> int:
         if not self.log:
-            return self._at(rng.randrange(self._count()))
+            return self._at(rng.randrange(self.count()))
         return self.nearest(math.exp(rng.uniform(math.log(self.low - 0.5), math.log(self.high + 0.5))))
 
     def contains(self, value: Any) -> bool:
@@ -141,11 +144,11 @@ class Int:
     def nearest(self, value: float) -> int:
         """The value of this domain that is nearest to a number."""
         index = round((value - self.low) / self.step)
-        return self._at(min(max(index, 0), self._count() - 1))
+        return self._at(min(max(index, 0), self.count() - 1))
 
     def grid_values(self) -> Sequence[int] | None:
         """All values, None where they are too many to be listed."""
-        return self._range() if self._count() <= MAX_GRID_VALUES else None
+        return self._range() if self.count() <= MAX_GRID_VALUES else None
 
     def describe(self) -> str:
         steps = _in_steps(self.step if self.step > 1 else None)
@@ -159,7 +162,7 @@ class Int:
     def _range(self) -> range:
         return range(self.low, self.high + 1, self.step)
 
-    def _count(self) -> int:
+    def count(self) -> int:
         # Not len(range), which refuses more than sys.maxsize.
         return (self.high - self.low) // self.step + 1
 
@@ -179,7 +182,7 @@ class Choice:
         key = self._key
         if not self.values:
             raise SpecError([f"{key} is empty: give at least one value."])
-        problems = [_not_plain(key, value) for value in self.values if not is_plain(value)]
+        problems = [f"{key} {not_plain(value)}" for value in self.values if not is_plain(value)]
         problems += _twice(key, [value for value in self.values if is_plain(value)])
         if problems:
             raise SpecError(problems)
@@ -191,7 +194,7 @@ class Choice:
         return any(same(value, other) for other in self.values)
 
     def describe(self) -> str:
-        return f"one of {listed(self.values)}"
+        return f"one of {listed([word(value) for value in self.values])}"
 
     def to_dict(self) -> dict[str, Any]:
         return {self._key: list(self.values)}
@@ -209,7 +212,7 @@ class Constant:
 
     def __post_init__(self) -> None:
         if not is_plain(self.value):
-            raise SpecError([_not_plain("value", self.value)])
+            raise SpecError([f"value {not_plain(self.value)}"])
 
     def sample(self, rng: random.Random) -> Any:
         return self.value
@@ -218,7 +221,7 @@ class Constant:
         return same(value, self.value)
 
     def describe(self) -> str:
-        return shown(self.value)
+        return _told(self.value)
 
     def to_dict(self) -> dict[str, Any]:
         return {"value": self.value}
@@ -245,7 +248,11 @@ def is_plain(value: Any) -> bool:
         return all(map(is_plain, value))
     if type(value) is dict:
         return all(type(key) is str and is_plain(item) for key, item in value.items())
-    return value is None or type(value) in (bool, str) or (type(value) in (int, float) and is_number(value))
+    if type(value) is int:
+        return MIN_INT <= value <= MAX_INT
+    if type(value) is str:
+        return not any("\ud800" <= char <= "\udfff" for char in value)
+    return value is None or type(value) is bool or (type(value) is float and is_number(value))
 
 
 def _check_range(bound: Field, low: Any, high: Any, log: bool, step: Any) -> None:
@@ -253,6 +260,11 @@ def _check_range(bound: Field, low: Any, high: Any, log: bool, step: Any) -> Non
     if step is not None:
         found.append(PARAMETER["q"].problem("q", step) or bound.problem("q", step))
     problems = [problem for problem in found if problem]
+    problems += [
+        f"{key} {shown(value)} is beyond the 64 bits of whole numbers: narrow the range, or give floats."
+        for key, value in (("min", low), ("max", high))
+        if bound is WHOLE and is_number(value) and not MIN_INT <= value <= MAX_INT
+    ]
     if is_number(low) and is_number(high):
         # A step is compared with bounds that are right: it may be one that nobody gave.
         problems += _order_problems(low, high, None if problems else step)
@@ -278,8 +290,20 @@ def _range_to_dict(low: float, high: float, shape: Shape, step: float | None) ->
     return node if step is None else {**node, "q": step}
 
 
-def _not_plain(key: str, value: Any) -> str:
-    return f"{key} must be text, finite numbers, true, null, or lists and mappings of them; got {shown(value)}."
+def not_plain(value: Any) -> str:
+    """The sentence after a key that refuses a value."""
+    advice = ""
+    if isinstance(value, tuple):
+        advice = ": write it as a list"
+    elif isinstance(value, datetime.date):
+        advice = ": put it in quotes to have it as a text"
+    elif isinstance(value, str):
+        advice = ": it holds half a character"
+    elif isinstance(value, int):
+        advice = ": numbers have 64 bits; put it in quotes to have it as a text"
+    elif isinstance(value, float):
+        advice = ": put it in quotes to have it as a text, which float() reads"
+    return f"must be text, finite numbers, true, null, or lists and mappings of them; got {shown(value)}{advice}."
 
 
 def _twice(key: str, values: Sequence[Any]) -> list[str]:
@@ -291,13 +315,17 @@ def _twice(key: str, values: Sequence[Any]) -> list[str]:
         if stored not in seen:
             seen[stored] = value
         elif same(value, other := seen[stored]):
-            problems.append(f"{key} holds {shown(value)} more than once: remove the duplicate.")
+            problems.append(f"{key} holds {_told(value)} more than once: remove the duplicate.")
         else:
             problems.append(
-                f"{key} holds {shown(other)} and {shown(value)}, which a study can't tell apart: "
+                f"{key} holds {_told(other)} and {_told(value)}, which a study can't tell apart: "
                 "remove one, or write another text for it."
             )
     return problems
+
+
+def _told(value: Any) -> str:
+    return "null" if value is None else shown(value)
 
 
 def number(value: float) -> str:

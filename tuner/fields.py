@@ -4,7 +4,9 @@ The checks and the JSON schema are made from the same tables of fields, so that 
 Knows no key of the sweep file by name.
 """
 
+import datetime
 import difflib
+import json
 import re
 import sys
 from collections.abc import Collection, Mapping
@@ -12,6 +14,9 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from tuner.aliases import ours
+
+# A number as YAML 1.2 and Python have it.
+_NUMBER = re.compile(r"[+-]?(\d[\d_]*\.?\d*|\.\d+)([eE][+-]?\d+)?")
 
 _KINDS = {
     "string": "a text",
@@ -102,8 +107,10 @@ class Field:
         return f"{kind} of {low:g} or more" if self.above is None else f"{kind} above {low:g}"
 
     def _advice(self, value: Any) -> str:
-        if isinstance(value, str) and self.kind in ("number", "integer") and _reads_as_number(value):
-            return ": write the number without quotes"
+        if isinstance(value, str) and self.kind in ("number", "integer") and (advice := _advice_on_number(value)):
+            return advice
+        if value is None and not self.choices:
+            return ": give one, or remove the key"
         if isinstance(value, str) and self.choices:
             return _advice_on_choice(value, self.choices)
         too_low = self.minimum is not None and is_number(value) and value < self.minimum
@@ -211,6 +218,8 @@ def shown(value: Any) -> str:
         return "nothing"
     if isinstance(value, bool):
         return str(value).lower()
+    if isinstance(value, datetime.date):
+        return f"the date {value}"
     if isinstance(value, str):
         return f"the text {value!r}" if len(value) < 80 else f"the text {value[:77]!r}..."
     if isinstance(value, int) and value.bit_length() > 256:
@@ -227,9 +236,24 @@ def joined(where: str, key: Any) -> str:
     return f"{where}.{key}" if where else str(key)
 
 
-def _reads_as_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True
+def without_numpy(node: Any) -> Any:
+    """The same values, with numbers, texts and lists of Python in the place of numpy's."""
+    if isinstance(node, Mapping):
+        return {key: without_numpy(value) for key, value in node.items()}
+    if type(node) in (list, tuple):
+        return type(node)(map(without_numpy, node))
+    # By its name, as this must not wait for numpy.
+    return node.tolist() if type(node).__module__ == "numpy" and hasattr(node, "tolist") else node
+
+
+def word(value: Any) -> str:
+    """A value as the file has it: a text as it is, null, true, [1, 2]."""
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
+
+
+def _advice_on_number(text: str) -> str:
+    if _NUMBER.fullmatch(text.strip()):
+        return ": write the number without quotes"
+    if found := _NUMBER.match(text):
+        return f": write the number alone, {found.group()}" if text[found.end() :].isalpha() else ""
+    return ": it must be finite" if text.strip().lstrip("+-.").lower() in ("inf", "infinity", "nan") else ""

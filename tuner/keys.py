@@ -42,13 +42,16 @@ EARLY_TERMINATE: dict[str, dict[str, Field]] = {
 }
 RULE_TYPE = Field("string", "the early stopping rule", required=True, choices=tuple(EARLY_TERMINATE))
 
+# A run folder's name begins with that of its sweep.
+MAX_NAME = 100
+
 METRIC = {
     "name": Field(
         "string",
         "the metric's name, as the trainable reports it",
         required=True,
-        pattern="[^\\x00-\\x1f\\x7f]+",
-        hint="name it, on one line",
+        pattern="[^\\x00-\\x1f\\x7f]{1,400}",
+        hint="name it, on one line of 400 characters at most",
     ),
     "goal": Field("string", "the direction that is better", default="minimize", choices=("minimize", "maximize")),
     "target": Field("number", "the sweep ends when a trial reaches this value"),
@@ -88,8 +91,8 @@ SCALARS = {
     "name": Field(
         "string",
         "the sweep's name, part of its folder's name",
-        pattern="[A-Za-z0-9._-]+",
-        hint="use letters, digits, dots, dashes and underscores",
+        pattern=f"[A-Za-z0-9._-]{{1,{MAX_NAME}}}",
+        hint=f"use letters, digits, dots, dashes and underscores, {MAX_NAME} at most",
     ),
     "trainable": Field(
         "string",

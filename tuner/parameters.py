@@ -21,10 +21,14 @@ from tuner.conditions import (
 )
 from tuner.domains import MAX_GRID_VALUES, Choice, Constant, Domain, Float, Int, as_primitive, same
 from tuner.errors import SpecError
-from tuner.fields import listed, shown, unknown
+from tuner.fields import listed, shown, unknown, without_numpy
 from tuner.syntax import looks_sampled, parse_domain
 
 __all__ = ["Choice", "Constant", "Domain", "Float", "Int", "Parameter", "SearchSpace", "SpaceDraft"]
+
+
+# What a study's database holds.
+MAX_PARAMETER_NAME = 500
 
 
 @dataclass(frozen=True)
@@ -217,6 +221,7 @@ class SpaceDraft:
     @classmethod
     def read(cls, mapping: Any) -> tuple[Self, list[str]]:
         """The `parameters` of a sweep file, and all their problems."""
+        mapping = without_numpy(mapping)
         if not isinstance(mapping, Mapping) or not mapping:
             given = "an empty mapping" if mapping == {} else shown(mapping)
             return cls(SearchSpace(()), {}), [f"{ROOT} must map at least one name to its values; got {given}."]
@@ -231,6 +236,11 @@ class SpaceDraft:
             if not isinstance(name, str) or not name:
                 domains[name] = None
                 problems.append(f"{path} must have a text as its name; got {shown(name)}: put it in quotes.")
+            elif len(name) > MAX_PARAMETER_NAME:
+                domains[name] = None
+                problems.append(
+                    f"{path[:40]}... has a name of {len(name)} characters, of {MAX_PARAMETER_NAME} at most: shorten it."
+                )
         circles = dependency_order(whens)[1]
         problems += condition_problems(whens, domains) + circle_problems(circles)
         right = {name: domain for name, domain in domains.items() if domain is not None}

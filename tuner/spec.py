@@ -14,12 +14,13 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
 from tuner.errors import SpecError
-from tuner.fields import Field, meant, nearest_choice, present, read, shown
+from tuner.fields import Field, meant, nearest_choice, present, read, shown, without_numpy
 from tuner.keys import (
     BUDGET,
     CHECKPOINTS,
     EARLY_TERMINATE,
     FAILURES,
+    MAX_NAME,
     METHODS,
     METRIC,
     NONE,
@@ -107,6 +108,7 @@ class SweepSpec:
     @classmethod
     def from_dict(cls, data: Any, *, name_default: str = "sweep") -> "SweepSpec":
         """The sweep that the mapping of a sweep file describes."""
+        data = without_numpy(data)
         values, problems = read("", data, SWEEP)
         if not isinstance(data, Mapping):
             raise SpecError(problems)
@@ -125,7 +127,7 @@ class SweepSpec:
         for path in misplaced:
             leaves.pop(path.replace(".", "_"), None)
         if values.get("name", "") is None:
-            values["name"] = re.sub(r"[^A-Za-z0-9._-]+", "-", name_default) or "sweep"
+            values["name"] = re.sub(r"[^A-Za-z0-9._-]+", "-", name_default)[:MAX_NAME] or "sweep"
         problems += cross_problems(leaves)
         if problems:
             raise SpecError(problems)
@@ -298,7 +300,10 @@ def to_yaml(data: Mapping[str, Any]) -> str:
 def load_yaml(path: Path) -> Any:
     """The values in a file; raises `SpecError` where it is not there, or is no YAML."""
     try:
-        return YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8"))
+        content = path.read_bytes()
+        if content[:2] in (b"\xff\xfe", b"\xfe\xff") or b"\0" in content[:4]:
+            raise SpecError([f"{path}: the file is UTF-16 text, as some editors write it: save it as UTF-8."])
+        return YAML(typ="safe", pure=True).load(content.decode("utf-8"))
     except FileNotFoundError:
         problem = f"{path}: there is no such file; give the path of a sweep file."
     except (OSError, UnicodeDecodeError) as error:

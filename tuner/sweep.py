@@ -5,7 +5,6 @@ Brings the study, the recorder and the engine together; the engine, and with it 
 
 import contextlib
 import secrets
-import sys
 import time
 import traceback
 from collections.abc import Callable, Mapping, Sequence
@@ -40,7 +39,7 @@ from tuner.runlog import RunLog
 from tuner.spec import SweepSpec, import_trainable, to_yaml
 from tuner.storage import Outage, storing
 from tuner.sweepfile import Trainable, check_same, differences, load_and_import
-from tuner.trainable import check_signature
+from tuner.trainable import check_signature, label_of, name_of
 from tuner.uri import Place, Uri, as_place
 
 if TYPE_CHECKING:
@@ -79,7 +78,7 @@ class Sweep:
         storage: str | None = None,
         **keys: Any,
     ) -> None:
-        name = train if isinstance(train, str) else _name_of(train)
+        name = train if isinstance(train, str) else name_of(train)
         data = {**keys, "trainable": name, "parameters": parameters, "metric": metric}
         if isinstance(method, str):
             data["method"] = method
@@ -91,7 +90,7 @@ class Sweep:
         for key, given in (("method", method), ("early_terminate", early_terminate)):
             if isinstance(given, type):
                 raise SpecError([f"{key}: {given.__name__} is a class; give an instance, {given.__name__}(...)."])
-        spec = SweepSpec.from_dict(data, name_default=name.rpartition(":")[2].replace("<locals>.", ""))
+        spec = SweepSpec.from_dict(data, name_default=label_of(name))
         function = import_trainable(name, Path.cwd()) if isinstance(train, str) else train
         check_signature(function, name)
         rule = early_terminate if is_scheduler else spec.early_terminate
@@ -372,13 +371,6 @@ def resume(
                 ]
             )
         return Sweep.from_file(local / SPEC_FILE)._resume(local, place, run_cap, address, console, verbose)
-
-
-def _name_of(train: Trainable) -> str:
-    """As its module knows it, so that it can be imported again; one made inside of a function has none."""
-    module = sys.modules.get(train.__module__)
-    known = [name for name, value in vars(module).items() if value is train] if module else []
-    return f"{train.__module__}:{known[0] if known else train.__qualname__}"
 
 
 def _is_instance(given: object) -> bool:

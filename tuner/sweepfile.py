@@ -53,10 +53,15 @@ def _trainable_problems(path: Path, changes: Mapping[str, Any]) -> Sequence[str]
 
 def load_file(path: Path, changes: Mapping[str, Any]) -> SweepSpec:
     """A sweep file, or the `sweep.yaml` of a run folder."""
+    return SweepSpec.from_dict(load_values(path, changes), name_default=path.stem)
+
+
+def load_values(path: Path, changes: Mapping[str, Any]) -> Any:
+    """The values of a sweep file, or of the `sweep.yaml` of a run folder, right or wrong."""
     data = load_yaml(path)
     if path.name == SPEC_FILE and PROVENANCE in (data or ()):
         data = read_spec(path.parent)[0].to_dict()
-    return SweepSpec.from_dict(changed(data, changes), name_default=path.stem)
+    return changed(data, changes)
 
 
 def changed(data: Any, changes: Mapping[str, Any]) -> Any:

@@ -6,6 +6,7 @@ Knows nothing of other parameters.
 from collections.abc import Mapping
 from typing import Any
 
+from tuner.aliases import ours
 from tuner.domains import (
     DISTRIBUTIONS,
     FORMS,
@@ -18,27 +19,44 @@ from tuner.domains import (
     Float,
     Int,
     is_plain,
+    not_plain,
     number,
 )
 from tuner.errors import SpecError
-from tuner.fields import is_number, shown, unknown_keys
+from tuner.fields import is_number, listed, shown, unknown_keys
 
 
 def parse_domain(where: str, node: Any) -> tuple[Domain | None, list[str]]:
     """A parameter of the file (its `when` aside), None with problems; `where` is its path in the file."""
     if not isinstance(node, Mapping):
         return _parse_bare(where, node)
+    if problem := _foreign_problem(where, node):
+        return None, [problem]
     problems = unknown_keys(where, node, PARAMETER)
     forms = _forms(node)
     if len(forms) != 1:
         problems.append(_form_problem(where, forms))
         return None, problems
-    problems += _distribution_problems(where, node, forms[0])
+    if found := _distribution_problems(where, node, forms[0]):
+        return None, problems + found  # what its bounds should be hangs on it
     try:
         domain = _build(node, forms[0])
     except SpecError as error:
         return None, problems + [f"{where}.{problem}" for problem in error.problems]
     return (None if problems else domain), problems
+
+
+def _foreign_problem(where: str, node: Mapping[str, Any]) -> str | None:
+    """Of a distribution that there is elsewhere and not here, nothing else of the parameter can be told."""
+    given = node.get("distribution")
+    if not isinstance(given, str) or given in DISTRIBUTIONS or ours(given) != "":
+        return None
+    mean, deviation = node.get("mu"), node.get("sigma")
+    remedy = "give min and max that hold nearly all of it"
+    if is_number(mean) and is_number(deviation):
+        remedy += ", such as those of mu - 2 sigma to mu + 2 sigma"
+    kinds = [name for name, shape in RANGES.items() if shape.log == ("log" in given) and not shape.whole]
+    return f"{where}.distribution is {given}, and there is no such thing here: {remedy}, with one of {listed(kinds)}."
 
 
 def looks_sampled(node: Any) -> bool | None:
@@ -52,9 +70,11 @@ def looks_sampled(node: Any) -> bool | None:
 
 
 def _parse_bare(where: str, value: Any) -> tuple[Domain | None, list[str]]:
-    if value is None or not is_plain(value) or isinstance(value, list):
-        advice = "write {values: [...]} to choose among several"
-        return None, [f"{where} must be a mapping or one value; got {shown(value)}: {advice}."]
+    if value is None or isinstance(value, list | tuple):
+        meant = "{value: null} where none is meant" if value is None else "{values: [...]} to choose among several"
+        return None, [f"{where} must be a mapping or one value; got {shown(value)}: write {meant}."]
+    if not is_plain(value):
+        return None, [f"{where} {not_plain(value)}"]
     return Constant(value), []
 
 

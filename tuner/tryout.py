@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from tuner.context import NotFinite, Trial
+from tuner.context import NotFinite, Trial, call
 from tuner.devices import best_device
 from tuner.errors import SpecError, StopTrial
 from tuner.parameters import Constant
@@ -59,7 +59,7 @@ def try_once(
             device=best_device() if spec.resources.gpu else torch.device("cpu"),
         )
         try:
-            train(trial)
+            call(train, trial)
         except StopTrial as stop:
             say(f"ended: {stop}")
         else:

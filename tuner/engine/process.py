@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 from tuner.checkpoint_folder import checkpoint_path
-from tuner.context import Deliver, Group, Trial
+from tuner.context import Deliver, Group, Trial, call
 from tuner.devices import Device, Memory, device_of
 from tuner.engine.folder import RunFolder
 from tuner.engine.hygiene import Hygiene, set_threads
@@ -23,6 +23,7 @@ from tuner.metric import Metric
 from tuner.seeds import derive_seed, seed_everything
 from tuner.shared import SharedData
 from tuner.stopping.asking import Asking
+from tuner.trainable import exit_told
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,7 @@ class Job:
 
     Attributes:
         train: the trainable, pickled; unpickled only once `sys_path` is in place.
+        argv: the driver's command line, which modules may read when they are imported.
         cwd: that the sweep was started in.
         folder: the run folder on the driver's machine, absolute.
         token: what the driver has marked it with.
@@ -40,6 +42,7 @@ class Job:
 
     train: bytes
     sys_path: tuple[str, ...]
+    argv: tuple[str, ...]
     cwd: str
     folder: str
     token: str
@@ -75,6 +78,7 @@ class TrialProcess:
         self._enter_cwd()
         for path in reversed([path for path in job.sys_path if path not in sys.path]):
             sys.path.insert(0, path)
+        sys.argv[:] = job.argv
         self._train = _unpickled(job.train)
         self._hygiene = Hygiene(self._device)
         self._shared = SharedData(job.token)
@@ -86,7 +90,7 @@ class TrialProcess:
     def train(self, trial: Trial) -> None:
         """Call the trainable."""
         with self._folder.closing(trial.number):
-            self._train(trial)
+            call(self._train, trial)
 
     def before_trial(self) -> None:
         self._enter_cwd()
@@ -134,10 +138,7 @@ def _unpickled(train: bytes) -> Callable[[Trial], None]:
     try:
         found: Callable[[Trial], None] = pickle.loads(train)
     except SystemExit as error:
-        raise ImportError(
-            f"the trainable's module ends its process when it is imported (exit code {error.code}): does it read the "
-            'command line there? Do that below `if __name__ == "__main__":` alone'
-        ) from None
+        raise ImportError(f"the trainable's module can't be imported: {exit_told(error)}") from None
     return found
 
 

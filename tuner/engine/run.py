@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import ray
@@ -37,6 +38,7 @@ from tuner.stopping.table import Stopping
 from tuner.storage import storing
 from tuner.trial import TrialRecord
 
+_LRU_CACHE: Any = type(functools.cache(len))
 _VIEW_EVERY_S = 0.25
 _CHECK_EVERY_S = 1.0
 _LISTEN_EVERY_S = 1.0
@@ -85,6 +87,7 @@ def run(
         job = Job(
             train=trainable,
             sys_path=tuple(sys.path),
+            argv=tuple(sys.argv),
             cwd=str(Path.cwd()),
             folder=str(recorder.folder.resolve()),
             token=driver_node.token,
@@ -126,8 +129,10 @@ def run(
 
 def pickled(train: Callable[[Trial], None]) -> bytes:
     """The trainable for the actors: by name where they can import it, else whole."""
+    # No trial comes twice, and what wraps the function there may have no name of its own to be found by.
+    function = train.__wrapped__ if isinstance(train, _LRU_CACHE) else train
     try:
-        data: bytes = cloudpickle.dumps(train)
+        data: bytes = cloudpickle.dumps(function)
     except Exception as error:
         raise SpecError([f"trainable: {train!r} can't be sent to another process: {error}"]) from None
     if len(data) > MAX_TRAINABLE_BYTES:
