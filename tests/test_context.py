@@ -1,3 +1,4 @@
+import collections
 import math
 import random
 from fractions import Fraction
@@ -7,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from torch.optim import lr_scheduler
 
 from tests.conftest import ACCURACY, LOSS, folder_of
 from tuner.checkpoint import load_checkpoint
@@ -143,6 +145,65 @@ def test_a_state_comes_back_with_its_step_and_the_random_generators(tmp_path: Pa
         again.report(5, {"accuracy": 0.3})
 
 
+def test_numpys_numbers_are_saved_as_numbers(tmp_path: Path) -> None:
+    held: list[Any] = [1.0]
+    held.append(held)
+    weights = collections.OrderedDict(a=torch.ones(2))
+    weights._metadata = {"": {"version": 2}}  # type: ignore[attr-defined]
+    state = {
+        "best": np.float64(0.5),
+        "seen": [np.int32(3), (np.bool_(True), np.float32(0.25)), {np.int64(7): "seven"}],
+        "counts": collections.Counter({np.int64(1): np.int64(2)}),
+        "held": held,
+        "weights": weights,
+    }
+    trial, _ = make_trial(tmp_path)
+    trial.report(1, {"accuracy": 1.0}, state=state)
+    again, _ = make_trial(tmp_path, restore_from=tmp_path / "checkpoints" / "step-0001")
+    found = again.restore()
+    assert found is not None
+    assert (found["best"], found["seen"]) == (0.5, [3, (True, 0.25), {7: "seven"}])
+    assert [type(value) for value in (found["best"], found["seen"][0], *found["seen"][1])] == [float, int, bool, float]
+    assert found["counts"] == collections.Counter({1: 2})
+    assert found["held"][1][1] is found["held"][1]
+    assert type(found["weights"]) is collections.OrderedDict
+    assert type(state["best"]) is np.float64  # the loop's own is left alone
+
+
+def schedulers() -> dict[str, Any]:
+    """Of each class that torch has."""
+    optimizer = torch.optim.SGD([torch.zeros(2)], lr=0.1, momentum=0.9)
+    arguments: dict[str, tuple[Any, ...]] = {
+        "LambdaLR": (lambda step: 0.9**step,),
+        "MultiplicativeLR": (lambda step: 0.9,),
+        "StepLR": (2,),
+        "MultiStepLR": ([2, 4],),
+        "ExponentialLR": (0.9,),
+        "CosineAnnealingLR": (9,),
+        "CosineAnnealingWarmRestarts": (3,),
+        "CyclicLR": (0.01, 0.1),
+        "OneCycleLR": (0.1, 9),
+    }
+    chain = [lr_scheduler.ConstantLR(optimizer), lr_scheduler.ExponentialLR(optimizer, 0.9)]
+    made = {
+        "SequentialLR": lr_scheduler.SequentialLR(optimizer, chain, [2]),
+        "ChainedScheduler": lr_scheduler.ChainedScheduler(chain),
+    }
+    for name, kind in vars(lr_scheduler).items():
+        if isinstance(kind, type) and issubclass(kind, lr_scheduler.LRScheduler) and name.strip("_") not in (*made, "LRScheduler"):
+            made[name] = kind(optimizer, *arguments.get(name, ()))
+    return {name: scheduler.state_dict() for name, scheduler in made.items()}
+
+
+def test_the_state_of_each_scheduler_of_torch_comes_back(tmp_path: Path) -> None:
+    states = schedulers()
+    assert {"MultiStepLR", "ReduceLROnPlateau", "SequentialLR"} < set(states)
+    trial, _ = make_trial(tmp_path)
+    trial.report(1, {"accuracy": 1.0}, state=states)
+    again, _ = make_trial(tmp_path, restore_from=tmp_path / "checkpoints" / "step-0001")
+    assert again.restore() == states
+
+
 def test_a_fresh_trial_restores_nothing(tmp_path: Path) -> None:
     assert make_trial(tmp_path)[0].restore() is None
 
@@ -152,7 +213,7 @@ def test_a_fresh_trial_restores_nothing(tmp_path: Path) -> None:
     [
         ({"model": torch.zeros(2), "path": Path("x")}, "state['path'] is a pathlib.PosixPath"),
         ({"ok": [1, {"goal": (1, Goal.MAXIMIZE)}]}, "state['ok'][1]['goal'][1] is a tuner.trial.Goal"),
-        ({"loss": np.float64(1.0)}, "state['loss'] is a numpy.float64"),
+        ({"confusion": np.zeros(2)}, "state['confusion'] is a numpy.ndarray"),
         ({"rule": lambda step: 1.0}, "state['rule'] is a function"),
         ({Goal.MAXIMIZE: 1}, "state's key <Goal.MAXIMIZE: 'maximize'> is a tuner.trial.Goal"),
     ],

@@ -4,6 +4,7 @@ Each holds the checksums of its files: what a power failure has cut short or a d
 Knows nothing of what is trained.
 """
 
+import copy
 import json
 import random
 import secrets
@@ -52,6 +53,30 @@ def save_checkpoint(
     return _write(checkpoint_path(trial_dir, step), step, state, progress, files, may_repeat=True)
 
 
+def _with_numbers(value: Any, above: tuple[int, ...] = ()) -> Any:
+    """The same with numbers of Python in the place of numpy's, which weights_only=True does not read back.
+
+    What holds none is not copied.
+    """
+    if isinstance(value, np.generic):
+        return value.item()
+    if id(value) in above or not isinstance(value, dict | list | tuple):
+        return value
+    above = (*above, id(value))
+    if isinstance(value, dict):
+        pairs = [(_with_numbers(key, above), _with_numbers(item, above)) for key, item in value.items()]
+        if all(a is key and b is item for (a, b), (key, item) in zip(pairs, value.items(), strict=True)):
+            return value
+        changed = copy.copy(value)  # of its own class, which a module's state keeps its versions in
+        changed.clear()
+        for key, item in pairs:
+            changed[key] = item
+        return changed
+    items = [_with_numbers(item, above) for item in value]
+    is_same = all(a is b for a, b in zip(items, value, strict=True))
+    return value if is_same or type(value) not in (list, tuple) else type(value)(items)
+
+
 def _write(
     target: Path,
     step: int,
@@ -68,7 +93,7 @@ def _write(
         scratch.parent.mkdir(exist_ok=True)
         scratch.mkdir()
     try:
-        torch.save(dict(state), scratch / STATE_FILE)
+        torch.save(_with_numbers(dict(state)), scratch / STATE_FILE)
         # What a reader can't load is refused while the run that made it is still there to be mended.
         torch.load(scratch / STATE_FILE, weights_only=True, mmap=True, map_location="cpu")
         for folder in files:
