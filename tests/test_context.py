@@ -190,7 +190,8 @@ def schedulers() -> dict[str, Any]:
         "ChainedScheduler": lr_scheduler.ChainedScheduler(chain),
     }
     for name, kind in vars(lr_scheduler).items():
-        if isinstance(kind, type) and issubclass(kind, lr_scheduler.LRScheduler) and name.strip("_") not in (*made, "LRScheduler"):
+        is_scheduler = isinstance(kind, type) and issubclass(kind, lr_scheduler.LRScheduler)
+        if is_scheduler and name.strip("_") not in (*made, "LRScheduler"):
             made[name] = kind(optimizer, *arguments.get(name, ()))
     return {name: scheduler.state_dict() for name, scheduler in made.items()}
 

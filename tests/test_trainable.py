@@ -130,3 +130,18 @@ def test_what_has_no_name_is_named_for_people(module, tmp_path):
     here = name_of(lambda trial: None)
     assert here.startswith(f"{__name__}:test_what_has_no_name")
     assert here.endswith("<lambda>")
+
+
+@pytest.mark.parametrize("name", ["ray.py", "optuna/__init__.py", "torch.py"])
+def test_a_file_that_is_named_as_a_library_is_told(module, tmp_path, name):
+    path = tmp_path / name
+    path.parent.mkdir(exist_ok=True)
+    path.write_text("")
+    with pytest.raises(SpecError, match=r"it would be imported in the place of the library .*: rename it"):
+        import_trainable(f"{module}:train", tmp_path)
+    # Names that nothing else of ours has, and what only looks like one.
+    path.unlink()
+    for other in ("utils.py", "proto/__init__.py", "ray.txt", "raytracing.py"):
+        (tmp_path / other).parent.mkdir(exist_ok=True)
+        (tmp_path / other).write_text("")
+    import_trainable(f"{module}:train", tmp_path)

@@ -4,6 +4,7 @@ Torch and Ray take seconds to import: a command that trains nothing does not wai
 """
 
 import contextlib
+import errno
 import json
 import sys
 from pathlib import Path
@@ -49,6 +50,8 @@ _REFUSED = (
     OccupiedError,
     SimulationError,
 )
+# Of files that may not be written, or read: a read-only mount, another user's, a name that no disk takes.
+_FORBIDDEN = (errno.EROFS, errno.EACCES, errno.EPERM, errno.ENAMETOOLONG, errno.ENOSPC, errno.EDQUOT)
 _json = click.option("--json", "as_json", is_flag=True, help="Print JSON; docs/json.md describes it.")
 _output = click.option(
     "--output",
@@ -328,6 +331,11 @@ def main() -> None:
         _end(1, str(error))
     except NoReaderError:
         pass  # who has read enough, as `head` has, wants to hear no more
+    except OSError as error:
+        if error.errno not in _FORBIDDEN or error.filename is None:
+            raise
+        say(f"error: {error.filename}: {error.strerror}", err=True)
+        sys.exit(1)
     except click.ClickException as error:
         error.show()
         sys.exit(2)

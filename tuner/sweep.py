@@ -5,6 +5,7 @@ Brings the study, the recorder and the engine together; the engine, and with it 
 
 import contextlib
 import secrets
+import sys
 import time
 import traceback
 from collections.abc import Callable, Mapping, Sequence
@@ -39,7 +40,7 @@ from tuner.runlog import RunLog
 from tuner.spec import SweepSpec, import_trainable, to_yaml
 from tuner.storage import Outage, storing
 from tuner.sweepfile import Trainable, check_same, differences, load_and_import
-from tuner.trainable import check_signature, label_of, name_of
+from tuner.trainable import check_shadows, check_signature, label_of, name_of
 from tuner.uri import Place, Uri, as_place
 
 if TYPE_CHECKING:
@@ -91,6 +92,7 @@ class Sweep:
             if isinstance(given, type):
                 raise SpecError([f"{key}: {given.__name__} is a class; give an instance, {given.__name__}(...)."])
         spec = SweepSpec.from_dict(data, name_default=label_of(name))
+        check_shadows(Path(sys.path[0]))
         function = import_trainable(name, Path.cwd()) if isinstance(train, str) else train
         check_signature(function, name)
         rule = early_terminate if is_scheduler else spec.early_terminate

@@ -17,6 +17,24 @@ from typing import Any
 from tuner.errors import SpecError
 from tuner.fields import did_you_mean, shown
 
+# What is imported after the user's folder is first on the path, here or in a trial's process.
+_NEEDED = (
+    *(
+        "ray",
+        "optuna",
+        "torch",
+        "torchvision",
+        "numpy",
+        "pandas",
+        "scipy",
+        "sklearn",
+        "pyarrow",
+        "tensorboard",
+        "cmaes",
+    ),
+    *("sqlalchemy", "alembic", "grpc", "fsspec", "psutil", "threadpoolctl", "google", "yaml", "requests", "aiohttp"),
+    *("jsonschema", "filelock", "packaging", "msgpack", "tqdm", "colorlog", "rich", "click", "ruamel", "PIL", "sympy"),
+)
 # Files of libraries that read the command line.
 _READERS = ("argparse.py", "optparse.py", "absl", "click", "typer", "fire", "docopt")
 
@@ -35,6 +53,7 @@ def import_trainable(spec_string: str, search_path: Path) -> Callable[..., Any]:
                 f"got {shown(spec_string)}."
             ]
         )
+    check_shadows(search_path)
     if str(search_path) not in sys.path:
         sys.path.insert(0, str(search_path))
     function = _attribute(_module(module_name, search_path), path, spec_string)
@@ -44,13 +63,28 @@ def import_trainable(spec_string: str, search_path: Path) -> Callable[..., Any]:
     return function
 
 
+def check_shadows(folder: Path) -> None:
+    """Raises `SpecError` where a folder, which is searched first, has files named as what is needed from elsewhere."""
+    found = [
+        path for name in _NEEDED for path in (folder / f"{name}.py", folder / name / "__init__.py") if path.exists()
+    ]
+    # Not where the libraries themselves are.
+    if found and not (folder / "ray" / "_private").exists():
+        raise SpecError(
+            [
+                f"{path}: it would be imported in the place of the library {path.stem}, since its folder is searched "
+                "first: rename it."
+                for path in (path.parent if path.stem == "__init__" else path for path in found)
+            ]
+        )
+
+
 def name_of(train: Callable[..., Any]) -> str:
     """As its module knows it, so that it can be imported again; one that can't be is named as `partial(train)`."""
     origin = _origin(train)
     module = getattr(origin, "__module__", None) or type(origin).__module__
-    for place in dict.fromkeys([module, "__main__"]):
-        if path := _path_in(sys.modules.get(place), train):
-            return f"{place}:{path}"
+    if path := _path_in(sys.modules.get(module), train):
+        return f"{module}:{path}"
     if isinstance(train, FunctionType) and "<" in train.__qualname__:
         return f"{module}:{train.__qualname__}"
     what = getattr(origin, "__qualname__", type(origin).__qualname__)
@@ -74,7 +108,8 @@ def _origin(train: Any) -> Any:
 
 def _path_in(module: ModuleType | None, train: Any) -> str:
     """Where a module has this very trainable, empty where it hasn't."""
-    held = dict(vars(module)) if module else {}
+    # A script's names may stand for something else in a moment, and can't be imported.
+    held = dict(vars(module)) if module and module.__name__ != "__main__" else {}
     for name, value in held.items():
         if value is train:
             return name

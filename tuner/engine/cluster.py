@@ -19,12 +19,14 @@ from ray._private.authentication.authentication_token_setup import AUTH_MODE_ENV
 from ray._raylet import AuthenticationTokenLoader  # type: ignore[attr-defined]  # its stub leaves it out
 from ruamel.yaml import YAML
 
+from tuner.engine.surroundings import check_loopback, temp_dir
 from tuner.errors import ClusterError
 from tuner.texts import one_line
 
 CONNECT_TIMEOUT_S = 10.0
 NODE_TIMEOUT_S = 5.0
 SETTLE_S = 0.4
+_UNSET = "; without RAY_ADDRESS a cluster is started on this machine"
 # A resource that the head alone has.
 _HEAD = "node:__internal_head__"
 
@@ -40,8 +42,13 @@ def connected(address: str | None, *, verbose: bool) -> Iterator[None]:
         yield
         return
     given = address or os.environ.get("RAY_ADDRESS")
+    source = f"--address {given}" if address else f"RAY_ADDRESS={given}"
+    options: dict[str, Any] = {"include_dashboard": False}
+    if not given:
+        check_loopback()
+        options |= {"_temp_dir": folder} if (folder := temp_dir()) else {}
     try:
-        _knock(given or "")
+        _knock(given or "", source)
         command = one_line(ray_utils.get_entrypoint_name())
         # Ray keeps it as UTF-8, which a file name in the command is not where the locale is another.
         ray_utils.get_entrypoint_name = lambda: command
@@ -49,12 +56,12 @@ def connected(address: str | None, *, verbose: bool) -> Iterator[None]:
             address=given or "local",
             log_to_driver=verbose,
             logging_level=logging.INFO if verbose else logging.ERROR,
-            **({} if given else {"include_dashboard": False}),
+            **({} if given else options),
         )
     except (OSError, RuntimeError, ValueError) as error:
         if given is None or isinstance(error, ClusterError):
             raise
-        raise ClusterError(_why_not(given, error)) from error
+        raise ClusterError(_why_not(source, error)) from error
     if not verbose:
         # Ray prints what its nodes report of dead workers whatever its log level is; the sweep tells it itself.
         ray_logging.stdout_deduplicator.skip_re = re.compile("")
@@ -79,25 +86,26 @@ def use_token() -> bool:
     return True
 
 
-def _knock(address: str) -> None:
+def _knock(address: str, source: str) -> None:
     """Refuse an address that nobody listens at; Ray would go on asking there for minutes."""
     if address.startswith(("http://", "https://")):
         raise ClusterError(
-            f"--address {address}: that is a dashboard's address. `tuner submit` sends a sweep there; to run the "
+            f"{source}: that is a dashboard's address. `tuner submit` sends a sweep there; to run the "
             "driver here, on a node of the cluster, give `auto` or HEAD:6379."
         )
-    host, colon, port = address.rpartition(":")
+    host, colon, port = address.removeprefix("ray://").rpartition(":")
     if colon and "/" not in host and port.isdigit():
         socket.create_connection((host.strip("[]"), int(port)), timeout=CONNECT_TIMEOUT_S).close()
 
 
-def _why_not(address: str, error: Exception) -> str:
+def _why_not(source: str, error: Exception) -> str:
     text = " ".join(str(error).split())
     if "Version mismatch" in text:
-        return f"--address {address}: {text} Use the same versions of Ray and Python here and on the cluster."
+        return f"{source}: {text} Use the same versions of Ray and Python here and on the cluster."
     return (
-        f"--address {address}: no Ray cluster could be reached there ({text[:200]}). `ray start --head` starts one; "
-        "`auto` is for a machine that belongs to it. RAY_AUTH_MODE=token shows this user's token."
+        f"{source}: no Ray cluster could be reached there ({text[:200]}). `ray start --head` starts one; `auto` is for "
+        f"a machine that belongs to it{_UNSET * source.startswith('RAY_')}. RAY_AUTH_MODE=token shows this user's "
+        "token."
     )
 
 

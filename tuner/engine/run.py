@@ -2,6 +2,7 @@
 
 import functools
 import math
+import os
 import sys
 import time
 from collections.abc import Callable
@@ -79,7 +80,8 @@ def run(
     spec = recorder.spec
     trainable = pickled(train)
     if not ray.is_initialized():
-        console.event(f"connecting to {address}" if address else "starting a cluster on this machine")
+        there = address or os.environ.get("RAY_ADDRESS")
+        console.event(f"connecting to {there}" if there else "starting a cluster on this machine")
     # Of values near the ends of what floats can be sampler and rule know less; that numpy says so each time is no help.
     with connected(address, verbose=verbose), np.errstate(over="ignore", invalid="ignore"):
         with storing():

@@ -1,0 +1,59 @@
+"""What a cluster on this machine needs of it: a folder for sockets, and the loopback. Refuses where Ray would hang."""
+
+import os
+import socket
+import tempfile
+from pathlib import Path
+
+from tuner.errors import ClusterError
+
+# Of a socket's path in bytes, on macOS; Linux has three more.
+_MAX_PATH = 104
+# What Ray puts below its temporary folder.
+_BELOW = len("/ray/session_2026-01-01_00-00-00_000000_0000000/sockets/plasma_store.1")
+_SHORT = Path("/tmp")
+_LOOPBACK_S = 2.0
+
+
+def temp_dir() -> str | None:
+    """The folder for Ray's sockets and logs; None where Ray's own choice is right.
+
+    Batch systems set a TMPDIR that is too long for a socket's path, or that is not there: /tmp takes its place. Raises
+    `ClusterError` where RAY_TMPDIR is such a one, or neither can be written.
+    """
+    given = os.environ.get("RAY_TMPDIR")
+    chosen = Path(given or os.environ.get("TMPDIR") or _SHORT)
+    problem = _problem(chosen)
+    if not problem:
+        return None
+    if given is not None:
+        raise ClusterError(f"RAY_TMPDIR={given}: {problem}; name another folder, such as /tmp, or unset it.")
+    if chosen != _SHORT and not _problem(_SHORT):
+        return str(_SHORT / "ray")
+    raise ClusterError(f"{chosen}: {problem}; set RAY_TMPDIR to a folder with a short path.")
+
+
+def _problem(folder: Path) -> str:
+    most = _MAX_PATH - _BELOW
+    if len(os.fsencode(folder)) > most:
+        return f"the path has {len(os.fsencode(folder))} characters, and Ray's sockets leave room for {most}"
+    try:
+        with tempfile.TemporaryFile(dir=folder):
+            return ""
+    except OSError as error:
+        return f"Ray can't write its files there ({error.strerror})"
+
+
+def check_loopback() -> None:
+    """Raises `ClusterError` where this machine can't reach itself."""
+    try:
+        with (
+            socket.create_server(("127.0.0.1", 0)) as server,
+            socket.create_connection(server.getsockname(), timeout=_LOOPBACK_S),
+        ):
+            return
+    except OSError as error:
+        raise ClusterError(
+            f"this machine can't reach itself at 127.0.0.1 ({error.strerror or error}), as Ray's processes must: bring "
+            "up its loopback interface, such as with `ip link set lo up`."
+        ) from None
