@@ -92,7 +92,7 @@ class Sweep:
             if isinstance(given, type):
                 raise SpecError([f"{key}: {given.__name__} is a class; give an instance, {given.__name__}(...)."])
         spec = SweepSpec.from_dict(data, name_default=label_of(name))
-        check_shadows(Path(sys.path[0]))
+        check_shadows(Path(getattr(sys.modules["__main__"], "__file__", None) or "x").resolve().parent)
         function = import_trainable(name, Path.cwd()) if isinstance(train, str) else train
         check_signature(function, name)
         rule = early_terminate if is_scheduler else spec.early_terminate
