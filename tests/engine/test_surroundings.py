@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from tuner.engine.cluster import connected
 from tuner.engine.surroundings import check_loopback, temp_dir
 from tuner.errors import ClusterError
 
@@ -51,6 +52,19 @@ def test_rays_own_variable_is_refused_where_it_can_not_be_used(
     monkeypatch.setenv("RAY_TMPDIR", ABSENT)
     with pytest.raises(ClusterError, match=r"Ray can't write its files there \(No such file or directory\)"):
         temp_dir()
+
+
+@pytest.mark.parametrize("scheme", ["", "ray://"])
+def test_an_address_that_nobody_answers_at_is_named_as_it_was_given(
+    monkeypatch: pytest.MonkeyPatch, scheme: str
+) -> None:
+    given = f"{scheme}127.0.0.1:1"  # where nothing is ever served
+    for address, variable, source in ((None, given, "RAY_ADDRESS="), (given, "", "--address ")):
+        monkeypatch.setenv("RAY_ADDRESS", variable)
+        sentence = f"^{source}{given}: no Ray cluster could be reached there"
+        with pytest.raises(ClusterError, match=sentence) as caught, connected(address, verbose=False):
+            pass
+        assert ("--address" in str(caught.value)) == (address is not None)
 
 
 def test_a_machine_that_can_not_reach_itself_is_told_at_once() -> None:
