@@ -4,6 +4,7 @@ import random
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from types import ModuleType, SimpleNamespace
 
 import numpy as np
 import pytest
@@ -34,6 +35,11 @@ def _fresh_process() -> None:
 
 def report(step: int, value: float = 0.5, *, name: str = "accuracy", has_checkpoint: bool = False) -> Report:
     return Report(step, {name: value}, time_s=float(step), timestamp=1e9 + step, has_checkpoint=has_checkpoint)
+
+
+def with_time(monkeypatch: pytest.MonkeyPatch, module: ModuleType, **changes: object) -> None:
+    """Give one module another `time`; the threads of others keep the real one."""
+    monkeypatch.setattr(module, "time", SimpleNamespace(**{**vars(time), **changes}))
 
 
 def folder_of(path: Path) -> Path:

@@ -68,16 +68,17 @@ class Busy(ThreadingHTTPServer):
     """Stands in front of a server, and answers 503 in its place where it is told to.
 
     Attributes:
-        refusals: how often each part of an upload is yet to be refused, by its number.
-        sent: how often each part has arrived here.
+        refusals: how often each part is yet to be refused: of an upload by its number, as `part 1`, of a download by
+            its first byte, as `from 0`.
+        sent: how often each was asked for.
     """
 
     def __init__(self, server: Server) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
         self.server_behind = server.url.removeprefix("http://")
         self.url = f"http://127.0.0.1:{self.server_port}"
-        self.refusals: Counter[int] = Counter()
-        self.sent: Counter[int] = Counter()
+        self.refusals: Counter[str] = Counter()
+        self.sent: Counter[str] = Counter()
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -85,10 +86,12 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         busy, body = cast(Busy, self.server), self._body()
-        if part := re.search(r"partNumber=(\d+)", self.path):
-            busy.sent[int(part[1])] += 1
-            if busy.refusals[int(part[1])]:
-                busy.refusals[int(part[1])] -= 1
+        part = re.search(r"partNumber=(\d+)", self.path)
+        start = re.match(r"bytes=(\d+)", self.headers.get("Range", ""))
+        if key := f"part {part[1]}" if part else f"from {start[1]}" if start else "":
+            busy.sent[key] += 1
+            if busy.refusals[key]:
+                busy.refusals[key] -= 1
                 self._answer(
                     503, [], b"<Error><Code>SlowDown</Code><Message>Reduce your request rate.</Message></Error>"
                 )

@@ -13,6 +13,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from tests.conftest import with_time
 from tuner import lease
 from tuner.errors import ObjectStoreError, StudyLockedError
 from tuner.lease import Lease, is_held, read_holder
@@ -152,7 +153,7 @@ def test_of_two_that_begin_at_once_the_second_to_write_has_it(
         assert found is not None, "it looks again only after it has written"
         store.write(LOCK_FILE, json.dumps(dataclasses.asdict(found) | {"session": "other", "pid": 7}).encode())
 
-    monkeypatch.setattr("tuner.lease.time.sleep", sleep)
+    with_time(monkeypatch, lease, sleep=sleep)
     with pytest.raises(StudyLockedError, match="is being run by process 7 on "):
         Lease(store, nothing, nothing, nothing)
 
@@ -163,7 +164,7 @@ def test_one_of_another_machine_that_ends_is_waited_for_no_longer(
 ) -> None:
     put_holder(store, machine="elsewhere", host="elsewhere", pid=7)
     slept: list[float] = []
-    monkeypatch.setattr("tuner.lease.time.sleep", slept.append)
+    with_time(monkeypatch, lease, sleep=slept.append)
 
     def tell(text: str) -> None:
         found = read_holder(store)
@@ -181,7 +182,7 @@ def test_no_clock_of_this_machine_tells_how_long_ago_another_was_heard_of(
     monkeypatch.setattr(lease, "EXPIRES_S", 0.6)
     put_holder(store, machine="elsewhere", host="elsewhere", pid=7)
     real = time.time
-    monkeypatch.setattr("tuner.lease.time.time", lambda: real() + 86400.0)
+    with_time(monkeypatch, lease, time=lambda: real() + 86400.0)
     told: list[str] = []
     Lease(store, told.append, nothing, nothing).release()
     assert len(told) == 1, "by the clock of this machine it would have expired a day ago"

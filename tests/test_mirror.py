@@ -9,6 +9,7 @@ from typing import BinaryIO
 
 import pytest
 
+from tests.conftest import with_time
 from tuner import lease, mirror
 from tuner.errors import ObjectStoreError
 from tuner.lease import Lease, read_holder
@@ -339,7 +340,7 @@ def test_after_the_end_it_goes_on_as_long_as_anything_gets_there(
     folder: Path, store: Watched, held: Lease, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     clock = [1000.0]
-    monkeypatch.setattr("tuner.mirror.time.monotonic", lambda: clock[0])
+    with_time(monkeypatch, mirror, monotonic=lambda: clock[0])
     monkeypatch.setattr(mirror, "MIN_PERIOD_S", 0.0)
     monkeypatch.setattr(mirror, "_UPLOADS", 1)
     failures = [0]
@@ -365,7 +366,7 @@ def test_each_part_of_a_large_file_counts_as_progress_and_asks_whether_the_uri_i
     folder: Path, store: Watched, held: Lease, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     clock = [1000.0]
-    monkeypatch.setattr("tuner.mirror.time.monotonic", lambda: clock[0])
+    with_time(monkeypatch, mirror, monotonic=lambda: clock[0])
     the_mirror = Mirror(folder, store, held, {}, pytest.fail)
     clock[0] = 2000.0
     the_mirror._progressed(1)

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.conftest import with_time
 from tests.s3 import BUCKET, ENVIRONMENT, Busy, Server, busy_in_front_of, running_server
-from tuner import parts
+from tuner import objectstore, parts
 from tuner.errors import ObjectStoreError
 from tuner.localcopy import Snapshot, opened
 from tuner.objectstore import ObjectStore
@@ -102,10 +103,10 @@ def large(tmp_path: Path) -> Path:
 
 def test_a_part_that_is_refused_for_a_while_is_sent_again_and_the_others_are_not(busy: Busy, large: Path) -> None:
     store = ObjectStore(Uri(f"s3://{BUCKET}/once"))
-    busy.refusals.update({2: 4, 3: 1})
+    busy.refusals.update({"part 2": 4, "part 3": 1})
     with large.open("rb") as source:
         store.upload("large", source, SIZE)
-    assert busy.sent == {1: 1, 2: 5, 3: 2}
+    assert busy.sent == {"part 1": 1, "part 2": 5, "part 3": 2}
     assert store.read("large") == large.read_bytes()
 
 
@@ -115,8 +116,11 @@ def test_an_upload_goes_on_where_it_was_given_up_unless_the_file_has_changed(bus
     for name, is_changed in (("same", False), ("changed", True)):
         busy.sent.clear()
         there.clear()
-        busy.refusals[2] = 9
-        with large.open("rb") as source, pytest.raises(ObjectStoreError, match=r"can't be written to: .*SLOW_DOWN"):
+        busy.refusals["part 2"] = 9
+        with (
+            large.open("rb") as source,
+            pytest.raises(ObjectStoreError, match=r"can't be written to: .*(SLOW_DOWN|SERVICE_UNAVAILABLE)"),
+        ):
             store.upload(name, source, SIZE, there.append)
         assert there == [PART_BYTES]
         assert store.find(name) == [None]
@@ -125,7 +129,7 @@ def test_an_upload_goes_on_where_it_was_given_up_unless_the_file_has_changed(bus
             os.utime(large, ns=(1, 1))
         with large.open("rb") as source:
             store.upload(name, source, SIZE, there.append)
-        assert busy.sent == {1: 2 if is_changed else 1, 2: 10, 3: 1}
+        assert busy.sent == {"part 1": 2 if is_changed else 1, "part 2": 10, "part 3": 1}
         assert sum(there) == SIZE + (PART_BYTES if is_changed else 0)
         assert store.read(name) == large.read_bytes()
 
@@ -140,3 +144,34 @@ def test_what_is_cut_off_never_stands_there_as_a_whole_file(large: Path) -> None
         done.stdout == f"large {uri} can't be written to: no more\nsmall {uri} can't be written to: it can't be read\n"
     )
     assert ObjectStore(uri).entries() == {}
+
+
+def test_a_download_goes_on_where_it_was_cut_off_unless_the_file_has_changed(
+    busy: Busy, large: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store, target, chunk = ObjectStore(Uri(f"s3://{BUCKET}/down")), tmp_path / "target", 1 << 22
+    monkeypatch.setattr(objectstore, "_PAUSE_S", 0.0)
+    with large.open("rb") as source:
+        store.upload("large", source, SIZE)
+    # More often in all than it is tried without anything that arrives.
+    busy.refusals.update({f"from {chunk}": 2, f"from {3 * chunk}": 2})
+    busy.sent.clear()
+    store.download("large", target)
+    assert target.read_bytes() == large.read_bytes()
+    assert busy.sent == {f"from {start}": 3 if start in (chunk, 3 * chunk) else 1 for start in range(0, SIZE, chunk)}
+
+    def change(seconds: float) -> None:
+        large.write_bytes(os.urandom(SIZE))
+        with large.open("rb") as source:
+            store.upload("large", source, SIZE)
+
+    with_time(monkeypatch, objectstore, sleep=change)
+    busy.refusals[f"from {chunk}"] = 1
+    store.download("large", target)
+    assert target.read_bytes() == large.read_bytes()
+    with_time(monkeypatch, objectstore, sleep=lambda seconds: None)
+    busy.refusals[f"from {2 * chunk}"] = 9
+    with pytest.raises(ObjectStoreError, match=r"can't be read: .*(SLOW_DOWN|SERVICE_UNAVAILABLE)"):
+        store.download("large", target)
+    assert target.read_bytes() == large.read_bytes()
+    assert not list(tmp_path.glob(".*.tmp"))

@@ -1,5 +1,6 @@
 """Files under a URI, in whatever storage pyarrow knows: read, written whole, deleted. Knows nothing of sweeps."""
 
+import os
 import re
 import secrets
 import time
@@ -20,7 +21,9 @@ from tuner.uri import Uri, is_plain
 REQUEST_TIMEOUT_S = 5.0
 CONNECT_TIMEOUT_S = 5.0
 _CHUNK_BYTES = 1 << 22
+# Each time without anything that arrives.
 _DOWNLOADS_TRIED = 3
+_PAUSE_S = 1.0
 # Of a large file, by Amazon's library, before `PartUploads` tries a part once more.
 _REQUESTS_TRIED = 3
 # Where a file that is being written can't be seen before it is whole.
@@ -117,23 +120,36 @@ class ObjectStore:
                 size -= len(chunk)
 
     def download(self, name: str, target: Path) -> None:
-        """Write a file to `target`, there whole or not at all. Raises `FileNotFoundError` where it is gone."""
+        """Write a file to `target`, there whole or not at all; goes on where it was cut off, as far as can be told.
+
+        Raises `FileNotFoundError` where it is gone.
+        """
         target.parent.mkdir(parents=True, exist_ok=True)
         scratch = target.with_name(f".{target.name}.{secrets.token_hex(4)}.tmp")
-        for attempt in range(1, _DOWNLOADS_TRIED + 1):
+        version, size, tried = None, 0, 0
+        while True:
             try:
                 with (
                     self._sentences("be read"),
-                    self._fs.open_input_stream(self._path(name), compression=None) as stream,
-                    scratch.open("wb") as file,
+                    self._fs.open_input_file(self._path(name)) as stream,
+                    scratch.open("ab") as file,
                 ):
+                    # What has arrived is kept, if it is of the file that is there now.
+                    now = (stream.metadata() or {}).get("ETag")
+                    if now is None or now != version:
+                        file.truncate(0)
+                    version = now
+                    stream.seek(file.seek(0, os.SEEK_END))
                     while chunk := stream.read(_CHUNK_BYTES):
                         file.write(chunk)
                 break
             except ObjectStoreError:
-                if attempt == _DOWNLOADS_TRIED:
+                arrived = scratch.stat().st_size if scratch.exists() else 0
+                size, tried = max(size, arrived), 1 if arrived > size else tried + 1
+                if tried == _DOWNLOADS_TRIED:
+                    scratch.unlink(missing_ok=True)
                     raise
-                time.sleep(attempt)
+                time.sleep(tried * _PAUSE_S)
         scratch.replace(target)
 
     def delete(self, name: str) -> None:
