@@ -8,7 +8,9 @@ import pytest
 from optuna.trial import TrialState as OptunaState
 
 from tests.conftest import ACCURACY, LOSS, report
-from tuner.errors import StudyNotFoundError
+from tuner.database import delete_study
+from tuner.database_url import absolute_url
+from tuner.errors import OccupiedError, StudyNotFoundError
 from tuner.methods.marks import OUTCOME, VALUES
 from tuner.methods.table import METHODS
 from tuner.parameters import SearchSpace
@@ -301,3 +303,38 @@ def test_what_a_trial_and_a_sweep_have_used_is_kept(tmp_path: Path, url: str | N
     again = study.ask("random", seed=0)
     assert again is not None
     assert (again.number, again.attempts) == (0, {"retries": 1, "losses": 2})
+
+
+def test_a_study_of_another_run_is_refused_and_only_ones_own_is_deleted(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/studies.db"
+
+    def open_as(identity: str) -> Study:
+        return Study(tmp_path, "s", url, (ACCURACY,), SPACE, write=True, identity=identity)
+
+    open_as("mine").close()
+    open_as("mine").close()
+    with pytest.raises(OccupiedError, match="belongs to another run folder"):
+        open_as("another's")
+    delete_study(url, "s", "another's")
+    open_as("mine").close()
+    delete_study(url, "s", "mine")
+    open_as("another's").close()
+
+
+def test_what_only_reads_makes_no_database(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    url = absolute_url("sqlite:///studies.db")
+    assert url == f"sqlite:///{Path.cwd()}/studies.db"
+    assert [absolute_url(one) for one in (url, "sqlite://", "postgresql://u:p@host/db")] == [
+        url,
+        "sqlite://",
+        "postgresql://u:p@host/db",
+    ]
+    monkeypatch.chdir(tmp_path)
+    for options in ({"write": False}, {"write": True, "must_exist": True}):
+        with pytest.raises(StudyNotFoundError, match=r"there is no database studies\.db \(looked for from"):
+            Study(tmp_path, "s", "sqlite:///studies.db", (ACCURACY,), SPACE, **options)
+    assert list(tmp_path.iterdir()) == []
+    (tmp_path / "studies.db").touch()
+    with pytest.raises(StudyNotFoundError, match="holds no studies"):
+        Study(tmp_path, "s", "sqlite:///studies.db", (ACCURACY,), SPACE, write=False)
+    assert (tmp_path / "studies.db").stat().st_size == 0

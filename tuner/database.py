@@ -7,6 +7,7 @@ from pathlib import Path
 import optuna
 from optuna.exceptions import StorageInternalError
 from optuna.storages import RDBStorage
+from sqlalchemy import create_engine, inspect
 from sqlalchemy.exc import IntegrityError, OperationalError, SQLAlchemyError
 
 from tuner.credentials import hide_secrets
@@ -30,6 +31,8 @@ def open_database(url: str, *, create: bool) -> RDBStorage:
         told = "" if path.is_absolute() else f" (looked for from {Path.cwd()}, since its path is relative)"
         raise StudyNotFoundError(f"there is no database {path}{told}")
     try:
+        if not create and not _has_studies(url):
+            raise StudyNotFoundError(f"the database {shown(recorded)} holds no studies")
         for _ in range(_ATTEMPTS - 1):
             try:
                 return RDBStorage(url, skip_table_creation=not create)
@@ -53,3 +56,12 @@ def delete_study(url: str, name: str, identity: str) -> None:
                 optuna.delete_study(study_name=name, storage=storage)
         finally:
             storage.remove_session()
+
+
+def _has_studies(url: str) -> bool:
+    """Asked first: Optuna would make tables."""
+    engine = create_engine(url)
+    try:
+        return inspect(engine).has_table("studies")
+    finally:
+        engine.dispose()

@@ -69,6 +69,8 @@ def put_in_place(scratch: Path, target: Path, owned: Iterable[str], *, last: str
     """
     if target.is_dir():
         remove_files(target, owned)
+    else:
+        set_aside(target)
     try:
         scratch.replace(target)
     except OSError as error:

@@ -328,6 +328,10 @@ def read_spec(folder: Path, place: Place | None = None) -> tuple[SweepSpec, dict
                 "back from a copy of the folder."
             ]
         )
+    if isinstance(given := provenance.get("format", FORMAT), int) and given > FORMAT:
+        raise SpecError(
+            [f"{path}: it was written by a later version of tuner (format {given}; this one knows {FORMAT}): use that."]
+        )
     if "format" not in provenance:
         method = data.get("method", "bayes")
         # Beside a sampler that was handed over a method stands for nothing, also this one.

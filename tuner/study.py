@@ -17,6 +17,7 @@ from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial
 from optuna.trial import TrialState as OptunaState
 
+from tuner.command import command_line
 from tuner.database import IDENTITY, open_database
 from tuner.errors import OccupiedError, StudyNotFoundError
 from tuner.journal import Journal
@@ -95,9 +96,11 @@ class Study:
     ) -> None:
         path, is_new = folder / JOURNAL_FILE, write and not must_exist
         if url is None and not is_new and not path.exists():
-            raise StudyNotFoundError(f"{folder} holds no study: {JOURNAL_FILE} is missing.")
+            raise _gone(folder, f"{JOURNAL_FILE} is missing", write)
         self._journal = Journal(path, write=write) if url is None else None
-        self._storage: BaseStorage = JournalStorage(self._journal) if self._journal else _open(folder, url, is_new)
+        self._storage: BaseStorage = (
+            JournalStorage(self._journal) if self._journal else _open(folder, str(url), is_new, write)
+        )
         directions = [_direction(metric.goal) for metric in metrics]
         if is_new:
             with self._batch():
@@ -109,7 +112,8 @@ class Study:
             try:
                 self._study = optuna.load_study(storage=self._storage, study_name=name)
             except KeyError:
-                raise StudyNotFoundError(f"{folder}: the storage has no study named {name!r}.") from None
+                self.close()
+                raise _gone(folder, f"its storage has none named {name!r}", write) from None
             if write:
                 self._claim(folder, identity)
         # A sampler that has been through its space says so by stopping a loop of Optuna's, which is not running here.
@@ -380,11 +384,17 @@ class Study:
             self._journal.sync()
 
 
-def _open(folder: Path, url: str | None, is_new: bool) -> BaseStorage:
+def _open(folder: Path, url: str, is_new: bool, write: bool) -> BaseStorage:
     try:
-        return open_database(str(url), create=is_new)
+        return open_database(url, create=is_new)
     except StudyNotFoundError as error:
-        raise StudyNotFoundError(f"{folder} holds no study: {error}.") from None
+        raise _gone(folder, str(error), write) from None
+
+
+def _gone(folder: Path, missing: str, write: bool) -> StudyNotFoundError:
+    hint = command_line("run", folder / "sweep.yaml")
+    way = f" Bring it back from where it was kept, and resume; or begin another sweep: {hint}" if write else ""
+    return StudyNotFoundError(f"{folder} holds no study: {missing}.{way}")
 
 
 def _direction(goal: Goal) -> StudyDirection:
