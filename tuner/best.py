@@ -20,7 +20,7 @@ _COPY_BYTES = 1 << 30
 _CAN_NOT_SHARE = (errno.EXDEV, errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, errno.EPERM)
 
 # What may be in `best/` beside the checkpoint's files.
-BEST_FILES = ("best.json", PARAMS_FILE, "test.json", "error.txt", "report.json", "report.txt")
+BEST_FILES = ("best.json", PARAMS_FILE, "test.json", "error.txt", "evaluation.json", "report.json", "report.txt")
 
 
 @dataclass(frozen=True)
