@@ -54,7 +54,7 @@ LAYERS = (
         "sections",
     ),
     *("rules", "schema", "trainable", "spec", "journal", "lock", "provenance"),
-    *("methods", "optuna_records", "database_url", "database", "study", "files", "best", "best_folder"),
+    *("methods", "optuna_records", "database_url", "database", "optuna_study", "study", "files", "best", "best_folder"),
     *(
         "retention",
         "checkpoint_store",

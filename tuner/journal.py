@@ -19,6 +19,7 @@ from optuna.storages.journal import BaseJournalBackend
 from tuner.errors import SpecError
 from tuner.storage import append_whole
 
+JOURNAL_FILE = "study.journal"
 # In the journal's line that begins a trial; within a text its quotes would be escaped.
 _BEGINS_TRIAL = b'"op_code":4,'
 

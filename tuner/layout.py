@@ -7,11 +7,11 @@ from pathlib import Path
 from tuner.best import BEST_FILES
 from tuner.control import CONTROL_FILE
 from tuner.files import DRIVERS_FILES, SPEC_FILE
+from tuner.journal import JOURNAL_FILE
 from tuner.lock import LOCK_FILE
 from tuner.marker import MARKER_FILE
 from tuner.mirror import RECORD_FILE
 from tuner.owned import checkpoint_files, files_in, remove_files
-from tuner.study import JOURNAL_FILE
 from tuner.tensorboard import SCRATCH_FILE
 
 _AT_THE_TOP = (

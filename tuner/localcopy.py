@@ -26,6 +26,7 @@ from tuner.errors import (
     StudyNotFoundError,
 )
 from tuner.files import SPEC_FILE, write_atomic
+from tuner.journal import JOURNAL_FILE
 from tuner.layout import remove_run
 from tuner.lease import Lease, is_held
 from tuner.manifest import There, look
@@ -34,7 +35,6 @@ from tuner.mirror import GIVE_UP_S, Mirror, Stamp, mark_of, read_record, scan, s
 from tuner.objectstore import Entry, ObjectStore
 from tuner.runfolder import check_ours, mark_of_run
 from tuner.runlog import RunLog
-from tuner.study import JOURNAL_FILE
 from tuner.uri import Place, Uri
 
 _DOWNLOADS = 8

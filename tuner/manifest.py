@@ -12,13 +12,13 @@ from dataclasses import dataclass
 from tuner.control import CONTROL_FILE
 from tuner.errors import OccupiedError
 from tuner.files import SPEC_FILE
+from tuner.journal import JOURNAL_FILE
 from tuner.lease import read_holder
 from tuner.lock import LOCK_FILE
 from tuner.marker import MARKER_FILE, Marker, adopted_marker, parse_marker
 from tuner.objectstore import Entry, ObjectStore
 from tuner.owned import is_inside
 from tuner.provenance import parse_provenance
-from tuner.study import JOURNAL_FILE
 
 MANIFEST_FILE = ".tuner-files.json.gz"
 _OWN = (MARKER_FILE, MANIFEST_FILE, LOCK_FILE, CONTROL_FILE)

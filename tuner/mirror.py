@@ -22,13 +22,12 @@ from tuner.checkpoint_folder import CHECKSUMS_FILE
 from tuner.control import CONTROL_FILE
 from tuner.errors import ObjectStoreError
 from tuner.files import read_json, write_atomic
-from tuner.journal import count_trials
+from tuner.journal import JOURNAL_FILE, count_trials
 from tuner.lease import Lease
 from tuner.lock import LOCK_FILE
 from tuner.manifest import MANIFEST_FILE, write_manifest
 from tuner.marker import MARKER_FILE
 from tuner.objectstore import Entry, ObjectStore
-from tuner.study import JOURNAL_FILE
 from tuner.uri import is_plain
 
 MIN_PERIOD_S = 2.0

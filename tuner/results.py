@@ -11,6 +11,7 @@ from tuner.checkpoint_folder import checkpoint_path
 from tuner.control import CONTROL_FILE, Verb, asked
 from tuner.errors import SpecError, StudyNotFoundError
 from tuner.files import ERROR_FILE, METRICS_FILE, SPEC_FILE, finite, read_json, read_reports, trial_dir
+from tuner.journal import JOURNAL_FILE
 from tuner.keys import NONE
 from tuner.localcopy import Snapshot
 from tuner.lock import is_locked
@@ -18,7 +19,7 @@ from tuner.mirror import mark_of
 from tuner.objectstore import ObjectStore
 from tuner.provenance import FORMAT, PROVENANCE
 from tuner.spec import SweepSpec, load_yaml
-from tuner.study import JOURNAL_FILE, Study
+from tuner.study import Study
 from tuner.trial import Report, TrialRecord, TrialState
 from tuner.uri import Place, Uri, as_place
 

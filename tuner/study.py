@@ -12,23 +12,18 @@ from typing import Any
 
 import optuna
 from optuna.samplers import BaseSampler
-from optuna.storages import BaseStorage, JournalStorage
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial
 from optuna.trial import TrialState as OptunaState
 
-from tuner.command import command_line
-from tuner.database import IDENTITY, open_database
-from tuner.errors import OccupiedError, StudyNotFoundError
-from tuner.journal import Journal
 from tuner.methods.marks import OUTCOME, VALUES
 from tuner.methods.suggest import stored, suggest
 from tuner.metric import Metric
 from tuner.optuna_records import CHANGES, read_params, read_record
+from tuner.optuna_study import open_study
 from tuner.parameters import SearchSpace
 from tuner.trial import FailureReason, Goal, Report, TrialRecord, TrialState
 
-JOURNAL_FILE = "study.journal"
 _SUMMARY = "tuner:summary"
 _GPUS = "tuner:gpus"
 _ATTEMPTS = "tuner:attempts"
@@ -94,28 +89,10 @@ class Study:
         identity: str | None = None,
         must_exist: bool = False,
     ) -> None:
-        path, is_new = folder / JOURNAL_FILE, write and not must_exist
-        if url is None and not is_new and not path.exists():
-            raise _gone(folder, f"{JOURNAL_FILE} is missing", write)
-        self._journal = Journal(path, write=write) if url is None else None
-        self._storage: BaseStorage = (
-            JournalStorage(self._journal) if self._journal else _open(folder, str(url), is_new, write)
-        )
         directions = [_direction(metric.goal) for metric in metrics]
-        if is_new:
-            with self._batch():
-                self._study = optuna.create_study(
-                    storage=self._storage, study_name=name, directions=directions, load_if_exists=True
-                )
-                self._claim(folder, identity)
-        else:
-            try:
-                self._study = optuna.load_study(storage=self._storage, study_name=name)
-            except KeyError:
-                self.close()
-                raise _gone(folder, f"its storage has none named {name!r}", write) from None
-            if write:
-                self._claim(folder, identity)
+        self._storage, self._journal, self._study = open_study(
+            folder, name, url, directions, write=write, identity=identity, must_exist=must_exist
+        )
         # A sampler that has been through its space says so by stopping a loop of Optuna's, which is not running here.
         self._is_exhausted = False
         self._study.stop = self._exhaust  # type: ignore[method-assign]
@@ -331,19 +308,6 @@ class Study:
         kept = self._study.user_attrs.get(_SPACE)
         return SearchSpace.from_dict(kept) if kept else None
 
-    def _claim(self, folder: Path, identity: str | None) -> None:
-        """Mark the study as this run's."""
-        if identity is None:
-            return
-        found = self._study.user_attrs.get(IDENTITY)
-        if found is None:
-            self._study.set_user_attr(IDENTITY, identity)
-        elif found != identity:
-            raise OccupiedError(
-                f"{folder}: the study {self._study.study_name!r} in its storage belongs to another run folder, and is "
-                "left as it is. Begin anew under another name."
-            )
-
     def _exhaust(self) -> None:
         self._is_exhausted = True
 
@@ -382,19 +346,6 @@ class Study:
     def _commit(self) -> None:
         if self._journal:
             self._journal.sync()
-
-
-def _open(folder: Path, url: str, is_new: bool, write: bool) -> BaseStorage:
-    try:
-        return open_database(url, create=is_new)
-    except StudyNotFoundError as error:
-        raise _gone(folder, str(error), write) from None
-
-
-def _gone(folder: Path, missing: str, write: bool) -> StudyNotFoundError:
-    hint = command_line("run", folder / "sweep.yaml")
-    way = f" Bring it back from where it was kept, and resume; or begin another sweep: {hint}" if write else ""
-    return StudyNotFoundError(f"{folder} holds no study: {missing}.{way}")
 
 
 def _direction(goal: Goal) -> StudyDirection:
