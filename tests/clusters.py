@@ -55,14 +55,12 @@ def running_head(
         "ray_client_server_port": free_port(),
     }
     command = [sys.executable, "-m", "ray.scripts.scripts", "start", "--head", "--block", f"--num-cpus={num_cpus}"]
-    # Jobs run the `python` that is found first, as in an environment that is activated.
-    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     with (folder / "ray.log").open("w") as log:
         process = subprocess.Popen(
             [*command, *(f"--{name.replace('_', '-')}={value}" for name, value in options.items())],
             stdout=log,
             stderr=log,
-            env={**os.environ, "PATH": path, **(env or {})},
+            env={**os.environ, **(env or {})},
             start_new_session=True,
         )
     try:

@@ -27,6 +27,7 @@ LAYERS = (
         "checkpoint_folder",
         "marker",
         "owned",
+        "environment",
         "uri",
         "parts",
         "objectstore",

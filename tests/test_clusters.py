@@ -192,7 +192,9 @@ def test_the_slurm_script_runs_a_sweep_on_two_nodes(tmp_path: Path) -> None:
     # Both Ray nodes have ended with the job.
     end = time.monotonic() + 40
     while [
-        p for p in psutil.process_iter(["environ"]) if (p.info["environ"] or {}).get("SLURM_JOB_NAME") == "tiny-sweep"
+        p
+        for p in psutil.process_iter(["environ"])
+        if (p.info["environ"] or {}).get("SLURM_SUBMIT_DIR") == str(tmp_path)
     ]:
         assert time.monotonic() < end
         time.sleep(0.5)

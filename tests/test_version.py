@@ -1,6 +1,8 @@
 """What tuner is called: `tuner` where it is imported and run, and never where it is installed from a registry."""
 
 import re
+import subprocess
+import sys
 import tomllib
 from pathlib import Path
 
@@ -34,3 +36,14 @@ def test_no_hint_names_a_package_of_somebody_else() -> None:
 def test_the_command_tells_the_version_of_the_code_that_runs() -> None:
     assert CliRunner().invoke(cli, ["--version"], prog_name="tuner").output == f"tuner, version {VERSION}\n"
     assert versions()["tuner"] == VERSION
+
+
+def test_an_interpreter_without_what_tuner_needs_is_told_by_its_path() -> None:
+    # Without its site-packages, as the system's own Python is.
+    command = [sys.executable, "-S", "-m", "tuner", "--version"]
+    done = subprocess.run(command, cwd=ROOT, env={"PYTHONPATH": str(ROOT)}, capture_output=True, text=True)
+    assert done.returncode == 2
+    assert re.fullmatch(
+        rf"error: {re.escape(sys.executable)} \(Python 3\.[\d.]+\) has no module '\w+', which tuner needs: .*\n",
+        done.stderr,
+    )

@@ -14,6 +14,7 @@ import click
 
 from tuner.command import command_line
 from tuner.console import format_params
+from tuner.environment import adopt
 from tuner.errors import (
     ClusterError,
     ControlError,
@@ -323,6 +324,7 @@ def board(folder: Place, port: int | None) -> None:
 def main() -> None:
     """The console command; errors of the user's making are told in sentences, with no traceback."""
     open_closed_streams()
+    adopt()
     try:
         cli(standalone_mode=False)
     except _REFUSED as error:

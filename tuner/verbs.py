@@ -17,6 +17,7 @@ from ruamel.yaml.error import YAMLError
 from tuner.command import command_line
 from tuner.console import format_seconds
 from tuner.control import CONTROL_FILE, Verb, ask, asked
+from tuner.environment import read_variables
 from tuner.errors import ControlError, SpecError
 from tuner.localcopy import Snapshot
 from tuner.lock import is_locked
@@ -179,7 +180,12 @@ def wait(sweep: str, address: str | None) -> None:
 @click.option(
     "--entrypoint-cpus", type=float, default=0.0, help="CPUs for the driver; with some it may leave the head."
 )
-@click.option("--env", multiple=True, metavar="NAME=VALUE", help="An environment variable of the driver and trials.")
+@click.option(
+    "--env",
+    multiple=True,
+    metavar="NAME[=VALUE]",
+    help="An environment variable of the driver and trials; NAME alone has the value that it has here.",
+)
 def submit(
     spec: Path,
     changes: dict[str, Any],
@@ -191,6 +197,7 @@ def submit(
     env: tuple[str, ...],
 ) -> None:
     """Send the sweep that SPEC describes to a Ray cluster, with the working directory, and leave it running there."""
+    shown, hidden = read_variables(env)
     described, _ = load_and_import(spec, changes)
     submitted = _cluster(address).submit(
         described,
@@ -199,7 +206,8 @@ def submit(
         directory=Path.cwd(),
         excludes=exclude,
         entrypoint_cpus=entrypoint_cpus,
-        env_vars=dict(_variable(text) for text in env),
+        env_vars=shown,
+        hidden_env_vars=hidden,
     )
     job = submitted.job
     if submitted.sent:
@@ -329,10 +337,3 @@ def _cluster(address: str) -> "Cluster":
 def _find(sweep: str, address: str) -> "tuple[Cluster, SweepJob]":
     cluster = _cluster(address)
     return cluster, cluster.find(sweep)
-
-
-def _variable(text: str) -> tuple[str, str]:
-    name, equals, value = text.partition("=")
-    if not equals or not name:
-        raise SpecError([f"--env {text}: write it as NAME=VALUE."])
-    return name, value

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import psutil
 import pytest
+from ray._private import state as ray_state
 
 from tests.faults.scenes import wait_for
 from tuner.engine.driver_node import DriverNode, _Caller
@@ -15,6 +16,12 @@ from tuner.engine.transfer import Message, Part
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("two_cpus")]
 
 PARTS = 400
+
+
+def keeper_of(node: DriverNode) -> int:
+    """The process that the actor runs in now, 0 before it has one."""
+    found = ray_state.actors(node._actor._actor_id.hex())
+    return int(found["Pid"]) if found["State"] == "ALIVE" else 0
 
 
 def test_an_upload_outlives_the_process_that_takes_it(tmp_path: Path) -> None:
@@ -38,10 +45,12 @@ def test_an_upload_outlives_the_process_that_takes_it(tmp_path: Path) -> None:
     sender = threading.Thread(target=send)
     sender.start()
     wait_for(lambda: node.poll() or node._actor is not None, "the actor to be asked for")
+    killed: set[int] = set()
     for part_bytes in (len(data) // 3, 2 * len(data) // 3):
         wait_for(lambda part_bytes=part_bytes: size() >= part_bytes, "a part of the file")  # type: ignore[misc]
-        (keeper,) = (one for one in psutil.process_iter(["name"]) if one.info["name"].startswith("ray::FileKeeper"))
-        keeper.kill()
+        wait_for(lambda: keeper_of(node) not in {0, *killed}, "the actor's process")
+        killed.add(keeper_of(node))
+        psutil.Process(keeper_of(node)).kill()
     sender.join(60)
     assert not sender.is_alive()
     assert errors == []

@@ -1,8 +1,9 @@
 """Sweeps that are sent to a cluster: a real head with a dashboard, and nothing shared with it but that address."""
 
 import json
-import os
-import signal
+import stat
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import pytest
 
 from tests.clusters import Head, free_port, running_head
 from tests.commands import Command, tuner
+from tuner.lock import LOCK_FILE
 from tuner.results import Results
 from tuner.trial import TrialRecord
 
@@ -18,9 +20,11 @@ pytestmark = pytest.mark.slow
 
 # Of the working directory alone: the cluster has never seen it.
 TRAINABLE = """
+import os
 import time
 
 def train(trial):
+    (trial.dir / "env.txt").write_text(f"{os.environ['API_TOKEN']} {os.environ['OMP_PLACES']}")
     state = trial.restore()
     for step in range(state.step + 1 if state else 1, 7):
         time.sleep(0.3)
@@ -33,6 +37,25 @@ early_terminate: none
 parameters: {x: {min: 0.0, max: 1.0}}
 run_cap: 500
 """
+
+
+# In a process of its own, since Ray shows tokens to a cluster from then on: what Ray tells of the job, and where it
+# would go on: where its run folder is; where that node is gone, only where a folder is found, and at a URI anywhere.
+LOOK = """
+import sys
+from dataclasses import replace
+from tuner.engine.jobs import Cluster
+
+cluster = Cluster(sys.argv[1])
+jobs, job = str(cluster._client.list_jobs()), cluster.find("sent")
+print(f"shown: {'cores' in jobs}, hidden: {'hush-hush' not in jobs}")
+node, is_moved = cluster._node_of([job], job.folder)
+print((node == job.node is not None, is_moved))
+gone = replace(job, node="0" * 56)
+print(cluster._node_of([job, gone, replace(job, node=None)], job.folder))
+print(cluster._node_of([gone], "s3://bucket/runs/sent"))
+"""
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="module")
@@ -61,13 +84,18 @@ def finished(folder: Path) -> dict[int, TrialRecord]:
     return {trial.number: trial for trial in Results(folder).trials if trial.state.is_final}
 
 
-def test_a_sweep_is_sent_asked_killed_sent_again_and_fetched(head: Head, there: str) -> None:
+def test_a_sweep_is_sent_asked_killed_sent_again_and_fetched(
+    head: Head, there: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     address = ("--address", head.dashboard)
-    submit = ("submit", "mine.yaml", *address, "--id", "sent", "--output", there)
+    monkeypatch.setenv("API_TOKEN", "hush-hush")
+    env = ("--env", "API_TOKEN", "--env", "OMP_PLACES=cores", "--env", "INNOCENT=hush-hush")
+    submit = ("submit", "mine.yaml", *address, "--id", "sent", "--output", there, *env)
     assert f"sent runs as job sent on {head.dashboard}, in {there}/sent" in told(*submit)
     assert "was sent before, and runs as job sent" in told(*submit)
     following = Command("logs", "-f", "sent", *address)
     following.until(lambda: "trial 0001 completed" in following.output())
+    assert (Path(there) / "sent" / "trials" / "0001" / "env.txt").read_text() == "hush-hush cores"
     assert told("pause", "sent", *address).startswith("paused")
     status = json.loads(told("status", "sent", *address, "--json"))
     assert (status["state"], status["job_status"], status["attempt"]) == ("paused", "RUNNING", 1)
@@ -75,11 +103,18 @@ def test_a_sweep_is_sent_asked_killed_sent_again_and_fetched(head: Head, there: 
     # Also while it runs.
     told("fetch", "sent", *address)
     assert Results(Path("runs/sent")).counts()["completed"] >= 2
-    (driver,) = [p for p in psutil.process_iter(["cmdline"]) if _is_driver(p.info["cmdline"] or [], "sent")]
-    os.kill(driver.pid, signal.SIGKILL)
+    # Ray was started by its interpreter's path, which is not on the PATH: the driver runs with the same.
+    driver = psutil.Process(int((Path(there) / "sent" / LOCK_FILE).read_text().split()[1]))
+    assert driver.cmdline()[0] == sys.executable
+    assert stat.S_IMODE((Path(driver.cwd()) / ".tuner" / "environment.json").stat().st_mode) == 0o600
+    driver.kill()
     assert tuner("wait", "sent", *address)[0] == 130
     following.finish()
     kept = finished(Path(there) / "sent")
+    looked = subprocess.run(
+        [sys.executable, "-c", LOOK, head.dashboard], cwd=ROOT, capture_output=True, text=True, check=True, timeout=120
+    )
+    assert looked.stdout == "shown: True, hidden: True\n(True, False)\n(None, True)\n(None, False)\n"
     Path("mine.yaml").write_text(SWEEP.replace("500", "12"))
     code, output = tuner(*submit)
     assert (code, "it was sent with another sweep file" in output) == (2, True), output
@@ -100,7 +135,3 @@ def test_a_sweep_is_sent_asked_killed_sent_again_and_fetched(head: Head, there: 
     assert (Path("runs/sent") / "best" / "state.pt").exists()
     told("fetch", "sent", *address, "--best", "--output", "best")
     assert (Path("best/sent") / "best" / "state.pt").exists()
-
-
-def _is_driver(command: list[str], id: str) -> bool:
-    return command[1:4] == ["-m", "tuner", "run"] and id in command

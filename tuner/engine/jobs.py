@@ -10,42 +10,38 @@ import contextlib
 import hashlib
 import json
 import logging
-import os
 import re
 import secrets
-import shlex
 import tempfile
 import time
-import urllib.error
-import urllib.request
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import ray
 from ray.exceptions import AuthenticationError
-from ray.job_submission import JobStatus, JobSubmissionClient
+from ray.job_submission import JobStatus
 
 from tuner.archive import digest, unpack
 from tuner.command import command_line
-from tuner.engine.cluster import use_token
+from tuner.engine import entrypoint
+from tuner.engine.dashboard import Dashboard, check_version
 from tuner.engine.package import SWEEP_FOLDER, pack
+from tuner.environment import POINTER, as_text
 from tuner.errors import ClusterError, SpecError
 from tuner.spec import SweepSpec, to_yaml
-from tuner.uri import as_place
+from tuner.uri import Uri, as_place
 
 DEFAULT_OUTPUT = "~/runs"
-_CONNECT_TIMEOUT_S = 10.0
 _POLL_S = 0.5
 _WAIT_POLL_S = 2.0
 # A job that does something in the run folder starts within seconds; one that does not never will.
 _START_TIMEOUT_S = 120.0
 # A head that does not answer is waited for that long.
 _AWAY_S = 120.0
-_CHUNK_BYTES = 1 << 20
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}")
 _BEGIN = "Running entrypoint for job"
+_ENVIRONMENT_FILE = "environment.json"
 
 
 @dataclass(frozen=True)
@@ -84,26 +80,6 @@ class Submitted:
     sent: str
 
 
-class _Client(JobSubmissionClient):  # type: ignore[misc]  # Ray's classes are untyped
-    """Ray's client, for the address that was given: Ray lets RAY_ADDRESS override it."""
-
-    def __init__(self, address: str) -> None:
-        hidden = {name: os.environ.pop(name, None) for name in ("RAY_ADDRESS", "RAY_API_SERVER_ADDRESS")}
-        try:
-            super().__init__(address)
-        finally:
-            os.environ.update({name: value for name, value in hidden.items() if value is not None})
-
-    def download(self, node: str, file: str, target: Path) -> None:
-        """A file of a node's log folder, which may be large."""
-        params = {"node_id": node, "filename": file, "lines": -1, "timeout": 86400}
-        with self._do_request("GET", "/api/v0/logs/file", params=params, stream=True) as reply, target.open("wb") as to:
-            if reply.status_code != 200:
-                self._raise_error(reply)
-            for chunk in reply.iter_content(_CHUNK_BYTES):
-                to.write(chunk)
-
-
 class Cluster:
     """A Ray cluster behind its dashboard's address, such as http://HEAD:8265.
 
@@ -113,9 +89,9 @@ class Cluster:
     def __init__(self, address: str) -> None:
         self.address = address.rstrip("/")
         logging.getLogger("ray.dashboard.modules.dashboard_sdk").setLevel(logging.WARNING)  # it tells of each package
-        _check_version(self.address)
+        check_version(self.address)
         with self._sentences():
-            self._client = _Client(self.address)
+            self._client = Dashboard(self.address)
         self._env: dict[str, Any] = {"py_modules": [str(Path(__file__).parents[1])]}
 
     def submit(
@@ -127,14 +103,18 @@ class Cluster:
         directory: Path,
         excludes: Sequence[str] = (),
         entrypoint_cpus: float = 0.0,
-        env_vars: dict[str, str] | None = None,
+        env_vars: Mapping[str, str] | None = None,
+        hidden_env_vars: Mapping[str, str] | None = None,
     ) -> Submitted:
         """Send a sweep, or go on with the one of this id if its job has died; what runs or has finished is left.
 
         Args:
             output: the folder on the cluster that the run folder is made in.
             directory: the working directory, which is sent.
-            entrypoint_cpus: reserved for the driver, which then may run on any node and not only on the head.
+            entrypoint_cpus: reserved for the driver, which then may run on any node and not only on the head. Sent
+                again it runs on the node that it has run on, where its run folder is.
+            env_vars: of the driver and the trials; Ray shows them to everybody who may look at the cluster.
+            hidden_env_vars: the same, shown to nobody, and set when the processes have started.
 
         Raises `SpecError` where the id belongs to another sweep, or the directory is too large to be sent.
         """
@@ -152,16 +132,20 @@ class Cluster:
             if not before.is_over or before.status is JobStatus.SUCCEEDED:
                 return Submitted(before, "")
         name = f"{id}.yaml"
+        node, is_moved = self._node_of(attempts, folder)
+        ours = {name: to_yaml(spec.to_dict())}
+        if hidden_env_vars:
+            ours[_ENVIRONMENT_FILE] = as_text(hidden_env_vars)
+            env_vars = {**(env_vars or {}), POINTER: f"{SWEEP_FOLDER}/{_ENVIRONMENT_FILE}"}
         with tempfile.TemporaryDirectory() as scratch:
             package = pack(
                 directory,
                 Path(scratch) / "package.zip",
-                sweep=(name, to_yaml(spec.to_dict())),
+                ours=ours,
                 module=spec.trainable.rpartition(":")[0],
                 excludes=excludes,
             )
-            parent = str(as_place(folder).parent)
-            command = f"python -m tuner run {SWEEP_FOLDER}/{name} --id {id} --output {_shell(parent)} --address auto"
+            command = entrypoint.run(name, id, folder, must_exist=is_moved)
             env = {
                 "working_dir": str(package.path),
                 "py_modules": [*self._env["py_modules"], *map(str, package.modules)],
@@ -172,9 +156,10 @@ class Cluster:
                         entrypoint=command,
                         # No sweep's id holds a tilde.
                         submission_id=id if before is None else f"{id}~{len(attempts) + 1}",
-                        runtime_env={**env, **({"env_vars": env_vars} if env_vars else {})},
+                        runtime_env={**env, **({"env_vars": dict(env_vars)} if env_vars else {})},
                         metadata={"tuner_id": id, "tuner_spec": spec_digest, "tuner_folder": folder},
                         entrypoint_num_cpus=entrypoint_cpus or None,
+                        entrypoint_label_selector=_only_on(node),
                     )
             except ClusterError as error:
                 if "already exists" not in str(error):
@@ -199,12 +184,11 @@ class Cluster:
 
     def call(self, job: SweepJob, *arguments: str) -> tuple[int, str]:
         """Run a command of ours on the run folder, on the node that holds it; its exit code and what it printed."""
-        command = shlex.join(["python", "-m", "tuner", arguments[0]])
-        command = f"{command} {_shell(job.folder)} {shlex.join(arguments[1:])}".rstrip()
+        command = entrypoint.ask(arguments[0], job.folder, arguments[1:])
         with self._helper(job, arguments[0], command) as helper:
             done = self._until(helper, lambda info: info.status.is_terminal())
             if done.driver_exit_code is None:
-                raise ClusterError(f"{self.address} could not run `{command}`: {_last_line(done.message)}")
+                raise ClusterError(f"{self.address} could not run `tuner {arguments[0]}`: {_last_line(done.message)}")
             return int(done.driver_exit_code), self._output(helper)
 
     def end(self, job: SweepJob) -> None:
@@ -245,7 +229,7 @@ class Cluster:
 
     def fetch(self, job: SweepJob, target: Path, *, best_only: bool) -> int:
         """Bring the run folder to this machine, as `target`; its size as it was sent, in bytes."""
-        command = f"python -m tuner.archive {_shell(job.folder)}{' --best' if best_only else ''}"
+        command = entrypoint.pack(job.folder, best_only=best_only)
         with self._helper(job, "fetch", command) as helper, tempfile.TemporaryDirectory() as scratch:
             info = self._until(helper, lambda info: info.status.is_terminal() or self._output(helper).endswith("}\n"))
             if info.status.is_terminal():
@@ -259,14 +243,25 @@ class Cluster:
             unpack(archive, target)
         return int(packed["bytes"])
 
+    def _node_of(self, attempts: Sequence[SweepJob], folder: str) -> tuple[str | None, bool]:
+        """The node that a sweep has to go on at, and whether the one that it has run on is gone."""
+        node = next((attempt.node for attempt in reversed(attempts) if attempt.node), None)
+        if node is None or isinstance(as_place(folder), Uri):
+            return None, False
+        with self._sentences():
+            is_alive = node in self._client.nodes()
+        return (node, False) if is_alive else (None, True)
+
     @contextlib.contextmanager
     def _helper(self, job: SweepJob, verb: str, command: str) -> Iterator[str]:
         """A small job beside the driver's; removed from the cluster's list at the end."""
         name = f"{job.id}-{verb}-{secrets.token_hex(4)}"
-        selector = {"ray.io/node-id": job.node} if job.node else None
         with self._sentences():
             self._client.submit_job(
-                entrypoint=command, submission_id=name, runtime_env=self._env, entrypoint_label_selector=selector
+                entrypoint=command,
+                submission_id=name,
+                runtime_env=self._env,
+                entrypoint_label_selector=_only_on(job.node),
             )
         try:
             yield name
@@ -328,39 +323,6 @@ class Cluster:
             raise ClusterError(f"{self.address}: {_last_line(str(error))}") from error
 
 
-def _check_version(address: str) -> None:
-    """A dashboard that answers, of a Ray that this version of ours is made for."""
-    if not re.match(r"https?://[^/]", address):
-        raise ClusterError(
-            f"--address {address}: write it as http://HEAD:8265, the address of the cluster's dashboard."
-        )
-    try:
-        with urllib.request.urlopen(f"{address}/api/version", timeout=_CONNECT_TIMEOUT_S) as reply:
-            found = json.load(reply)["ray_version"]
-    except urllib.error.HTTPError as error:
-        if error.code in (401, 403):
-            if use_token():
-                return  # whether it is the right one, the first request tells
-            raise ClusterError(
-                f"{address} asks for a token: put the cluster's (`ray get-auth-token` prints it on the head) into "
-                "~/.ray/auth_token here, or into RAY_AUTH_TOKEN."
-            ) from None
-        raise ClusterError(f"{address} answers, but is no Ray dashboard ({error}); it is http://HEAD:8265.") from None
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "reason", error)
-        raise ClusterError(
-            f"no Ray dashboard answers at {address} ({reason}). It is http://HEAD:8265 while the head runs with its "
-            "dashboard and that port can be reached from here; `ray dashboard cluster.yaml` forwards it."
-        ) from None
-    except KeyError:
-        raise ClusterError(f"{address} answers, but is no Ray dashboard; it is http://HEAD:8265.") from None
-    if str(found).split(".")[:2] != ray.__version__.split(".")[:2]:
-        raise ClusterError(
-            f"{address} runs Ray {found}, and this tuner works with Ray {ray.__version__}: "
-            f"install ray[default,tune,train]=={ray.__version__} on the cluster, or the tuner made for its Ray here."
-        )
-
-
 def _problems(id: str, output: str | None) -> list[str]:
     problems = []
     if not _ID.fullmatch(id):
@@ -380,9 +342,8 @@ def _check_same(job: SweepJob, spec_digest: str, folder: str) -> None:
         raise SpecError([f"--id {job.id}: its run folder is {job.folder}; leave --output out to go on with it."])
 
 
-def _shell(path: str) -> str:
-    """A path as the cluster's shell reads it: ~ is the home of whoever runs Ray there."""
-    return f'"$HOME"/{shlex.quote(path[2:])}' if path.startswith("~/") else shlex.quote(path)
+def _only_on(node: str | None) -> dict[str, str] | None:
+    return {"ray.io/node-id": node} if node else None
 
 
 def _last_line(text: str | None) -> str:

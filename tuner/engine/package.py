@@ -11,7 +11,7 @@ from ray._private.runtime_env.packaging import GCS_STORAGE_MAX_SIZE, _dir_travel
 
 from tuner.errors import SpecError
 
-# Where the checked sweep file lies in the package.
+# Where the checked sweep file lies in the package, and what else is ours.
 SWEEP_FOLDER = ".tuner"
 # Run folders are never part of the code, whether or not git ignores them.
 _EXCLUDED = ("runs",)
@@ -36,7 +36,7 @@ def pack(
     directory: Path,
     target: Path,
     *,
-    sweep: tuple[str, str],
+    ours: Mapping[str, str],
     module: str,
     excludes: Sequence[str] = (),
     limit: int = GCS_STORAGE_MAX_SIZE,
@@ -44,7 +44,7 @@ def pack(
     """Pack a working directory into a zip file, less what .gitignore, .rayignore and `excludes` name.
 
     Args:
-        sweep: name and text of the sweep file, put into `SWEEP_FOLDER`.
+        ours: texts by name, of files that are put into `SWEEP_FOLDER`, where only their owner can read them.
         module: that the trainable is imported from; it has been imported.
         excludes: patterns as in .gitignore.
         limit: what Ray takes, in bytes.
@@ -54,14 +54,15 @@ def pack(
     directory = directory.resolve()
     sizes: dict[Path, int] = {}
     with ZipFile(target, "w", ZIP_DEFLATED, strict_timestamps=False) as file:
-        file.writestr(f"{SWEEP_FOLDER}/{sweep[0]}", sweep[1])
+        for name, text in ours.items():
+            file.writestr(f"{SWEEP_FOLDER}/{name}", text)  # with mode 0600, which Ray keeps
 
         def add(path: Path) -> None:
             if not path.is_file():
                 return
-            name = path.relative_to(directory)
-            file.write(path, name)
-            sizes[name] = file.getinfo(name.as_posix()).compress_size
+            inside = path.relative_to(directory)
+            file.write(path, inside)
+            sizes[inside] = file.getinfo(inside.as_posix()).compress_size
             if target.stat().st_size >= limit:
                 raise SpecError([_too_large(directory, sizes, limit)])
 

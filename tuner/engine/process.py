@@ -18,6 +18,7 @@ from tuner.context import Deliver, Group, Trial, call
 from tuner.devices import Device, Memory, device_of
 from tuner.engine.folder import RunFolder
 from tuner.engine.hygiene import Hygiene, set_threads
+from tuner.environment import adopt
 from tuner.files import trial_dir
 from tuner.metric import Metric
 from tuner.seeds import derive_seed, seed_everything
@@ -72,6 +73,7 @@ class TrialProcess:
     """This process, made ready for the trials of `job`. Changes its working directory and its path of modules."""
 
     def __init__(self, job: Job, folder: RunFolder, gpu_index: int = 0) -> None:
+        adopt()
         self._job = job
         self._device = job.device(job.gpus, gpu_index)
         self._folder = folder

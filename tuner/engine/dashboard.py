@@ -1,0 +1,78 @@
+"""Ray's client of a cluster's dashboard: what it is asked for beside jobs, and what it must be to be asked."""
+
+import json
+import os
+import re
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+import ray
+from ray.job_submission import JobSubmissionClient
+
+from tuner.engine.cluster import use_token
+from tuner.errors import ClusterError
+
+_CONNECT_TIMEOUT_S = 10.0
+_CHUNK_BYTES = 1 << 20
+
+
+class Dashboard(JobSubmissionClient):  # type: ignore[misc]  # Ray's classes are untyped
+    """Ray's client, for the address that was given: Ray lets RAY_ADDRESS override it."""
+
+    def __init__(self, address: str) -> None:
+        hidden = {name: os.environ.pop(name, None) for name in ("RAY_ADDRESS", "RAY_API_SERVER_ADDRESS")}
+        try:
+            super().__init__(address)
+        finally:
+            os.environ.update({name: value for name, value in hidden.items() if value is not None})
+
+    def download(self, node: str, file: str, target: Path) -> None:
+        """A file of a node's log folder, which may be large."""
+        params = {"node_id": node, "filename": file, "lines": -1, "timeout": 86400}
+        with self._do_request("GET", "/api/v0/logs/file", params=params, stream=True) as reply, target.open("wb") as to:
+            if reply.status_code != 200:
+                self._raise_error(reply)
+            for chunk in reply.iter_content(_CHUNK_BYTES):
+                to.write(chunk)
+
+    def nodes(self) -> set[str]:
+        """The ids of the nodes that are alive."""
+        with self._do_request("GET", "/api/v0/nodes", params={"limit": 10_000, "timeout": 60}) as reply:
+            if reply.status_code != 200:
+                self._raise_error(reply)
+            found = reply.json()["data"]["result"]["result"]
+        return {str(node["node_id"]) for node in found if node["state"] == "ALIVE"}
+
+
+def check_version(address: str) -> None:
+    """A dashboard that answers, of a Ray that this version of ours is made for."""
+    if not re.match(r"https?://[^/]", address):
+        raise ClusterError(
+            f"--address {address}: write it as http://HEAD:8265, the address of the cluster's dashboard."
+        )
+    try:
+        with urllib.request.urlopen(f"{address}/api/version", timeout=_CONNECT_TIMEOUT_S) as reply:
+            found = json.load(reply)["ray_version"]
+    except urllib.error.HTTPError as error:
+        if error.code in (401, 403):
+            if use_token():
+                return  # whether it is the right one, the first request tells
+            raise ClusterError(
+                f"{address} asks for a token: put the cluster's (`ray get-auth-token` prints it on the head) into "
+                "~/.ray/auth_token here, or into RAY_AUTH_TOKEN."
+            ) from None
+        raise ClusterError(f"{address} answers, but is no Ray dashboard ({error}); it is http://HEAD:8265.") from None
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "reason", error)
+        raise ClusterError(
+            f"no Ray dashboard answers at {address} ({reason}). It is http://HEAD:8265 while the head runs with its "
+            "dashboard and that port can be reached from here; `ray dashboard cluster.yaml` forwards it."
+        ) from None
+    except KeyError:
+        raise ClusterError(f"{address} answers, but is no Ray dashboard; it is http://HEAD:8265.") from None
+    if str(found).split(".")[:2] != ray.__version__.split(".")[:2]:
+        raise ClusterError(
+            f"{address} runs Ray {found}, and this tuner works with Ray {ray.__version__}: "
+            f"install ray[default,tune,train]=={ray.__version__} on the cluster, or the tuner made for its Ray here."
+        )
