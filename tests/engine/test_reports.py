@@ -62,13 +62,12 @@ def test_a_trial_has_at_most_twenty_exchanges_a_second() -> None:
             queue.put(report(step))
 
     threading.Thread(target=run, daemon=True).start()
-    handed_out = []
+    started = time.monotonic()
     for _ in range(6):
         queue.next_batch()
-        handed_out.append(time.monotonic())
+    took_s = time.monotonic() - started
     stop.set()
-    # The clock is read within: a batch may be handed out a little earlier after the one before than it was asked for.
-    assert handed_out[-1] - handed_out[0] > 5 * LINGER_S * 0.9
+    assert took_s >= 5 * LINGER_S
 
 
 @pytest.mark.parametrize("is_urgent", ["a checkpoint", "an answer", "its end"])
