@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tuner.checkpoint_folder import checkpoint_path, damage
+from tuner.checkpoint_folder import CHECKSUMS_FILE, checkpoint_path, checkpoint_steps, damage
 from tuner.files import PARAMS_FILE, SPEC_FILE, finite, read_json, read_reports, trial_dir, write_atomic
 from tuner.owned import checkpoint_files, put_in_place
 
@@ -60,17 +60,19 @@ def write_best(folder: Path, best: Best, params: Mapping[str, Any], seed: int) -
     scratch.mkdir()
     try:
         checkpoint = checkpoint_path(source, best.step)
-        for name in checkpoint_files(checkpoint):
-            if (checkpoint / name).exists():
-                (scratch / name).parent.mkdir(parents=True, exist_ok=True)
-                _copy(checkpoint / name, scratch / name)
+        has_checkpoint = best.step in checkpoint_steps(source)
+        for name in checkpoint_files(checkpoint) if has_checkpoint else ():
+            if name == CHECKSUMS_FILE and not (checkpoint / name).exists():
+                continue  # of before there were any
+            (scratch / name).parent.mkdir(parents=True, exist_ok=True)
+            _copy(checkpoint / name, scratch / name)
         report = next((r for r in read_reports(source) if r.step == best.step), None)
         write_atomic(scratch / PARAMS_FILE, json.dumps(dict(params), indent=2) + "\n")
         told = {
             "trial": best.number,
             "step": best.step,
             "metrics": {name: finite(value) for name, value in report.metrics.items()} if report else {},
-            "checkpoint": checkpoint.exists(),
+            "checkpoint": has_checkpoint,
             "rerun": shlex.join(
                 ["tuner", "try", f"{folder / SPEC_FILE}", "--params", f"{target / PARAMS_FILE}", "--seed", f"{seed}"]
             ),
