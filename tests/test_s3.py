@@ -188,3 +188,34 @@ def test_what_can_not_be_used_is_refused_and_leaves_nothing(tmp_path: Path, clus
     assert tuner("show", str(RUNS / "nothing"))[0] == 2
     assert tuner("resume", str(RUNS / "nothing"))[0] == 2
     assert ObjectStore(RUNS / "nothing").entries() == {}
+
+
+def all_of(uri: Uri) -> dict[str, bytes | None]:
+    store = ObjectStore(uri)
+    return {name: store.read(name) for name in store.entries()}
+
+
+def test_what_lies_in_a_bucket_is_left_by_runs_that_are_refused_and_by_those_that_are_not(
+    tmp_path: Path, cluster_address: str
+) -> None:
+    theirs = ObjectStore(RUNS / "datasets")
+    theirs.write("train/a.bin", b"theirs")
+    (tmp_path / "gpu.yaml").write_text(SWEEP + "resources: {gpu: 1}\n")
+    options = ("--output", str(RUNS), "--address", cluster_address)
+    code, told = tuner("run", str(tmp_path / "stored.yaml"), "--id", "datasets", *options)
+    assert code == 2
+    assert f"{RUNS / 'datasets'} is not empty" in told
+    code, told = tuner("run", str(tmp_path / "gpu.yaml"), "--id", "refused", *options)
+    assert code == 2
+    assert "1 GPU" in told
+    assert all_of(RUNS / "refused") == {}
+    assert "refused" not in ObjectStore(RUNS).folders()
+    quick = ("--set", "run_cap=1", "--set", "step_s=0")
+    code, _ = tuner("run", str(tmp_path / "stored.yaml"), *quick, "--id", "mine", *options)
+    assert code == 0
+    place = ObjectStore(RUNS / "mine")
+    place.write("trials/0000/somebodys.gz", b"theirs")
+    code, _ = tuner("resume", str(RUNS / "mine"), "--run-cap", "+1", "--address", cluster_address)
+    assert code == 0
+    assert place.read("trials/0000/somebodys.gz") == b"theirs"
+    assert all_of(RUNS / "datasets") == {"train/a.bin": b"theirs"}
