@@ -233,3 +233,32 @@ def test_a_machine_is_a_host_since_its_start_and_a_container(store: ObjectStore)
         assert not dataclasses.replace(found, machine=mine.replace(part, "other")).is_here
     # Goes on while the machine sleeps, as the clocks that measure only what was awake do not.
     assert lease._now() == pytest.approx(time.clock_gettime(time.CLOCK_BOOTTIME), abs=60.0)
+
+
+def test_of_two_that_ask_at_once_the_second_to_write_has_it(
+    store: ObjectStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = Lease(store, nothing, nothing, nothing)
+    theirs = store.read(LOCK_FILE)
+    assert theirs is not None
+    other.release()
+
+    def settle(seconds: float) -> None:
+        store.write(LOCK_FILE, theirs)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(lease.time, "sleep", settle)
+        with pytest.raises(StudyLockedError, match="is being run by process"):
+            Lease(store, nothing, nothing, nothing)
+    assert store.read(LOCK_FILE) == theirs
+
+
+def test_one_that_leaves_nothing_takes_its_lock_away_and_nobody_elses(store: ObjectStore) -> None:
+    Lease(store, nothing, nothing, nothing).release(leave_nothing=True)
+    assert store.entries() == {}
+    Lease(store, nothing, nothing, nothing).release()
+    second = Lease(store, nothing, nothing, nothing)
+    second.release(leave_nothing=True)
+    holder = read_holder(store)
+    assert holder is not None
+    assert holder.is_released

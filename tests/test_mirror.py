@@ -396,3 +396,42 @@ def test_where_no_links_can_be_made_files_are_copied(
     mirror._link(str(folder / "a"), str(folder / "b"))
     assert (folder / "b").stat().st_mtime_ns == (folder / "a").stat().st_mtime_ns
     assert not (folder / "b").samefile(folder / "a")
+
+
+@pytest.mark.parametrize(
+    ("name", "is_there"),
+    [
+        *(("driver.lock", False), ("control.json", False), (".mirror.json", False), ("trials/.a/b", False)),
+        *(("a/b/.c", False), ("trials/0000/driver.lock", True), ("trials/0000/a.b", True)),
+    ],
+)
+def test_this_machines_own_files_stay_here(name: str, is_there: bool) -> None:
+    assert mirror.is_mirrored(name) is is_there
+
+
+def test_a_driver_that_has_lost_the_uri_deletes_nothing_more(folder: Path, store: Watched, held: Lease) -> None:
+    the_mirror = Mirror(folder, store, held, {}, pytest.fail)
+    the_mirror.upload()
+    for name in ("trials/0000/metrics.jsonl", "sweep.yaml"):
+        (folder / name).unlink()
+
+    def lose(step: str) -> None:
+        held.lost_to = read_holder(store)
+
+    store.before, store.done = lose, []
+    with pytest.raises(ObjectStoreError, match="has been taken over"):
+        the_mirror.upload()
+    assert len(store.done) == 1
+    store.before, held.lost_to = lambda step: None, None
+
+
+def test_where_files_can_not_be_linked_they_are_copied_to_go_up(
+    folder: Path, store: Watched, held: Lease, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr("os.link", refuse)
+    Mirror(folder, store, held, {}, pytest.fail).upload()
+    assert there(store) == here(folder)
+    assert not list(folder.glob(".uploading*"))
