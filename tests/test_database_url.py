@@ -2,6 +2,7 @@
 
 import stat
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sqlalchemy.engine import make_url
@@ -16,7 +17,12 @@ from tuner.runfolder import guard
 from tuner.storage import storing
 from tuner.sweep import Sweep, resume
 
-KEYS = {"parameters": {"lr": 0.1, "epochs": 1}, "metric": {"name": "loss"}, "run_cap": 1, "early_terminate": "none"}
+KEYS: dict[str, Any] = {
+    "parameters": {"lr": {"min": 0.01, "max": 0.1}, "epochs": {"value": 1}},
+    "metric": {"name": "loss"},
+    "method": "random",
+    "run_cap": 1,
+}
 
 
 @pytest.mark.parametrize(
