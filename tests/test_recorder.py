@@ -3,6 +3,8 @@
 import json
 import os
 import shlex
+import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,7 +14,7 @@ from tensorboard.plugins.hparams import api_pb2, metadata
 
 from tests.conftest import ACCURACY, folder_of, report
 from tuner.checkpoint import load_checkpoint, save_checkpoint
-from tuner.checkpoint_folder import checkpoint_steps
+from tuner.checkpoint_folder import checkpoint_steps, digest
 from tuner.errors import StorageError
 from tuner.files import TrialFiles, read_reports, trial_dir
 from tuner.recorder import Recorder
@@ -213,7 +215,7 @@ def test_steps_that_follow_undo_nothing(recorder: Recorder) -> None:
 
 def test_a_pinned_checkpoint_stays_until_the_end(recorder: Recorder) -> None:
     number = train(recorder, [0.1, 0.2])
-    recorder.pin(number, 1)
+    recorder.checkpoints.pin(number, 1)
     more(recorder, number, [0.3, 0.4, 0.5], first=3)
     # Neither the best nor one of the last two: another trial may be on its way to it.
     assert saved(recorder, number) == [1, 4, 5]
@@ -434,3 +436,116 @@ def test_files_in_the_place_of_a_new_trial_are_set_aside_and_told(recorder: Reco
     assert again is not None
     assert (again.number, again.last_step) == (number, 2)
     assert len(told) == 1
+
+
+def reported(recorder: Recorder, number: int, step: int, value: float, weight: float) -> Report:
+    """A report whose checkpoint is on disk, as a trial makes it; not recorded yet."""
+    path = save_checkpoint(trial_dir(recorder.folder, number), step, {"weight": torch.tensor(weight)}, {})
+    return replace(report(step, value, has_checkpoint=True), digest=digest(path))
+
+
+def weight_of(path: Path) -> float:
+    return float(load_checkpoint(path)[0]["weight"])
+
+
+@pytest.mark.parametrize("value", [0.8, 0.7])
+def test_the_best_is_the_checkpoint_of_the_step_as_it_was_reported_last(recorder: Recorder, value: float) -> None:
+    other, number = train(recorder, [0.1]), train(recorder, [])
+    recorder.report(number, [reported(recorder, number, step, 0.1 * step, weight=step) for step in range(1, 8)])
+    recorder.finish(other, TrialState.COMPLETED)
+    recorder.settle()
+    best = recorder.folder / "best"
+    assert weight_of(best) == 7
+    (best / "test.json").write_text('{"trial": 1, "step": 7, "accuracy": 0.5}')
+    # It takes over a state of the fifth step, and comes to the same step, with the same value or a better one.
+    recorder.report(
+        number, [reported(recorder, number, 6, 0.2, weight=106), reported(recorder, number, 7, value, weight=107)]
+    )
+    recorder.finish(train(recorder, [0.1]), TrialState.COMPLETED)
+    recorder.settle()
+    assert weight_of(best) == 107
+    assert json.loads((best / "best.json").read_text())["value"] == value
+    assert not (best / "test.json").exists(), "it tells of the checkpoint of before"
+    recorder.finish(number, TrialState.COMPLETED)
+    recorder.settle()
+    assert weight_of(trial_dir(recorder.folder, number) / "checkpoints" / "step-0007") == 107
+    assert weight_of(best) == 107
+    # The same after all, by whoever comes later.
+    before = (best / "best.json").stat().st_mtime_ns
+    recorder.close({})
+    open_recorder(recorder.folder).close({})
+    assert (best / "best.json").stat().st_mtime_ns == before
+
+
+def test_a_checkpoint_that_nobody_has_reported_is_neither_the_best_nor_gone_on_from(tmp_path: Path) -> None:
+    recorder = open_recorder(tmp_path)
+    other, number = train(recorder, [0.1]), train(recorder, [])
+    recorder.report(number, [reported(recorder, number, step, 0.1 * step, weight=step) for step in range(1, 8)])
+    recorder.finish(other, TrialState.COMPLETED)
+    recorder.settle()
+    # By another attempt, such as one whose node was given up, or one that was killed before its report was recorded.
+    reported(recorder, number, 7, 0.9, weight=107)
+    recorder.finish(train(recorder, [0.1]), TrialState.COMPLETED)
+    recorder.settle()
+    assert weight_of(tmp_path / "best") == 7
+    recorder.study.close()
+    again = open_recorder(tmp_path)
+    told: list[str] = []
+    again.on_damage = lambda running, damaged: told.extend(damaged)
+    running = again.ask()
+    assert running is not None
+    assert (running.number, running.restore_step) == (number, 6)
+    assert told == ["step 7: it was saved by another attempt than the one that is recorded"]
+
+
+def test_the_checkpoints_of_undone_steps_go_and_those_that_come_again_stay(recorder: Recorder) -> None:
+    number = train(recorder, [])
+    recorder.report(number, [reported(recorder, number, step, 0.1 * step, weight=step) for step in range(1, 11)])
+    folder = trial_dir(recorder.folder, number)
+    assert saved(recorder, number) == [9, 10]
+    # It goes on after the seventh step; its process is two steps ahead of what the driver has heard.
+    reports = [reported(recorder, number, step, 0.05, weight=100 + step) for step in (8, 9)]
+    recorder.report(number, reports[:1])
+    assert saved(recorder, number) == [8, 9]
+    assert weight_of(folder / "checkpoints" / "step-0009") == 109
+    recorder.report(number, reports[1:])
+    assert saved(recorder, number) == [8, 9]
+    running = recorder.retry(number, "its process died", "")
+    assert running.restore_step == 9
+
+
+def test_a_trial_that_goes_on_has_the_configuration_of_its_checkpoint(tmp_path: Path) -> None:
+    recorder = open_recorder(tmp_path)
+    number = train(recorder, [0.1, 0.2])
+    asked = dict(recorder.running[number].params)
+    recorder.change_params(number, {"x": 0.25})
+    more(recorder, number, [0.3], first=3)
+    recorder.change_params(number, {"x": 0.75})
+    recorder.report(number, [report(4, 0.4)])
+    # Its process dies before it has saved anything with the last configuration.
+    running = recorder.retry(number, "its process died", "")
+    assert (running.restore_step, running.params) == (3, {"x": 0.75})
+    recorder.study.close()
+    again = open_recorder(tmp_path)
+    resumed = again.ask()
+    assert resumed is not None
+    assert (resumed.restore_step, resumed.params) == (3, {"x": 0.75})
+    assert json.loads((trial_dir(tmp_path, number) / "params.json").read_text()) == {"x": 0.75}
+    # And where it goes back further, to the configuration of there; what was to hold later is undone.
+    for lost, restored, params in ((3, 2, {"x": 0.25}), (2, 0, asked)):
+        shutil.rmtree(trial_dir(tmp_path, number) / "checkpoints" / f"step-{lost:04d}")
+        running = again.retry(number, "its process died", "")
+        assert (running.restore_step, running.params) == (restored, params)
+    more(again, number, [0.3], first=1)
+    assert again.study.record(number).params == asked
+    assert again.study.record(number).changes == ()
+
+
+def test_a_configuration_that_nothing_was_reported_with_is_undone(recorder: Recorder) -> None:
+    number = train(recorder, [0.1, 0.2])
+    asked = dict(recorder.running[number].params)
+    recorder.change_params(number, {"x": 0.25})
+    running = recorder.retry(number, "its process died", "")
+    assert (running.restore_step, running.params) == (2, asked)
+    more(recorder, number, [0.3], first=3)
+    assert recorder.study.record(number).changes == ()

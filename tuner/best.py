@@ -11,9 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tuner.checkpoint_folder import CHECKSUMS_FILE, checkpoint_path, checkpoint_steps, damage
+from tuner.checkpoint_folder import CHECKSUMS_FILE, checkpoint_path, checkpoint_steps, damage, digest
 from tuner.files import PARAMS_FILE, SPEC_FILE, finite, read_json, read_reports, trial_dir, write_atomic
 from tuner.owned import checkpoint_files, put_in_place
+from tuner.trial import Report
 
 _COPY_BYTES = 1 << 30
 # What a file system says that can't do it, or not between these files.
@@ -33,10 +34,17 @@ class Best:
 
 
 def is_written(folder: Path, best: Best) -> bool:
-    """Whether `best/` holds that very step, and its parameters can be read."""
+    """Whether `best/` holds that very step, as it was reported last, and its parameters can be read."""
     written = read_json(folder / "best" / "best.json")
     is_same = (written.get("trial"), written.get("step")) == (best.number, best.step)
-    return is_same and bool(read_json(folder / "best" / PARAMS_FILE))
+    if not is_same or written.get("value", best.value) != best.value or not read_json(folder / "best" / PARAMS_FILE):
+        return False
+    source, held = trial_dir(folder, best.number), written.get("digest", "")
+    if held == digest(checkpoint_path(source, best.step)):
+        return True
+    # What is there now may be of an attempt that has not reported it, or be gone.
+    report = _report(source, best.step)
+    return report is None or report.digest in ("", held)
 
 
 def drop_damaged_best(folder: Path) -> None:
@@ -44,6 +52,10 @@ def drop_damaged_best(folder: Path) -> None:
     told = folder / "best" / "best.json"
     if read_json(told).get("checkpoint") and damage(told.parent):
         told.unlink()
+
+
+def _report(source: Path, step: int) -> Report | None:
+    return next((report for report in read_reports(source) if report.step == step), None)
 
 
 def write_best(folder: Path, best: Best, params: Mapping[str, Any], seed: int) -> None:
@@ -59,20 +71,22 @@ def write_best(folder: Path, best: Best, params: Mapping[str, Any], seed: int) -
         shutil.rmtree(left, ignore_errors=True)  # by a driver that was killed
     scratch.mkdir()
     try:
-        checkpoint = checkpoint_path(source, best.step)
-        has_checkpoint = best.step in checkpoint_steps(source)
+        checkpoint, report = checkpoint_path(source, best.step), _report(source, best.step)
+        is_reported = report is None or report.digest in ("", digest(checkpoint))
+        has_checkpoint = is_reported and best.step in checkpoint_steps(source)
         for name in checkpoint_files(checkpoint) if has_checkpoint else ():
             if name == CHECKSUMS_FILE and not (checkpoint / name).exists():
                 continue  # of before there were any
             (scratch / name).parent.mkdir(parents=True, exist_ok=True)
             _copy(checkpoint / name, scratch / name)
-        report = next((r for r in read_reports(source) if r.step == best.step), None)
         write_atomic(scratch / PARAMS_FILE, json.dumps(dict(params), indent=2) + "\n")
         told = {
             "trial": best.number,
             "step": best.step,
             "metrics": {name: finite(value) for name, value in report.metrics.items()} if report else {},
+            "value": best.value,
             "checkpoint": has_checkpoint,
+            "digest": digest(scratch),
             "rerun": shlex.join(
                 ["tuner", "try", f"{folder / SPEC_FILE}", "--params", f"{target / PARAMS_FILE}", "--seed", f"{seed}"]
             ),

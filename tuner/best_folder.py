@@ -37,6 +37,10 @@ class BestFolder:
         params = self._study.record(best.number).params_at(best.step)
         self._beside.do(lambda: self._write(best, params))
 
+    def forget(self) -> None:
+        """The best step was undone: if it comes again, it is another, whatever its value."""
+        self._wanted = None
+
     def _write(self, best: Best, params: Mapping[str, Any]) -> None:
         # Where it is another by now, that one comes next.
         if best != self._wanted or is_written(self._folder, best):

@@ -3,6 +3,7 @@
 Knows nothing of what is in the files.
 """
 
+import hashlib
 import json
 import re
 import zipfile
@@ -21,6 +22,12 @@ def checkpoint_path(trial_dir: Path, step: int) -> Path:
     return trial_dir / "checkpoints" / f"step-{step:04d}"
 
 
+def trial_and_step(path: Path | str) -> tuple[int, int]:
+    """The trial's number and the step in a checkpoint's path."""
+    folder = Path(path)
+    return int(folder.parents[1].name), int(folder.name.removeprefix("step-"))
+
+
 def checkpoint_steps(trial_dir: Path) -> list[int]:
     """The steps of the checkpoints in a trial's folder, ascending; a folder with somebody's files alone is none."""
     found = [path for path in trial_dir.glob("checkpoints/step-*") if _NAME.fullmatch(path.name)]
@@ -29,6 +36,14 @@ def checkpoint_steps(trial_dir: Path) -> list[int]:
         for path in found
         if (path / CHECKSUMS_FILE).exists() or (path / STATE_FILE).exists()
     )
+
+
+def digest(path: Path) -> str:
+    """What tells a checkpoint from any other, also of the same step; empty where there is none with checksums."""
+    try:
+        return hashlib.sha256((path / CHECKSUMS_FILE).read_bytes()).hexdigest()[:16]
+    except (FileNotFoundError, NotADirectoryError):
+        return ""
 
 
 def damage(path: Path) -> str:

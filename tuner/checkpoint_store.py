@@ -49,7 +49,7 @@ class CheckpointStore:
         self._found = {key: candidate for key, candidate in self._found.items() if key[0] != number}
 
     def pin(self, number: int, step: int) -> None:
-        """Keep a checkpoint until three more of the same trial are pinned."""
+        """Keep a checkpoint that another trial may go on from, until three more of its own trial are pinned."""
         self._pins.setdefault(number, deque(maxlen=3)).append(step)
 
     def unpin(self) -> None:

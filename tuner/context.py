@@ -19,7 +19,7 @@ from torch.utils.data import DataLoader
 from torch.utils.data.distributed import DistributedSampler
 
 from tuner.checkpoint import State, load_checkpoint, save_checkpoint, set_rng_state
-from tuner.checkpoint_folder import checkpoint_path
+from tuner.checkpoint_folder import checkpoint_path, digest
 from tuner.devices import best_device, has_bfloat16, has_room
 from tuner.errors import MetricError, MissingMetricError, StepError, StopTrial
 from tuner.fields import did_you_mean, shown
@@ -141,9 +141,15 @@ class Trial:
         step = int(step)
         values = _as_floats(metrics, self.metrics)
         self._follow(step, values)
+        saved = ""
         if state is not None and self.rank == 0:
-            progress = {"time_s": self._elapsed_s(), "best": self._best, "best_step": self._best_step}
-            save_checkpoint(self.dir, step, state, {**progress, "params": json.dumps(self._plain)}, _folders(files))
+            progress: dict[str, float | str] = {
+                "time_s": self._elapsed_s(),
+                "best": self._best,
+                "best_step": self._best_step,
+            }
+            progress |= {"params": json.dumps(self._plain)}
+            saved = digest(save_checkpoint(self.dir, step, state, progress, _folders(files)))
         self._last_step = step
         for sampler in self._samplers:
             sampler.set_epoch(step)
@@ -155,6 +161,7 @@ class Trial:
             time_s=self._elapsed_s(),
             timestamp=time.time(),
             has_checkpoint=state is not None,
+            digest=saved,
             note=self._note_on(state),
         )
         self._deliver(report, stop)

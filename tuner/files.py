@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from tuner.checkpoint_folder import checkpoint_path, checkpoint_steps, damage
+from tuner.checkpoint_folder import checkpoint_path, checkpoint_steps, damage, digest
 from tuner.owned import remove_checkpoint
 from tuner.storage import append_whole, sync
 from tuner.trial import Report
@@ -115,12 +115,16 @@ class TrialFiles:
         """
         self.close()
         self.tidy()
+        reports = {report.step: report for report in read_reports(self.folder)}
         # A driver killed between its two records has told the study of reports that are not in the file.
-        last_recorded = min(last_recorded, max((report.step for report in read_reports(self.folder)), default=0))
+        last_recorded = min(last_recorded, max(reports, default=0))
         damaged: list[str] = []
         for step in reversed(checkpoint_steps(self.folder)):
             if step <= last_recorded:
-                problem = damage(checkpoint_path(self.folder, step))
+                path = checkpoint_path(self.folder, step)
+                problem = damage(path)
+                if not problem and step in reports and reports[step].digest not in ("", digest(path)):
+                    problem = "it was saved by another attempt than the one that is recorded"
                 if not problem:
                     return Rewound(step, self.cut(step), damaged)
                 damaged.append(f"step {step}: {problem}")
@@ -128,9 +132,16 @@ class TrialFiles:
         return Rewound(0, self.cut(0), damaged)
 
     def cut(self, step: int) -> list[Report]:
-        """Cut the reports after `step` from `metrics.jsonl`; those that are kept."""
+        """Cut the reports after `step` from `metrics.jsonl`, and their checkpoints; those that are kept.
+
+        A checkpoint that has taken the place of one of those stays: it is of a report that is still to come.
+        """
         self.close()
-        kept = [report for report in read_reports(self.folder) if report.step <= step]
+        reports = read_reports(self.folder)
+        kept = [report for report in reports if report.step <= step]
+        for undone in reports[len(kept) :]:
+            if undone.digest and undone.digest == digest(checkpoint_path(self.folder, undone.step)):
+                self.drop_checkpoint(undone.step)
         path = self.folder / METRICS_FILE
         if path.exists():
             write_atomic(path, b"".join(_line(report) for report in kept).decode())
@@ -196,6 +207,7 @@ def _parse(lines: Iterable[bytes]) -> Iterable[Report]:
                 time_s=entry["time_s"],
                 timestamp=entry["timestamp"],
                 has_checkpoint=entry["has_checkpoint"],
+                digest=str(entry.get("digest", "")),
             )
         except (ValueError, KeyError, TypeError, AttributeError):
             return  # a power failure may leave anything behind what was on the disk
@@ -210,6 +222,8 @@ def _line(report: Report) -> bytes:
         "timestamp": round(report.timestamp, 6),
         "has_checkpoint": report.has_checkpoint,
     }
+    if report.digest:
+        entry["digest"] = report.digest
     try:
         text = json.dumps(entry, allow_nan=False)
     except ValueError:

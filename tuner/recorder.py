@@ -41,6 +41,7 @@ class Recorder:
         clock: in seconds; one that nobody can set.
 
     Attributes:
+        checkpoints: that there are.
         running: trials that were asked for and have not ended, by number.
         counts: of the finished trials, by state.
         has_reports: whether any trial of the sweep has ever reported its metric.
@@ -85,7 +86,7 @@ class Recorder:
         self._usage = Usage(study, spec.resources.workers, clock=clock)
         self._beside = Beside()
         self._best_folder = BestFolder(folder, study, seed, self._beside)
-        self._checkpoints = CheckpointStore(folder, spec.checkpoints, self._goal, self._beside)
+        self.checkpoints = CheckpointStore(folder, spec.checkpoints, self._goal, self._beside)
         self._final: dict[int, TrialState] = {}
         # Trials that may have saved once more before the decision to stop reached them.
         self._cut_short: list[int] = []
@@ -156,12 +157,12 @@ class Recorder:
         log, gpus = self._event_log(asked.number), asked.gpus or self.gpus
         running = Running(asked.number, asked.params, files, log, gpus, reported_at=self._clock())
         self.running[asked.number] = running
-        files.write_params(asked.params)
         running.attempts = Attempts(**asked.attempts)
         if asked.resumed:
             self._rewind(running, self.study.record(asked.number).curve)
             self._usage.taken_up(running)
         else:
+            files.write_params(asked.params)
             running.log.start(asked.params)
         return running
 
@@ -183,19 +184,17 @@ class Recorder:
             self._restart_from(running, running.files.cut(reports[0].step - 1))
         self.study.report(number, reports)
         self.has_reports = True
-        running.is_preempted = False
-        running.silent_gpu_s = 0.0
+        running.is_preempted, running.silent_gpu_s = False, 0.0
         running.files.append(reports)
         running.log.add(reports)
         now = self._clock()
-        step_s = (now - running.reported_at) / len(reports)
-        running.step_times_s = [*running.step_times_s[-20:], step_s]
+        running.step_times_s = [*running.step_times_s[-20:], (now - running.reported_at) / len(reports)]
         running.reported_at = now
         for report in reports:
             self._follow(running, report)
             if report.note:
                 self.on_note(running, report.note)
-        self._checkpoints.drop_while_running(number)
+        self.checkpoints.drop_while_running(number)
 
     @storing(*DATABASE_ERRORS)
     def finish(
@@ -245,7 +244,7 @@ class Recorder:
         self._remember_end(number, state)
         self._usage.finished(number, running.gpu_s, self.elapsed_s)
         self._best_folder.keep(self.best)
-        self._checkpoints.drop_after(self._final)
+        self.checkpoints.drop_after(self._final)
         self.on_end(self.study.record(number))
 
     @storing(*DATABASE_ERRORS)
@@ -268,10 +267,6 @@ class Recorder:
         self.on_retry(running, message)
         return running
 
-    def pin(self, number: int, step: int) -> None:
-        """Keep a checkpoint that another trial may be told to go on from, until this trial has saved three more."""
-        self._checkpoints.pin(number, step)
-
     @storing(*DATABASE_ERRORS)
     def interrupt(self, number: int) -> None:
         """Leave a trial as it is, to be gone on with when the sweep is resumed."""
@@ -290,10 +285,10 @@ class Recorder:
         """Keep the summary; trials that are still running are left to be resumed."""
         for number in list(self.running):
             self.interrupt(number)
-        self._checkpoints.unpin()
-        self._checkpoints.drop_after(self._final)
+        self.checkpoints.unpin()
+        self.checkpoints.drop_after(self._final)
         for number in self._cut_short:
-            self._checkpoints.drop_late(number)
+            self.checkpoints.drop_late(number)
         self._best_folder.keep(self.best, surely=True)
         self.settle()
         self._beside.close()
@@ -326,7 +321,7 @@ class Recorder:
         ):
             running.best = report
         if report.has_checkpoint:
-            self._checkpoints.add(running.number, report.step, value)
+            self.checkpoints.add(running.number, report.step, value)
         self._offer(running.number, report.step, value)
 
     def _offer(self, number: int, step: int, value: float) -> None:
@@ -341,6 +336,7 @@ class Recorder:
     def _find_best(self) -> None:
         """Anew, after the step that held it was undone."""
         self.best = None
+        self._best_folder.forget()
         for record in self.study.records():
             curve = self.running[record.number].curve if record.number in self.running else record.curve
             for step, value in curve.items():
@@ -350,6 +346,10 @@ class Recorder:
         self.settle()  # what is about to be deleted must not be gone on from
         rewound = running.files.rewind(max(recorded, default=0))
         running.restore_step = rewound.step
+        # The configuration goes back with the state: what a rule has changed later is undone.
+        running.params, running.has_new_params = self.study.record(running.number).params_at(rewound.step + 1), False
+        running.files.write_params(running.params)
+        self.study.cut_changes(running.number, rewound.step)
         self._restart_from(running, rewound.kept)
         if rewound.damaged:
             self.on_damage(running, rewound.damaged)
@@ -357,7 +357,7 @@ class Recorder:
     def _restart_from(self, running: Running, kept: Sequence[Report]) -> None:
         """Take the record of a running trial back to these reports."""
         running.log.close()
-        self._checkpoints.forget(running.number)
+        self.checkpoints.forget(running.number)
         running.last = running.best = None
         used_s = running.gpu_s
         running.trained_s, running.curve, running.step_times_s = 0.0, {}, []
@@ -393,7 +393,7 @@ class Recorder:
         self._remember_end(record.number, record.state)
         self._num_diverged += record.reason is FailureReason.NAN
         self._usage.finished(record.number, record.gpu_s, record.ended_at_s)
-        self._checkpoints.take_up(record.number, record.curve)
+        self.checkpoints.take_up(record.number, record.curve)
 
     def _remember_end(self, number: int, state: TrialState) -> None:
         self.counts[state] += 1

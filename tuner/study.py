@@ -187,6 +187,13 @@ class Study:
         kept = [change for change in changes if change[0] < max(after_step, 1)]
         self._storage.set_trial_user_attr(self._id(number), CHANGES, [*kept, [after_step, dict(params)]])
 
+    def cut_changes(self, number: int, after_step: int) -> None:
+        """Undo the changes of a running trial's configuration that were to hold from a later step on."""
+        changes = self._storage.get_trial(self._id(number)).user_attrs.get(CHANGES, [])
+        kept = [change for change in changes if change[0] <= after_step]
+        if len(kept) < len(changes):
+            self._storage.set_trial_user_attr(self._id(number), CHANGES, kept if len(kept) > 1 else [])
+
     def tell(
         self,
         number: int,

@@ -65,6 +65,7 @@ class Report:
         time_s: seconds the trial has been training, restored time included.
         timestamp: seconds since the epoch.
         has_checkpoint: whether a checkpoint of this step was written.
+        digest: of that checkpoint's files: it tells them from those that another attempt has saved at the same step.
         note: what the user is to be told of it, if anything; not kept.
     """
 
@@ -73,6 +74,7 @@ class Report:
     time_s: float
     timestamp: float
     has_checkpoint: bool = False
+    digest: str = ""
     note: str = ""
 
 

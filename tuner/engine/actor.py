@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import ray
 
+from tuner.checkpoint_folder import checkpoint_path, trial_and_step
 from tuner.devices import Memory
 from tuner.engine.deaths import leave_words
 from tuner.engine.driver_node import open_folder
@@ -19,6 +20,7 @@ from tuner.engine.last_words import LastWords
 from tuner.engine.process import Job, Task, TrialProcess, task_of
 from tuner.engine.reports import Batch
 from tuner.engine.session import Session
+from tuner.files import trial_dir
 
 if TYPE_CHECKING:
     from ray.train._internal.session import _TrainingResult
@@ -82,14 +84,18 @@ class WarmTrial:
         return True
 
     def save(self) -> "Saved":
-        """Point to the trial's newest checkpoint, which its last report has written."""
-        newest = self._folder.newest_checkpoint(self._task.number)
-        if newest is None:
+        """Point to what the trial has saved last since it began here, or else to what it goes on from.
+
+        On disk may be later ones, of the same trial before it took over another's state.
+        """
+        step = self._session.saved_step if self._session else 0
+        own = checkpoint_path(trial_dir(Path(self._job.folder), self._task.number), step)
+        path = own if step else self._task.restore_from
+        if path is None:
             raise RuntimeError(
                 "the early stopping rule pauses trials, so trial.report needs `state=` to go on from; none was saved"
             )
-        step, path = newest
-        return Saved(str(path), step)
+        return Saved(str(path), trial_and_step(path)[1])
 
     def restore(self, path: str) -> None:
         self._task = replace(self._task, restore_from=Path(path))

@@ -11,6 +11,7 @@ from ray.air.execution._internal.tracked_actor import TrackedActor
 from ray.exceptions import RayError
 from ray.tune.result import DONE
 
+from tuner.checkpoint_folder import trial_and_step
 from tuner.devices import Memory, share_for
 from tuner.engine.cluster import alive_nodes, can_grow, is_own_node, name_of, node_of
 from tuner.engine.losses import ending_of
@@ -249,7 +250,7 @@ class Controller(WarmController):
         self._maybe_execute_queued_decision(trial)
 
     def _on_saving_result(self, trial: RayTrial, checkpoint_value: Any) -> None:
-        self._recorder.pin(trial.number, checkpoint_value.metrics[STEP])
+        self._recorder.checkpoints.pin(*trial_and_step(checkpoint_value.checkpoint.path))
         super()._on_saving_result(trial, checkpoint_value)
 
     def stop_trial(self, trial: RayTrial) -> None:
@@ -371,7 +372,7 @@ class Controller(WarmController):
         trial.move(self._slots.of(running.gpus))
         trial.ending, trial.killed_for = None, ""
         trial.run_metadata.checkpoint_manager._latest_checkpoint_result = None
-        trial.set_config({**trial.config, "restore_step": running.restore_step})
+        trial.go_back(running.params, running.restore_step)
         self._try_recover(trial, exc=RuntimeError(ending.message))
 
     def _actor_started(self, tracked_actor: Any, log: str = "STARTED") -> None:

@@ -12,7 +12,7 @@ from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any, Protocol
 
-from tuner.checkpoint_folder import checkpoint_path, checkpoint_steps
+from tuner.checkpoint_folder import checkpoint_path
 from tuner.context import Deliver
 from tuner.engine.transfer import MESSAGE_BYTES, Message, Part, Upload, list_files, plan, read, send, write
 from tuner.errors import NodeStorageError, StopTrial, StorageError
@@ -42,9 +42,6 @@ class RunFolder(Protocol):
 
     def closing(self, number: int) -> Any:
         """A context manager for the trial's loop: at its end the other files are with the driver as well."""
-
-    def newest_checkpoint(self, number: int) -> tuple[int, Path] | None:
-        """The step and the path on the driver's machine."""
 
     def find_checkpoint(self, number: int, step: int) -> Path:
         """Where a trial's checkpoint can be read, until the next one is asked for."""
@@ -87,11 +84,6 @@ class SharedFolder:
     @contextmanager
     def closing(self, number: int) -> Iterator[None]:
         yield
-
-    def newest_checkpoint(self, number: int) -> tuple[int, Path] | None:
-        folder = trial_dir(self._folder, number)
-        steps = checkpoint_steps(folder)
-        return (steps[-1], checkpoint_path(folder, steps[-1])) if steps else None
 
     def find_checkpoint(self, number: int, step: int) -> Path:
         path = checkpoint_path(trial_dir(self._folder, number), step)
@@ -146,9 +138,6 @@ class FileKeeper:
         # Names that `TrialFiles.tidy` knows.
         scratch = target.with_name(f".{target.name}.{key}.tmp") if is_whole else target / f".files-{key}.tmp"
         write(Upload(target, scratch, is_whole), message, is_first=is_first, is_last=is_last)
-
-    def newest_checkpoint(self, number: int) -> tuple[int, Path] | None:
-        return SharedFolder(self._folder).newest_checkpoint(number)
 
     def remove(self, path: str) -> None:
         shutil.rmtree(self._folder / path, ignore_errors=True)
@@ -212,10 +201,6 @@ class RemoteFolder:
         finally:
             for path in (trial_dir(self._scratch.path, number), self._scratch.path / RESTORED):
                 shutil.rmtree(path, ignore_errors=True)
-
-    def newest_checkpoint(self, number: int) -> tuple[int, Path] | None:
-        found: tuple[int, Path] | None = self._call("newest_checkpoint", number)
-        return found
 
     def find_checkpoint(self, number: int, step: int) -> Path:
         return self._fetch(checkpoint_path(trial_dir(self._folder, number), step), self._scratch.path / RESTORED)

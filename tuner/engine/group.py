@@ -155,6 +155,11 @@ class GroupSession:
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._thread.start()
 
+    @property
+    def saved_step(self) -> int:
+        """The last step with a checkpoint that was handed out, 0 where there is none."""
+        return self._queue.saved_step
+
     def next_batch(self) -> Batch:
         """Answer "go on" to the batch before and block until there is another."""
         return self._queue.next_batch()

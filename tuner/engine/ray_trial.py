@@ -101,6 +101,10 @@ class RayTrial(Trial):  # type: ignore[misc]  # Ray's classes are untyped
             self._on_params(config["params"])
         super().set_config({**config, "number": self.number})
 
+    def go_back(self, params: Mapping[str, Any], restore_step: int) -> None:
+        """It is to go on from its own checkpoint of a step, with the configuration of then."""
+        super().set_config({**self.config, "params": dict(params), "restore_step": restore_step})
+
     def update_last_result(self, result: dict[str, Any]) -> None:
         self.run_metadata.last_result = result
 

@@ -86,6 +86,8 @@ class ReportQueue:
         self._waits_at = 0
         self._put_at = 0
         self._last_batch = 0.0
+        # The last step handed out that was saved, 0 for none.
+        self.saved_step = 0
 
     @property
     def is_stopping(self) -> bool:
@@ -125,6 +127,7 @@ class ReportQueue:
             reports, self._reports = self._reports, []
             if reports:
                 self._handed_out = reports[-1].step
+            self.saved_step = max((r.step for r in reports if r.has_checkpoint), default=self.saved_step)
             if self._words is not None:
                 self._words.hand_out()
             self._last_batch = time.monotonic()

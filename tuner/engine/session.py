@@ -34,6 +34,11 @@ class Session:
     def _deliver(self, report: Report, stop: StopTrial | None) -> None:
         self._queue.put(report)
 
+    @property
+    def saved_step(self) -> int:
+        """The last step with a checkpoint that was handed out, 0 where there is none."""
+        return self._queue.saved_step
+
     def next_batch(self) -> Batch:
         """Answer "go on" to the batch before and block until there is another."""
         return self._queue.next_batch()
