@@ -1,14 +1,18 @@
 import collections
 import math
 import random
+from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
 import torch
 from torch.optim import lr_scheduler
+from torch.utils.data import DataLoader, TensorDataset
+from torch.utils.data.distributed import DistributedSampler
 
 from tests.conftest import ACCURACY, LOSS, folder_of
 from tuner.checkpoint import load_checkpoint
@@ -318,3 +322,75 @@ def test_a_checkpoint_keeps_folders_of_files_and_counts_even_if_its_state_is_emp
         assert state
         kept = [path for path in state.files.rglob("*") if path.is_file()] if state.files else []
         assert {str(path.relative_to(state.files or "")): path.read_text() for path in kept} == texts
+
+
+class SecondWorker:
+    """A group as its second worker sees it."""
+
+    rank = 1
+    world_size = 2
+
+    def prepare(self, thing: Any) -> Any:
+        return DataLoader(thing.dataset, sampler=DistributedSampler(thing.dataset, self.world_size, self.rank))
+
+    def mean(self, values: Mapping[str, float]) -> dict[str, float]:
+        return dict(values)
+
+    def gathered(self, files: Path | None) -> AbstractContextManager[list[Path]]:
+        return nullcontext([])
+
+
+def test_the_first_worker_alone_saves_and_decides(tmp_path: Path) -> None:
+    metric = Metric("accuracy", Goal.MAXIMIZE, patience=Patience(1))
+    trial, reports = make_trial(tmp_path, (metric,), group=SecondWorker())
+    for step, value in enumerate((0.5, 0.4, 0.3, math.nan), start=1):
+        trial.report(step, {"accuracy": value}, state={"step": step})
+    assert [report.has_checkpoint for report in reports] == [True] * 4
+    assert not (tmp_path / "checkpoints").exists()
+    assert trial.stop is None
+
+
+def test_time_and_best_go_on_from_the_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [100.0]
+    monkeypatch.setattr("tuner.context.time.monotonic", lambda: now[0])
+    metric = Metric("accuracy", Goal.MAXIMIZE, patience=Patience(9))
+    trial, _ = make_trial(tmp_path, (metric,))
+    now[0] += 7
+    trial.report(1, {"accuracy": 0.9}, state={})
+    now[0] += 1000
+    again, reports = make_trial(tmp_path, (metric,), restore_from=checkpoint_path(tmp_path, 1))
+    now[0] += 50
+    again.restore()
+    now[0] += 2
+    again.report(2, {"accuracy": 0.1})
+    # What it was before its checkpoint, and since it was restored.
+    assert reports[0].time_s == 9
+    with pytest.raises(Plateau, match=r"for 9 steps; best 0\.9 at step 1"):
+        again.report(10, {"accuracy": 0.8})
+
+
+def test_a_loader_that_is_prepared_after_a_restore_shuffles_as_for_the_step_it_goes_on_from(tmp_path: Path) -> None:
+    trial, _ = make_trial(tmp_path)
+    trial.report(5, {"accuracy": 0.5}, state={})
+    again, _ = make_trial(tmp_path, restore_from=checkpoint_path(tmp_path, 5), group=SecondWorker())
+    again.restore()
+    loader = again.prepare(DataLoader(TensorDataset(torch.arange(8.0))))
+    assert isinstance(loader.sampler, DistributedSampler)
+    assert loader.sampler.epoch == 5
+    again.report(6, {"accuracy": 0.5})
+    assert loader.sampler.epoch == 6
+
+
+class Pair(NamedTuple):
+    x: torch.Tensor
+    y: torch.Tensor
+
+
+def test_what_is_no_plain_collection_is_left_as_it_is(tmp_path: Path) -> None:
+    trial, _ = make_trial(tmp_path, device=torch.device("meta"))
+    pair = Pair(torch.ones(1), torch.ones(1))
+    assert trial.prepare(pair) is pair
+    moved = trial.prepare([torch.ones(1), (torch.ones(1), "text")])
+    assert isinstance(moved, list)
+    assert isinstance(moved[1], tuple)
+    assert moved[0].device.type == moved[1][0].device.type == "meta"

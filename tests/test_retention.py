@@ -28,7 +28,7 @@ def test_a_running_trial_keeps_its_last_two_and_its_best(goal: Goal, keep: Keep,
 
 
 ALL = {(0, 1): 0.5, (0, 2): 0.4, (1, 1): 0.9, (2, 3): 0.7, (2, 5): 0.6, (3, 1): 0.95, (4, 1): 0.1}
-STATES = {0: DONE, 1: PRUNED, 2: DONE, 3: FAILED}
+STATES = {0: DONE, 1: PRUNED, 2: DONE, 3: FAILED, 5: TrialState.STOPPED}
 
 
 @pytest.mark.parametrize(
@@ -44,6 +44,12 @@ STATES = {0: DONE, 1: PRUNED, 2: DONE, 3: FAILED}
         ({(1, 1): 0.2, (4, 1): 0.1}, "best", None, {(1, 1), (4, 1)}),
         ({(1, 1): 0.2, (4, 1): 0.3}, "best", None, {(4, 1)}),
         ({(0, 1): float("nan"), (0, 2): 0.1}, "best", None, {(0, 2)}),
+        # Those that were pruned or have failed keep nothing but the best of all; those that were stopped do.
+        ({(0, 1): 0.9, (1, 1): 0.1, (3, 1): 0.2, (5, 1): 0.3}, "last", None, {(0, 1), (5, 1)}),
+        ({(0, 1): 0.9, (1, 1): 0.4, (3, 1): 0.5, (5, 1): 0.3}, 2, None, {(0, 1), (5, 1)}),
+        # Of equal values the first trial's first.
+        ({(0, 2): 0.5, (0, 3): 0.5, (0, 1): 0.4, (2, 1): 0.5}, "best", None, {(0, 2)}),
+        ({(2, 1): 0.5, (0, 3): 0.5}, "best", None, {(0, 3)}),
     ],
 )
 def test_what_the_whole_sweep_keeps(

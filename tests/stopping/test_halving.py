@@ -243,3 +243,70 @@ def test_trials_side_by_side_are_judged_by_steps_between_the_rungs() -> None:
     assert goes_on(scheduler, 0, 1, 0.9)
     stopping.watch([Report(2, {"accuracy": 0.9}, 2.0, 2.0)])
     assert not goes_on(scheduler, 1, 1, 0.1)
+
+
+def test_what_was_believed_at_first_weighs_as_much_as_nine_trials() -> None:
+    scheduler = make()
+    for number in range(9):
+        goes_on(scheduler, number, 1, number / 10)
+        goes_on(scheduler, number, 3, number / 10)
+    # Seen is full agreement, believed a half.
+    assert scheduler.agreement(0) == pytest.approx((9 * 1.0 + 9 * 0.5) / 18)
+
+
+def test_the_best_third_is_rounded_up() -> None:
+    scheduler = make()
+    for number in range(4):
+        goes_on(scheduler, number, 1, number / 10)
+        goes_on(scheduler, number, 3, number / 10)
+    # The best two of four stand an eighth and three eighths of the way from the best.
+    assert scheduler.agreement(0) == pytest.approx((4 * (0.5 - 0.25) * 3 + 9 * 0.5) / 13)
+
+
+def test_agreement_is_judged_by_the_last_sixty() -> None:
+    scheduler = make()
+    for number in range(120):
+        goes_on(scheduler, number, 1, number / 1000)
+        goes_on(scheduler, number, 3, number / 1000 if number < 60 else -number / 1000)
+    assert scheduler.agreement(0) == pytest.approx((60 * -1.0 + 9 * 0.5) / 69)
+
+
+def test_a_trial_that_has_ended_shows_how_long_one_may_be() -> None:
+    scheduler = make_stopping({"type": "auto", "min_iter": 1, "eta": 3}, [ACCURACY], SPACE).scheduler
+    assert isinstance(scheduler, RecentHalving)
+    for number in range(20):
+        assert goes_on(scheduler, number, 1, 0.9), "it may be at its end"
+    scheduler.on_trial_complete(None, SimpleNamespace(trial_id="0000"), {STEP: 2})
+    assert not goes_on(scheduler, 43, 1, 0.1)
+
+
+def test_the_first_three_at_a_rung_are_judged_by_the_one_below_and_then_by_their_own() -> None:
+    scheduler = make()
+    for number in range(12):
+        goes_on(scheduler, number, 1, number / 100)
+    passed = []
+    for number, value in zip(range(20, 25), (0.3, 0.2, 0.1, 0.0, 0.9), strict=True):
+        # Each is the best so far at the first rung.
+        assert goes_on(scheduler, number, 1, 0.5 + number / 100)
+        passed.append(goes_on(scheduler, number, 3, value))
+    # However the first three stand among each other at the second; the fourth is the worst of four, the fifth the best.
+    assert passed == [True, True, True, False, True]
+
+
+@pytest.mark.parametrize(("run_cap", "num_before"), [(20, 2), (30, 3), (50, 5), (None, 9)])
+def test_a_small_sweep_waits_for_a_tenth_of_its_trials(run_cap: int | None, num_before: int) -> None:
+    for count, passes in ((num_before, True), (num_before - 1, False)):
+        scheduler = make_stopping(RULE, [ACCURACY], SPACE, run_cap).scheduler
+        assert isinstance(scheduler, RecentHalving)
+        for number in range(count):
+            goes_on(scheduler, number, 1, 0.1 * number)
+        # The last of them is the best so far; without a tenth of all, or nine, nobody goes beyond the second rung.
+        assert goes_on(scheduler, count - 1, 3, 0.5) is passes
+
+
+def test_a_trial_that_has_skipped_a_rung_is_not_held_back_by_it() -> None:
+    scheduler = make()
+    for number in range(12):
+        goes_on(scheduler, number, 1, number / 100)
+    assert goes_on(scheduler, 30, 3, -1.0)
+    assert not goes_on(scheduler, 0, 3, 1.0), "it was the worst where it was seen"
