@@ -16,10 +16,12 @@ from tests.conftest import ACCURACY, folder_of, report
 from tuner.checkpoint import load_checkpoint, save_checkpoint
 from tuner.checkpoint_folder import checkpoint_steps, digest
 from tuner.errors import StorageError
-from tuner.files import TrialFiles, read_reports, trial_dir
+from tuner.files import TrialFiles, read_reports, trial_dir, write_atomic
+from tuner.provenance import PROVENANCE
 from tuner.recorder import Recorder
+from tuner.results import Results
 from tuner.seeds import derive_seed
-from tuner.spec import SweepSpec
+from tuner.spec import SweepSpec, to_yaml
 from tuner.study import Study
 from tuner.trial import FailureReason, Report, TrialRecord, TrialState
 
@@ -488,6 +490,10 @@ def test_a_checkpoint_that_nobody_has_reported_is_neither_the_best_nor_gone_on_f
     recorder.finish(train(recorder, [0.1]), TrialState.COMPLETED)
     recorder.settle()
     assert weight_of(tmp_path / "best") == 7
+    write_atomic(tmp_path / "sweep.yaml", to_yaml({**SPEC.to_dict(), PROVENANCE: {"study": "s", "seed": 0}}))
+    best = Results(tmp_path).best
+    assert best is not None
+    assert best.checkpoint == tmp_path / "best"
     recorder.study.close()
     again = open_recorder(tmp_path)
     told: list[str] = []

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-from tuner.checkpoint_folder import checkpoint_path
+from tuner.checkpoint_folder import checkpoint_path, digest
 from tuner.control import CONTROL_FILE, Verb, asked
 from tuner.errors import SpecError, StudyNotFoundError
 from tuner.files import ERROR_FILE, METRICS_FILE, SPEC_FILE, finite, read_json, read_reports, trial_dir
@@ -158,7 +158,8 @@ class Results:
         folder = trial_dir(self.folder, trial.number)
         report = next((r for r in self._reports(trial.number) if r.step == step), None)
         checkpoint = checkpoint_path(folder, step)
-        if not self._exists(checkpoint) and self._is_in_best(trial.number, step):
+        is_other = report is not None and report.digest != "" and digest(checkpoint) not in ("", report.digest)
+        if (is_other or not self._exists(checkpoint)) and self._is_in_best(trial.number, step):
             checkpoint = self.folder / "best"
         return Best(
             trial,
