@@ -1,6 +1,7 @@
 """The warm trial in this process: which checkpoint it points to when a rule asks it to save."""
 
 import pickle
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from tuner.checkpoint_folder import checkpoint_path, checkpoint_steps
 from tuner.context import Trial
 from tuner.engine.actor import WarmTrial
 from tuner.engine.folder import put_marker
+from tuner.engine.last_words import LastWords
 from tuner.engine.process import Job
 from tuner.files import trial_dir
 from tuner.stopping.asking import Asking
@@ -26,7 +28,9 @@ def saves_some(trial: Trial) -> None:
 
 
 @pytest.fixture
-def make_warm(tmp_path: Path) -> Iterator[Callable[[dict[str, Any]], WarmTrial]]:
+def make_warm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[dict[str, Any]], WarmTrial]]:
+    # They lie in Ray's folder, which a process of Ray's has.
+    monkeypatch.setattr("tuner.engine.actor.leave_words", lambda: LastWords(tmp_path / "words", "0"))
     for number in (0, 1):
         trial_dir(tmp_path, number).mkdir(parents=True)
     job = Job(
@@ -40,6 +44,7 @@ def make_warm(tmp_path: Path) -> Iterator[Callable[[dict[str, Any]], WarmTrial]]
         seed=0,
         cpus=1,
         gpus=0,
+        argv=tuple(sys.argv),
     )
 
     class Warm(WarmTrial):
