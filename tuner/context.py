@@ -20,7 +20,7 @@ from torch.utils.data.distributed import DistributedSampler
 
 from tuner.checkpoint import State, load_checkpoint, save_checkpoint, set_rng_state
 from tuner.checkpoint_folder import checkpoint_path, digest
-from tuner.devices import best_device, has_bfloat16, has_room
+from tuner.devices import best_device, has_bfloat16, has_room, to_device
 from tuner.errors import MetricError, MissingMetricError, StepError, StopTrial
 from tuner.fields import did_you_mean, shown
 from tuner.metric import Metric
@@ -224,7 +224,7 @@ class Trial:
         after each report.
         """
         if self._group is None or not isinstance(thing, torch.nn.Module | DataLoader):
-            return cast(T, _to_device(thing, self.device))
+            return cast(T, to_device(thing, self.device))
         prepared = self._group.prepare(thing)
         sampler = getattr(prepared, "sampler", None)
         if isinstance(sampler, DistributedSampler):
@@ -395,13 +395,3 @@ def as_float(value: Any) -> float | None:
         return float(value.item() if hasattr(value, "item") else value)
     except (TypeError, ValueError, RuntimeError, OverflowError):
         return None
-
-
-def _to_device(thing: Any, device: torch.device) -> Any:
-    if isinstance(thing, torch.nn.Module | torch.Tensor):
-        return thing.to(device)
-    if isinstance(thing, dict):
-        return type(thing)((key, _to_device(value, device)) for key, value in thing.items())
-    if isinstance(thing, list | tuple) and not hasattr(thing, "_fields"):
-        return type(thing)(_to_device(value, device) for value in thing)
-    return thing

@@ -6,7 +6,7 @@ Knows nothing of trials.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 
@@ -180,3 +180,14 @@ def set_rng_states(states: Sequence[torch.Tensor]) -> None:
 def _is_in_use() -> bool:
     """Whether this process has used a GPU; asking anything else of one would take some of its memory."""
     return bool(torch.cuda.is_initialized())  # type: ignore[no-untyped-call]
+
+
+def to_device(thing: Any, device: torch.device) -> Any:
+    """A module, a tensor, or a collection of them, on a device, in place where it can be; all else as it is."""
+    if isinstance(thing, torch.nn.Module | torch.Tensor):
+        return thing.to(device)
+    if isinstance(thing, dict):
+        return type(thing)((key, to_device(value, device)) for key, value in thing.items())
+    if isinstance(thing, list | tuple) and not hasattr(thing, "_fields"):
+        return type(thing)(to_device(value, device) for value in thing)
+    return thing
