@@ -131,6 +131,19 @@ def two_metrics(trial: Trial) -> None:
         trial.report(step, {"loss": x**2 + 1 / step, "cost": (x - 1) ** 2})
 
 
+def talks(trial: Trial) -> None:
+    """Prints, and leaves a thread behind, for which its process is replaced."""
+    print("this is what it says", flush=True)
+    threading.Thread(target=time.sleep, args=(600,), name="left behind", daemon=False).start()
+    trial.report(1, {"loss": trial.params["x"]})
+
+
+def huge(trial: Trial) -> None:
+    """Reports what a loss may come to that is about to diverge."""
+    for step in range(1, 5):
+        trial.report(step, {"loss": trial.params["x"] * 1.7e308 / step, "cost": trial.params["x"] ** 2 * 1.7e308})
+
+
 def reports_rays_names(trial: Trial) -> None:
     """What Ray Tune would take for its own, each of which would end or steer the trial in some way."""
     for step in range(1, 5):

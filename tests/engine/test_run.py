@@ -4,11 +4,13 @@ import json
 import math
 import tempfile
 import time
+import warnings
 from pathlib import Path
 from typing import Any
 
 import optuna
 import pytest
+import ray
 import torch
 from optuna.samplers import QMCSampler
 from ray.tune.schedulers import HyperBandScheduler
@@ -125,9 +127,20 @@ def test_a_trial_that_is_tried_again_goes_on_from_its_checkpoint(tmp_path: Path)
     assert results.counts() == {"completed": 2}
     assert all(list(trial.curve) == [1, 2, 3, 4, 5] for trial in results.trials)
     assert "died" in results.error(0)
-    results = sweep(loops.ends, tmp_path, parameters={"how": {"values": ["error", "nan"]}}, method="grid", **retries)
-    assert [trial.state for trial in results.trials] == [TrialState.FAILED] * 2
-    assert results.error(0).count("Traceback") == 2
+    told = Told()
+    ways = {"how": {"values": ["error", "nan"]}}
+    results = sweep(loops.ends, tmp_path, told, parameters=ways, method="grid", **retries)
+    trials = {trial.params["how"]: trial for trial in results.trials}
+    assert {how: trial.reason for how, trial in trials.items()} == {
+        "error": FailureReason.ERROR,
+        "nan": FailureReason.NAN,
+    }
+    # Both attempts are told; NaN, a result, is not tried again.
+    assert results.error(trials["error"].number).count("Traceback") == 2
+    again = [event for event in told.events if "is tried again" in event]
+    assert len(again) == 1
+    assert f"trial {trials['error'].number:04d}" in again[0]
+    assert results.summary["ended_by"] == "space"
 
 
 def test_nothing_is_left_to_the_next_trial_of_a_process(tmp_path: Path) -> None:
@@ -182,7 +195,8 @@ def test_budgets_end_the_sweep_and_stop_what_runs(
     assert results.summary["ended_by"] == ended_by
     assert results.summary["is_failure"] is is_failure
     assert message in results.summary["message"]
-    assert set(results.counts()) <= {"stopped"}
+    # With hours that are spent before the first trial there is none; what ran when the target was reached was stopped.
+    assert set(results.counts()) == ({"stopped"} if ended_by == "target" else set())
 
 
 @pytest.mark.parametrize(
@@ -223,6 +237,9 @@ def test_median_and_pbt_and_hyperband_run_to_the_end(tmp_path: Path) -> None:
         run_cap=12,
     )
     assert sum(hyperband.counts().values()) == 12
+    assert set(hyperband.counts()) <= {"completed", "pruned"}
+    for trial in hyperband.trials:
+        assert max(trial.curve) in ((9,) if trial.state is TrialState.COMPLETED else (1, 3))
     pbt = sweep(
         loops.descent,
         tmp_path,
@@ -269,8 +286,33 @@ def test_several_metrics_end_in_a_pareto_front(tmp_path: Path) -> None:
     assert all(max(trial.curve) < 4 for trial in states[TrialState.PRUNED])
     front = results.pareto_front
     assert 1 < len(front) < 20
-    assert {trial.number for trial in front} <= {trial.number for trial in states[TrialState.COMPLETED]}
-    assert all(-0.001 <= trial.params["x"] <= 1.001 for trial in front) or len(front) > 2
+    done = {trial.number: trial for trial in states[TrialState.COMPLETED]}
+    for trial in done.values():
+        x = trial.params["x"]
+        assert trial.values == pytest.approx((x**2 + 1 / 4, (x - 1) ** 2))
+    beaten = {
+        one.number
+        for one in done.values()
+        for other in done.values()
+        if other.values != one.values and all(a <= b for a, b in zip(other.values, one.values, strict=True))
+    }
+    assert {trial.number for trial in front} == done.keys() - beaten
+
+
+@pytest.mark.parametrize(
+    "keys", [{"method": "gp", "early_terminate": "median"}, {"metric": [LOSS, {"name": "cost"}], "method": "tpe"}]
+)
+def test_values_near_the_ends_of_what_floats_can_be_are_values(
+    tmp_path: Path, keys: dict[str, Any], capfd: pytest.CaptureFixture[str]
+) -> None:
+    with warnings.catch_warnings(record=True) as warned:
+        warnings.simplefilter("always")
+        results = sweep(loops.huge, tmp_path, parameters={"x": {"min": -1.0, "max": 1.0}}, run_cap=14, **keys)
+    assert [str(one.message) for one in warned if one.category is RuntimeWarning] == []
+    assert "RuntimeWarning" not in capfd.readouterr().err
+    assert set(results.counts()) <= {"completed", "pruned"}
+    assert results.best is not None
+    assert results.best.value == min(min(trial.curve.values()) for trial in results.trials) < -1e307
 
 
 def test_an_optuna_sampler_and_known_good_configurations(tmp_path: Path) -> None:
@@ -418,3 +460,29 @@ def test_a_trainable_that_holds_its_data_is_told_where_to_load_them(tmp_path: Pa
     with pytest.raises(SpecError, match=r"holds 90 MiB of data.* trial\.shared"):
         sweep(train, tmp_path, parameters={"lr": LR}, run_cap=1)
     assert not list(tmp_path.iterdir())
+
+
+def test_a_cluster_that_others_use_is_waited_for_and_that_is_told_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(run, "_TELL_WAITING_AFTER_S", 1.0)
+    other = ray.remote(num_cpus=2)(Other).remote()
+    ray.get(other.is_there.remote())
+
+    class Frees(Told):
+        def event(self, text: str, *, is_detail: bool = False) -> None:
+            super().event(text, is_detail=is_detail)
+            if "waiting for the cluster" in text:
+                ray.kill(other)
+
+    told = Frees()
+    results = sweep(loops.descent, tmp_path, told, parameters={"lr": LR, "epochs": 2}, run_cap=2)
+    assert results.counts() == {"completed": 2}
+    assert sum(event.startswith("waiting for the cluster: ") for event in told.events) == 1
+
+
+class Other:
+    """Somebody else's, that holds what it has asked for."""
+
+    def is_there(self) -> bool:
+        return True
