@@ -67,7 +67,7 @@ def test_it_learns_what_comes_next_and_is_evaluated_exported_and_used(
     if how == "sequence":
         assert named[0] == "i25"
     else:  # what is near: who takes these has taken, or will take, some of those
-        assert len({*named} & {f"i{(17 + step) % 60:02d}" for step in (*range(-8, 0), *range(8, 16))}) >= 7
+        assert len({*named} & {f"i{(17 + step) % 60:02d}" for step in (*range(-8, 0), *range(8, 16))}) >= 6
     if how == "sequence":
         place = 10 * state["users"].index("u7")
         assert found["items"][0]["item"] == f"i{(int(state['history'][place + 9]) + 1) % 60:02d}"
