@@ -12,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import optuna
 import pytest
 import torch
 
@@ -324,3 +325,54 @@ def test_what_somebody_has_put_anywhere_is_there_after_each_of_five_hundred_hist
         world = make_world(seed)
         live(world)
         shutil.rmtree(world.root)
+
+
+def test_a_study_in_a_file_is_found_from_everywhere_and_not_begun_anew(
+    make_world: Callable[[int], World], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world = make_world(1)
+    monkeypatch.chdir(world.root)
+    url = "sqlite:///studies.db"
+    theirs = optuna.create_study(storage=url, study_name="theirs")
+    theirs.add_trial(optuna.trial.create_trial(value=1.0))
+    place = world.root / "runs" / "a"
+
+    def sweep() -> Sweep:
+        space = {"x": {"min": 0.0, "max": 1.0}}
+        options: dict[str, Any] = {"method": "random", "run_cap": 2, "output": place.parent, "storage": url}
+        return Sweep(loop, parameters=space, metric={"name": "accuracy", "goal": "maximize"}, **options)
+
+    def all_report(recorder: Recorder, *_: Any, run_cap: int, **__: Any) -> engine.Ended:
+        while recorder.num_asked < run_cap:
+            running = recorder.ask()
+            assert running is not None
+            recorder.report(running.number, [report(1, 0.5)])
+            recorder.finish(running.number, TrialState.COMPLETED)
+        return engine.Ended(Verdict("run_cap", "done"), 1)
+
+    def refuse(*_: Any, **__: Any) -> engine.Ended:
+        raise ResourceError("no GPU")
+
+    monkeypatch.setattr(engine, "run", refuse)
+    with pytest.raises(ResourceError):
+        sweep().run(id="a", console=Silent())
+    assert optuna.get_all_study_names(url) == ["theirs"]
+    assert not place.exists()
+    monkeypatch.setattr(engine, "run", all_report)
+    sweep().run(id="a", console=Silent())
+    (world.root / "elsewhere").mkdir()
+    monkeypatch.chdir(world.root / "elsewhere")
+    assert len(sweep().resume(place, run_cap="+1", console=Silent()).trials) == 3
+    assert list(Path().iterdir()) == []
+    (world.root / "studies.db").rename(world.root / "kept.db")
+    curves = [path.read_bytes() for path in sorted(place.glob("trials/*/metrics.jsonl"))]
+    with pytest.raises(StudyNotFoundError, match="there is no database"):
+        Results.read(place)
+    with pytest.raises(StudyNotFoundError, match="Bring it back from where it was kept"):
+        sweep().resume(place, console=Silent())
+    assert not (world.root / "studies.db").exists()
+    (world.root / "kept.db").rename(world.root / "studies.db")
+    assert len(sweep().resume(place, run_cap="+1", console=Silent()).trials) == 4
+    assert [path.read_bytes() for path in sorted(place.glob("trials/*/metrics.jsonl"))][:3] == curves
+    monkeypatch.chdir(world.root)
+    assert len(optuna.load_study(storage=url, study_name="theirs").trials) == 1
