@@ -38,6 +38,7 @@ from tuner.runlog import RunLog
 from tuner.uri import Place, Uri
 
 _DOWNLOADS = 8
+_PAUSES_S = (0.5, 2.0)
 _FOLLOW_EVERY_S = 10.0
 
 
@@ -117,16 +118,26 @@ def opened(place: Place, tell: Callable[[str], None], *, must_exist: bool = Fals
         # Released at last: who sees that finds everything there.
         reason = mirror.close(is_wanted=not is_refused)
         with contextlib.suppress(ObjectStoreError):
-            store.delete(CONTROL_FILE)
+            _surely(lambda: store.delete(CONTROL_FILE))
             if is_refused:
-                mirror.withdraw()
-            lease.release(leave_nothing=is_refused)
+                _surely(mirror.withdraw)
+            _surely(lambda: lease.release(leave_nothing=is_refused))
             if is_refused and is_new:
-                store.prune()
+                _surely(store.prune)
         # The last beat may have brought it once more, after the sweep had cleared it.
         clear(folder)
         if reason:
             raise StorageError(_left_here(place, folder, lease, reason))
+
+
+def _surely(do: Callable[[], None]) -> None:
+    """What is left undone here nobody does later: one answer that is late must not be the last word."""
+    for pause in _PAUSES_S:
+        try:
+            return do()
+        except ObjectStoreError:
+            time.sleep(pause)
+    return do()
 
 
 def _left_here(place: Uri, folder: Path, lease: Lease, reason: str) -> str:

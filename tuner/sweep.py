@@ -23,7 +23,7 @@ from tuner.console import Console, Tee, make_console
 from tuner.control import clear
 from tuner.database import DATABASE_ERRORS, delete_study
 from tuner.database_url import recordable
-from tuner.errors import ClusterError, OccupiedError, ResourceError, SpecError, StorageError
+from tuner.errors import ClusterError, OccupiedError, ResourceError, SpecError, StorageError, StudyNotFoundError
 from tuner.evaluation import evaluate_best
 from tuner.files import METRICS_FILE, SPEC_FILE, write_atomic
 from tuner.history import History, gather_history
@@ -291,7 +291,7 @@ class Sweep:
                 return attempt()
             except StorageError as error:
                 outage.wait(error)
-            except SpecError as error:
+            except (SpecError, StudyNotFoundError) as error:
                 if not outage.is_on:
                     raise
                 outage.wait(error)  # a database that is away can't be told from one that never was
