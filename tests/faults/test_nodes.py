@@ -81,6 +81,8 @@ def test_a_node_that_is_lost_is_done_without_and_one_that_joins_is_used(
     # A node that is lost is no failure of a configuration: no retries were asked for.
     check(results, tmp_path, told.events)
     assert any("is tried again" in event for event in told.events)
+    if workers == 1:
+        assert any(event.endswith(": its node was lost") for event in told.events), told.events
 
 
 def test_a_head_that_dies_ends_the_driver_and_the_sweep_goes_on_on_another(tmp_path: Path) -> None:
