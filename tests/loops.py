@@ -151,6 +151,11 @@ def reports_rays_names(trial: Trial) -> None:
         trial.report(step, {**values, "loss": 1 / step, "done": 1 + trial.params["lr"] / step})
 
 
+def reports_umlauts(trial: Trial) -> None:
+    print("größe", trial.params)
+    trial.report(1, {"größe": 0.5})
+
+
 def scaled(trial: Trial, scale: float = 1.0) -> None:
     trial.report(1, {"loss": scale * trial.params["lr"]})
 

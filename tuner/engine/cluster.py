@@ -19,7 +19,7 @@ from ray._private.authentication.authentication_token_setup import AUTH_MODE_ENV
 from ray._raylet import AuthenticationTokenLoader  # type: ignore[attr-defined]  # its stub leaves it out
 from ruamel.yaml import YAML
 
-from tuner.engine.surroundings import check_loopback, temp_dir
+from tuner.engine.surroundings import check_loopback, ensure_token, temp_dir
 from tuner.errors import ClusterError
 from tuner.texts import one_line
 
@@ -46,6 +46,7 @@ def connected(address: str | None, *, verbose: bool) -> Iterator[None]:
     options: dict[str, Any] = {"include_dashboard": False}
     if not given:
         check_loopback()
+        ensure_token()
         options |= {"_temp_dir": folder} if (folder := temp_dir()) else {}
     try:
         _knock(given or "", source)

@@ -1,6 +1,7 @@
 """What a cluster on this machine needs of it: a folder for sockets, and the loopback. Refuses where Ray would hang."""
 
 import os
+import secrets
 import socket
 import tempfile
 from pathlib import Path
@@ -42,6 +43,19 @@ def _problem(folder: Path) -> str:
             return ""
     except OSError as error:
         return f"Ray can't write its files there ({error.strerror})"
+
+
+def ensure_token() -> None:
+    """Give a cluster a token where Ray can't keep one in ~/.ray: its processes get it by the environment."""
+    if os.environ.get("RAY_AUTH_TOKEN") or os.environ.get("RAY_AUTH_TOKEN_PATH"):
+        return
+    try:
+        kept = Path.home() / ".ray"
+        if not (kept / "auth_token").exists():
+            kept.mkdir(parents=True, exist_ok=True)
+            tempfile.TemporaryFile(dir=kept).close()
+    except (OSError, RuntimeError):  # the latter of a user without a name and without HOME
+        os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
 
 
 def check_loopback() -> None:
