@@ -294,11 +294,11 @@ class Trial:
         if state is None or self._params_before == self._plain:
             return ""
         before, self._params_before = self._params_before, self._plain
-        return "; ".join(
-            f"its optimizer goes on with {name} {before[name]:g}, copied with another trial's state, in the place of "
-            f"{self.params[name]:g}: load that by trial.load_optimizer(optimizer, state)"
-            for name in ignored(state, before, self.params)
-        )
+        names = ignored(state, before, self.params)
+        copied = ", ".join(f"{name} {before[name]:g}" for name in names)
+        own = ", ".join(f"{self.params[name]:g}" for name in names)
+        told = f"its optimizer goes on with {copied}, copied with another trial's state, in the place of {own}"
+        return f"{told}: load that by trial.load_optimizer(optimizer, state)" if names else ""
 
     def _elapsed_s(self) -> float:
         return self._time_s + time.monotonic() - self._resumed_at

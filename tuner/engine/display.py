@@ -66,8 +66,9 @@ class Display:
         self._console.event(f"trial {running.number:04d} has damaged checkpoints ({'; '.join(damaged)}); {at}")
 
     def _tell_note(self, running: Running, note: str) -> None:
-        """The first is told: where one loop does so all do."""
-        self._console.event(f"trial {running.number:04d}: {note}", is_detail=self._has_told_note)
+        """The first is told: what one trial's loop does, all do."""
+        if not self._has_told_note:
+            self._console.event(f"trial {running.number:04d}: {note}")
         self._has_told_note = True
 
     def _tell_aside(self, number: int, aside: Path) -> None:
