@@ -38,10 +38,15 @@ def test_each_parameter_is_told_as_it_was_understood() -> None:
     ]
 
 
+def test_a_text_that_looks_like_something_else_is_quoted() -> None:
+    line = described({"x": {"values": ["1", 1, "null", "a b", ""]}})[0]
+    assert line == 'x: one of "1", 1, "null", a b, "" (5 values)'
+
+
 @pytest.mark.parametrize(
     ("space", "size"),
     [
-        ({"x": 1}, "1 configuration"),
+        ({"x": {"value": 1}}, "1 configuration"),
         ({"x": {"min": 0, "max": 9}, "y": {"values": [1, 2]}}, "20 configurations"),
         ({"x": {"min": 0.0, "max": 9}}, "no end of configurations"),
         ({"a": {"values": [1, 2]}, "b": {"values": [1, 2, 3], "when": {"a": 1}}}, "4 configurations"),

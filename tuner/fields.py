@@ -247,8 +247,9 @@ def without_numpy(node: Any) -> Any:
 
 
 def word(value: Any) -> str:
-    """A value as the file has it: a text as it is, null, true, [1, 2]."""
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
+    """A value as the file has it: null, [1, 2], a text as it is, or in quotes where it would be something else."""
+    is_clear = isinstance(value, str) and value not in ("", "null", "true", "false") and not _NUMBER.fullmatch(value)
+    return str(value) if is_clear else json.dumps(value, ensure_ascii=False, default=str)
 
 
 def _advice_on_number(text: str) -> str:
