@@ -12,6 +12,7 @@ from tuner import export
 from tuner.cli import cli
 from tuner.errors import ControlError, ExportError, SpecError
 from tuner.export import EXPORT_FILE, ONNX_FILE, PROGRAM_FILE, WEIGHTS_FILE, predict, write_model
+from tuner.marker import MARKER_FILE
 from tuner.portable import Portable
 
 
@@ -79,7 +80,12 @@ def test_a_model_is_written_whole_and_gives_the_same_in_each_form(tmp_path: Path
 @pytest.mark.slow
 def test_without_onnx_the_rest_is_written(tmp_path: Path) -> None:
     write_model(scaled(), {}, tmp_path / "out", onnx=False)
-    assert {path.name for path in (tmp_path / "out").iterdir()} == {EXPORT_FILE, WEIGHTS_FILE, PROGRAM_FILE}
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {
+        MARKER_FILE,
+        EXPORT_FILE,
+        WEIGHTS_FILE,
+        PROGRAM_FILE,
+    }
 
 
 def test_what_can_not_be_exported_is_told_and_leaves_nothing(tmp_path: Path) -> None:

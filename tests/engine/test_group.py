@@ -28,7 +28,7 @@ STOPPED = Ended(Ending(TrialState.STOPPED))
 JOB: Any = SimpleNamespace(asking=Asking(), metric_names=["accuracy"])
 
 
-RAY_TRIAL: Any = SimpleNamespace(killed_for="")
+RAY_TRIAL: Any = SimpleNamespace(killed_for="", is_replaced=False)
 
 
 class DiedInCreation(ActorDiedError):

@@ -24,7 +24,7 @@ def slots(
 ) -> Slots:
     """With `gpus` those that an earlier run has chosen."""
     spec = Resources(**resources)
-    job = Job(b"", (), "/", "/", "", (LOSS,), Asking(), seed=0, cpus=spec.cpu, gpus=0, workers=spec.workers)
+    job = Job(b"", (), (), "/", "/", "", (LOSS,), Asking(), seed=0, cpus=spec.cpu, gpus=0, workers=spec.workers)
     is_measuring = spec.gpu == "auto" and gpus is None
     return Slots(job, spec, parallel, gpus=gpus or spec.gpus, is_measuring=is_measuring, nodes=lambda without: nodes)
 
@@ -63,7 +63,7 @@ def test_a_whole_gpu_for_each_worker_may_be_more_than_there_is() -> None:
 def test_new_trials_are_kept_away_from_a_node_that_rests() -> None:
     nodes = {"a": {"CPU": 4.0}, "b": {"CPU": 2.0}, "head": {"CPU": 0.0}}
     spec = Resources(cpu=1)
-    job = Job(b"", (), "/", "/", "", (LOSS,), Asking(), seed=0, cpus=1, gpus=0)
+    job = Job(b"", (), (), "/", "/", "", (LOSS,), Asking(), seed=0, cpus=1, gpus=0)
     given = Slots(
         job,
         spec,

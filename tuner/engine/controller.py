@@ -129,7 +129,7 @@ class Controller(WarmController):
                 continue
             preparing = self._process_preparing(trial)
             if is_overdue(trial, preparing is not None):
-                trial.preparing_since = None
+                trial.preparing_since, trial.is_replaced = None, True
                 ray.kill(preparing)
             if trial.status == trial.RUNNING and not trial.killed_for:
                 trial.killed_for = stall(self._recorder.running[trial.number], self._recorder.spec.stall_timeout)
@@ -212,6 +212,9 @@ class Controller(WarmController):
         return list(self._search.live.values())
 
     def _on_training_result(self, trial: RayTrial, batch: Batch) -> None:
+        if trial.is_replaced:
+            # To be killed may end what has held it up, and it trains for the moment that it has left.
+            return
         before = self._recorder.running[trial.number].last_step
         self._recorder.report(trial.number, batch.reports)
         self._watch(batch.reports)
@@ -370,7 +373,7 @@ class Controller(WarmController):
         """Go on with the same trial, from its last checkpoint, in another process, where told with other `gpus`."""
         running = self._recorder.retry(trial.number, ending.message, ending.error, gpus)
         trial.move(self._slots.of(running.gpus))
-        trial.ending, trial.killed_for = None, ""
+        trial.ending, trial.killed_for, trial.is_replaced = None, "", False
         trial.run_metadata.checkpoint_manager._latest_checkpoint_result = None
         trial.go_back(running.params, running.restore_step)
         self._try_recover(trial, exc=RuntimeError(ending.message))

@@ -17,6 +17,8 @@ def ending_of(trial: RayTrial, exception: Exception) -> Ending:
     text = str(exception)
     if trial.killed_for:
         return Ending(TrialState.FAILED, FailureReason.TIMEOUT, trial.killed_for, text)
+    if trial.is_replaced:
+        return Ending(TrialState.FAILED, FailureReason.LOST, "its process was never ready for it", text)
     is_oom = isinstance(exception, RayOutOfMemoryError) or isinstance(exception.__cause__, RayOutOfMemoryError)
     if isinstance(exception, RayActorError) and not is_oom:
         node = node_of(exception.actor_id)

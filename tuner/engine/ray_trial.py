@@ -44,6 +44,7 @@ class RayTrial(Trial):  # type: ignore[misc]  # Ray's classes are untyped
         ending: how its training loop ended by itself, once it has.
         on_params: called with a configuration that a rule has put in place of the trial's.
         killed_for: why this driver has killed its process, where it has.
+        is_replaced: whether this driver has killed its process since it was never ready for the trial.
     """
 
     def __init__(
@@ -58,6 +59,7 @@ class RayTrial(Trial):  # type: ignore[misc]  # Ray's classes are untyped
         self.number = number
         self.ending: Ending | None = None
         self.killed_for = ""
+        self.is_replaced = False
         self.preparing_since: float | None = None
         self.slot = slot
         self._on_params = on_params
