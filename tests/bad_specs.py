@@ -336,7 +336,7 @@ BAD = [
     (
         "grid under sampled",
         also(parameters={"o": {"values": [1, 2]}, "m": {"grid": [1], "when": {"o": 1}}}),
-        "parameters.m.grid hangs on o, which is sampled",
+        "parameters.m.grid depends on o, which is sampled",
         False,
     ),
     (

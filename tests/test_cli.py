@@ -241,7 +241,7 @@ def test_an_interrupted_sweep_is_summed_up_with_its_best(folder: Path, capsys: p
     assert caught.value.code == 130
     told = capsys.readouterr().out
     assert "best: accuracy=0.9 (trial 0000, step 2)" in told
-    assert told.endswith(f"interrupted; go on with: tuner resume {folder}\n")
+    assert told.endswith(f"interrupted; resume it with: tuner resume {folder}\n")
 
 
 def test_a_sweep_does_not_go_on_with_the_run_of_another(folder: Path) -> None:

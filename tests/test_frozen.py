@@ -1,4 +1,4 @@
-"""Run folders of each format that ever was are read and gone on with.
+"""Run folders of each format that ever was are read and resumed.
 
 Those in `tests/frozen` were made by the versions of their time from `tests/frozen_loops.py`: a trial of three steps,
 and one of two, whose driver was killed then. `before-checksums` is of before checkpoints had checksums and sweeps a

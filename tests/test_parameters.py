@@ -235,7 +235,7 @@ def test_a_grid_can_not_hang_on_what_is_sampled():
         }
     )
     assert SpaceDraft.of(space).hanging_grids() == [
-        "parameters.momentum.grid hangs on optimizer, which is sampled: "
+        "parameters.momentum.grid depends on optimizer, which is sampled: "
         "make optimizer a grid as well, or give `values` in place of `grid`."
     ]
     assert space.grid_cells() == [{}]

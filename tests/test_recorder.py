@@ -185,7 +185,7 @@ def test_gpu_time_is_counted_by_the_share_that_a_trial_holds_and_outlives_a_run(
     assert again.progress().gpu_s == 0.25
     running = again.ask()
     assert running is not None
-    # Interrupted in need of a whole GPU, gone on with on one; a new trial has the share of its sweep.
+    # Interrupted in need of a whole GPU, resumed on one; a new trial has the share of its sweep.
     assert (running.number, running.gpus) == (first, 1)
     again.study.set_gpu_share(0.5, {"peak": 3})
     recorder.study.close()

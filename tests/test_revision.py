@@ -1,4 +1,4 @@
-"""A sweep that is gone on with in another space: what is taken, what is refused, and that nothing tried is lost."""
+"""A sweep that is resumed in another space: what is taken, what is refused, and that nothing tried is lost."""
 
 import copy
 from pathlib import Path

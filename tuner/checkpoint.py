@@ -1,6 +1,6 @@
 """Checkpoints of a trial: a folder for each step, written under a temporary name and moved into place.
 
-Each holds the checksums of its files: what a power failure has cut short or a disk has changed is not gone on with.
+Each holds the checksums of its files: what a power failure has cut short or a disk has changed is not resumed.
 Knows nothing of what is trained.
 """
 

@@ -82,7 +82,7 @@ for command in COMMANDS:
 @_spec
 @changed_by
 @_output
-@click.option("--id", help="The run folder's name. Where it is there already, its sweep is gone on with.")
+@click.option("--id", help="The run folder's name. Where it is there already, its sweep is resumed.")
 @click.option("--storage", help="An Optuna RDB URL for the study, such as sqlite:///study.db.")
 @_address
 @_verbose
@@ -373,7 +373,7 @@ def _conclude(results: Results) -> None:
         print_counts(results)
         print_best(results)
         if is_interrupted:
-            say("", f"interrupted; go on with: {command_line('resume', results.place)}")
+            say("", f"interrupted; resume it with: {command_line('resume', results.place)}")
         else:
             say("", "look further:", *(f"  {command_line(verb, results.place)}" for verb in ("show", "board")))
     code = 130 if is_interrupted else results.exit_code

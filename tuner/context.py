@@ -381,8 +381,8 @@ def _as_floats(metrics: Mapping[str, Any], wanted: tuple[Metric, ...]) -> dict[s
         told = ", ".join(map(repr, values)) or "nothing"
         raise MissingMetricError(
             f"trial.report: the sweep's metric {', '.join(map(repr, missing))} is not among the reported ones{near}. "
-            "Report it with each trial.report; where it is measured at some steps only, report those steps alone, such "
-            f"as 2, 4, 6. Or change `metric` in the sweep file. What was reported: {told}."
+            "Report it each time; if it is measured at some steps only, report at those steps alone. Or change "
+            f"`metric` in the sweep file. What was reported: {told}."
         )
     return values
 

@@ -14,9 +14,9 @@ from tuner.trial import TrialRecord
 
 
 def mend(folder: Path, spec: SweepSpec, records: Sequence[TrialRecord]) -> None:
-    """Look through a run folder that is gone on with; what is whole is left as it is.
+    """Look through a run folder that is resumed; what is whole is left as it is.
 
-    Files of trials that have not ended are written anew when these are gone on with, and `best/` at the next end of a
+    Files of trials that have not ended are written anew when these are resumed, and `best/` at the next end of a
     trial.
     """
     experiment = folder / "tensorboard"

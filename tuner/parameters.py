@@ -130,7 +130,7 @@ class SearchSpace:
     def grid_cells(self) -> list[dict[str, Any]]:
         """All combinations of the grid parameters, those that do not apply absent; `[{}]` without any.
 
-        A grid parameter whose `when` hangs on a sampled one is left out; `SpaceDraft.hanging_grids` names it.
+        A grid parameter whose `when` depends on a sampled one is left out; `SpaceDraft.hanging_grids` names it.
         """
         cells: list[dict[str, Any]] = [{}]
         for parameter in self.parameters:
@@ -251,7 +251,7 @@ class SpaceDraft:
 
     @property
     def is_sampled(self) -> bool | None:
-        """Whether any parameter is sampled; None where that hangs on a wrong one."""
+        """Whether any parameter is sampled; None where that depends on a wrong one."""
         if any(parameter.is_sampled for parameter in self.space.parameters) or True in self.wrong.values():
             return True
         return None if None in self.wrong.values() else False
@@ -261,20 +261,20 @@ class SpaceDraft:
         return self.space.problems_of(params, self.wrong)
 
     def hanging_grids(self) -> list[str]:
-        """Grid parameters that can't be crossed with the rest, since they hang on a sampled one."""
+        """Grid parameters that can't be crossed with the rest, since they depend on a sampled one."""
         sampled = {name for name, is_sampled in self.wrong.items() if is_sampled}
         sampled.update(parameter.name for parameter in self.space.parameters if parameter.is_sampled)
         grids = [parameter.name for parameter in self.space.parameters if parameter.is_grid]
 
         def roots(name: str, seen: tuple[str, ...]) -> set[str]:
-            # What hangs on another grid is that one's affair.
+            # What depends on another grid is that one's affair.
             parents = [p for p in self.parents.get(name, ()) if p not in seen and p not in grids]
             beyond = [roots(p, (*seen, p)) for p in parents if p not in sampled]
             return sampled.intersection(parents).union(*beyond)
 
         found = {name: listed(sorted(roots(name, (name,)))) for name in grids}
         return [
-            f"{ROOT}.{name}.grid hangs on {parents}, which is sampled: "
+            f"{ROOT}.{name}.grid depends on {parents}, which is sampled: "
             f"make {parents} a grid as well, or give `values` in place of `grid`."
             for name, parents in found.items()
             if parents

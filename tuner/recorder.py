@@ -269,7 +269,7 @@ class Recorder:
 
     @storing(*DATABASE_ERRORS)
     def interrupt(self, number: int) -> None:
-        """Leave a trial as it is, to be gone on with when the sweep is resumed."""
+        """Leave a trial as it is, to be resumed when the sweep is resumed."""
         running = self.running.pop(number)
         self._usage.left(running)
         running.log.close()
@@ -297,7 +297,7 @@ class Recorder:
         self.study.close()
 
     def abandon(self) -> None:
-        """Let go of everything where nothing can be written any more; what was recorded is gone on with."""
+        """Let go of everything where nothing can be written any more; what was recorded is resumed."""
         self._beside.close()
         for running in self.running.values():
             with contextlib.suppress(OSError):

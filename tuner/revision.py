@@ -1,4 +1,4 @@
-"""A sweep that is gone on with in another space than it began with.
+"""A sweep that is resumed in another space than it began with.
 
 What was tried has to lie in the new one and mean the same there. Then its trials are put into a study of another name
 in the same storage, as if they had been asked from the new space: every method takes them, where Optuna's samplers

@@ -1,7 +1,7 @@
 """The JSON schema of the sweep file, which ships as `sweep.schema.json`: editors complete and check with it.
 
 It is made from the tables that the checks use, and refuses what one key alone can show to be wrong; what
-hangs on several keys (min below max, a sweep that ends) only the checks see.
+depends on several keys (min below max, a sweep that ends) only the checks see.
 """
 
 from collections.abc import Mapping

@@ -50,7 +50,7 @@ __all__ = [
 ]
 
 
-# In the place of a rule that is not given: what it is hangs on the method.
+# In the place of a rule that is not given: what it is depends on the method.
 _LEFT_OUT: dict[str, Any] = {"type": "left out"}
 
 

@@ -105,7 +105,7 @@ class Outage:
         if not self.is_on:
             self._began_at, self._pause_s = self._clock(), FIRST_PAUSE_S
             self._tell(
-                f"storage fails: {error}; running trials are left as they are, and gone on with once it can be "
+                f"storage fails: {error}; running trials are left as they are, and resumed once it can be "
                 f"written again, within {LIMIT_S / 60:.0f} minutes"
             )
         assert self._began_at is not None

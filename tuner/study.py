@@ -112,7 +112,7 @@ class Study:
         return self._next
 
     def num_waiting(self) -> int:
-        """How many trials were interrupted and are to be gone on with."""
+        """How many trials were interrupted and are to be resumed."""
         return len(self._frozen(OptunaState.WAITING))
 
     def records(self) -> list[TrialRecord]:
@@ -241,12 +241,12 @@ class Study:
         return running
 
     def set_gpus(self, number: int, gpus: float) -> None:
-        """Give a running trial so many GPUs a worker, also when it is gone on with after an interruption."""
+        """Give a running trial so many GPUs a worker, also when it is resumed after an interruption."""
         self._storage.set_trial_user_attr(self._id(number), _GPUS, gpus)
         self._commit()
 
     def set_attempts(self, number: int, attempts: Mapping[str, int]) -> None:
-        """Keep what has befallen a running trial's attempts, also for when it is gone on with after an interruption."""
+        """Keep what has befallen a running trial's attempts, also for when it is resumed after an interruption."""
         self._storage.set_trial_user_attr(self._id(number), _ATTEMPTS, dict(attempts))
         self._commit()
 

@@ -131,7 +131,7 @@ class Sweep:
         metric; nothing is left of the sweep then.
 
         Args:
-            id: the run folder's name; where that is there already, its sweep is gone on with, if it is this one.
+            id: the run folder's name; where that is there already, its sweep is resumed, if it is this one.
             address: of a Ray cluster; without one a cluster is started on this machine.
             console: where progress is told; the terminal if left out.
             verbose: show Ray's own messages as well.
@@ -242,7 +242,7 @@ class Sweep:
         self.method = method
         self.rule = rule
         self.output = output
-        # From whatever directory it is gone on with.
+        # From whatever directory it is resumed.
         self.storage = None if storage is None else recordable(storage)
 
     def _create(self, folder: Path, place: Place, study: str) -> int:
@@ -340,7 +340,7 @@ class Sweep:
             is_stored = False
             raise
         except KeyboardInterrupt:
-            console.event(f"ended at once; go on with: {command_line('resume', place)}")
+            console.event(f"ended at once; resume it with: {command_line('resume', place)}")
             raise
         finally:
             console.stop()

@@ -170,6 +170,6 @@ def check_same(folder: Path, place: Place, spec: SweepSpec) -> None:
         raise SpecError(
             [
                 f"--id {place.name}: {place} holds another sweep, which differs in {', '.join(differs)}; choose "
-                f"another id, or go on with that one: {change}{command_line('resume', place)}"
+                f"another id, or resume that one: {change}{command_line('resume', place)}"
             ]
         )

@@ -38,7 +38,7 @@ def parse_domain(where: str, node: Any) -> tuple[Domain | None, list[str]]:
         problems.append(_form_problem(where, forms))
         return None, problems
     if found := _distribution_problems(where, node, forms[0]):
-        return None, problems + found  # what its bounds should be hangs on it
+        return None, problems + found  # what its bounds should be depends on it
     try:
         domain = _build(node, forms[0])
     except SpecError as error:

@@ -58,11 +58,11 @@ class Usage:
         self._before_s += max(0.0, ended_at_s - self.elapsed_s)
 
     def left(self, running: Running) -> None:
-        """A trial waits to be gone on with."""
+        """A trial waits to be resumed."""
         self._waiting[running.number] = running.gpu_s
 
     def taken_up(self, running: Running) -> None:
-        """A trial is gone on with: what it has used in earlier runs is its own again."""
+        """A trial is resumed: what it has used in earlier runs is its own again."""
         running.lost_gpu_s = max(self._waiting.pop(running.number, 0.0), running.lost_gpu_s)
 
     def look(self, running: Mapping[int, Running], training: Collection[int]) -> None:

@@ -60,7 +60,7 @@ changed_by = click.option(
 )
 
 _TOLD = {
-    Verb.PAUSE: ("paused: running trials go on, no new ones start; go on with: {}", "resume"),
+    Verb.PAUSE: ("paused: running trials go on, no new ones start; resume it with: {}", "resume"),
     Verb.RESUME: ("resumed; how it stands: {}", "status"),
     Verb.STOP: ("stopping: running trials finish, then the sweep ends; what waits for that: {}", "wait"),
     Verb.CANCEL: ("cancelled: running trials are ended now; what waits for their end: {}", "wait"),

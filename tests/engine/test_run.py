@@ -371,9 +371,9 @@ def test_a_metric_that_no_trial_reports_is_refused_and_nothing_is_left(tmp_path:
         with pytest.raises(SpecError) as caught:
             Sweep(loops.wrong_metric, **keys, storage=storage).run(console=Told())
         assert caught.value.problems == (
-            "trial.report: the sweep's metric 'loss' is not among the reported ones, did you mean lost. Report it with "
-            "each trial.report; where it is measured at some steps only, report those steps alone, such as 2, 4, 6. Or "
-            "change `metric` in the sweep file. What was reported: 'lost', 'size'.",
+            "trial.report: the sweep's metric 'loss' is not among the reported ones, did you mean lost. Report it each "
+            "time; if it is measured at some steps only, report at those steps alone. Or change `metric` in the sweep "
+            "file. What was reported: 'lost', 'size'.",
         )
         assert not (tmp_path / "runs").exists()
     assert optuna.get_all_study_names(f"sqlite:///{database}") == []

@@ -44,7 +44,7 @@ def python_m(command: str) -> str:
 
 def _is_there(folder: str, id: str) -> str:
     told = (
-        f"error: {folder} is not on this node, and the node that {id} ran on before is gone: it can't be gone on with "
+        f"error: {folder} is not on this node, and the node that {id} ran on before is gone: it can't be resumed "
         "here. Bring that node back, or send the sweep with another --id; with --output on a folder that all nodes "
         "share, or at a URI, any node can go on with it."
     )

@@ -48,7 +48,7 @@ def remedy_for(
         has_whole_gpu: tells whether a trial could have a whole GPU.
     """
     if ending.lacks_metric and not has_reports:
-        # No trial ever had the sweep's metric: the sweep is refused, and this trial stays to be gone on with.
+        # No trial ever had the sweep's metric: the sweep is refused, and this trial stays to be resumed.
         return Remedy.REFUSE
     # Not this trial's failure: the sweep waits for its storage, and goes on with all that were running.
     is_outage = ending.lacks_storage or ending.lacks_node_storage

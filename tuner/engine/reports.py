@@ -166,7 +166,7 @@ def failure(error: BaseException) -> Ending:
         TrialState.FAILED,
         FailureReason.OOM if is_oom else FailureReason.ERROR,
         # File names that are no text come as lone surrogates, which nothing can print or store.
-        lines[0][:500].encode("utf-8", "backslashreplace").decode(),
+        lines[0][:300].encode("utf-8", "backslashreplace").decode(),
         "".join(traceback.format_exception(error)),
         lacks_metric=isinstance(error, MissingMetricError),
         lacks_storage=isinstance(error, StorageError) and not isinstance(error, NodeStorageError),
