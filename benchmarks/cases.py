@@ -194,7 +194,7 @@ CASES = {
     "21": Case(
         "partial and callable objects",
         (
-            lacks("AttributeError", "FAILED"),
+            under("from Python", lacks("AttributeError", "FAILED")),
             has(r"a class: (SpecError|TypeError): .*class"),
             times(5, r"^RAN .*\{'completed': 2\}"),
         ),

@@ -116,7 +116,7 @@ def test_a_good_file_is_told(spec: Path) -> None:
         f"{spec} is right: bayes, no early stopping, over 2 parameters.",
         "  lr: a number from 0.01 to 0.6, logarithmic",
         "  epochs: always 3",
-        "  in all: no end of configurations",
+        "  in all: infinitely many configurations",
     ]
 
 

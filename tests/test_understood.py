@@ -34,7 +34,7 @@ def test_each_parameter_is_told_as_it_was_understood() -> None:
         "fold: one of 1, 2 (2 values), each in turn",
         "epochs: always 27",
         "name: always the text 'x'",
-        "in all: no end of configurations, at most 3,072 combinations of what can be counted",
+        "in all: infinitely many configurations, at most 3,072 combinations of what can be counted",
     ]
 
 
@@ -48,7 +48,7 @@ def test_a_text_that_looks_like_something_else_is_quoted() -> None:
     [
         ({"x": {"value": 1}}, "1 configuration"),
         ({"x": {"min": 0, "max": 9}, "y": {"values": [1, 2]}}, "20 configurations"),
-        ({"x": {"min": 0.0, "max": 9}}, "no end of configurations"),
+        ({"x": {"min": 0.0, "max": 9}}, "infinitely many configurations"),
         ({"a": {"values": [1, 2]}, "b": {"values": [1, 2, 3], "when": {"a": 1}}}, "4 configurations"),
         ({"a": {"grid": list(range(1000))}, "b": {"grid": list(range(1000))}}, "1,000,000 configurations"),
     ],

@@ -92,4 +92,4 @@ def _size(space: SearchSpace) -> str:
     number = f"{'at most ' * is_conditional}{product:,}"
     if None not in counts:
         return f"{number} configuration{'s' * (product != 1)}"
-    return "no end of configurations" + (f", {number} combinations of what can be counted" if product > 1 else "")
+    return "infinitely many configurations" + (f", {number} combinations of what can be counted" if product > 1 else "")
