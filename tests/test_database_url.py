@@ -10,10 +10,9 @@ from sqlalchemy.engine import make_url
 from tests import loops
 from tuner.credentials import hide_secrets
 from tuner.database import open_database
-from tuner.database_url import expanded, recordable, shown
+from tuner.database_url import expanded, guard, recordable, shown
 from tuner.errors import SpecError, StorageError
 from tuner.files import SPEC_FILE
-from tuner.runfolder import guard
 from tuner.storage import storing
 from tuner.sweep import Sweep, resume
 

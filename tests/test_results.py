@@ -17,9 +17,10 @@ from tuner.errors import SpecError
 from tuner.history import HISTORY_FILE, History
 from tuner.lock import RunLock
 from tuner.recorder import Recorder
-from tuner.results import Results, SweepState, read_spec
+from tuner.results import Results, SweepState
 from tuner.spec import load_yaml
 from tuner.study import Study
+from tuner.sweepfile import read_spec
 from tuner.trial import TrialState
 
 WHOLE: tuple[Mapping[str, Any], list[float]] = ({"optimizer": "adam", "lr": 0.1}, [0.5, 0.6, 0.7])

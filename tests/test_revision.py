@@ -11,12 +11,13 @@ from tuner.errors import SpecError
 from tuner.files import SPEC_FILE, trial_dir
 from tuner.methods.table import METHODS
 from tuner.parameters import SearchSpace
-from tuner.provenance import provenance
-from tuner.results import Results, read_spec
+from tuner.provenance import PROVENANCE, provenance
+from tuner.results import Results
 from tuner.revision import open_study
 from tuner.runfolder import make_run_folder
-from tuner.spec import SweepSpec
+from tuner.spec import SweepSpec, to_yaml
 from tuner.study import Study
+from tuner.sweepfile import read_spec
 from tuner.trial import TrialRecord, TrialState
 
 PARAMETERS: dict[str, Any] = {
@@ -43,7 +44,8 @@ def spec_of(parameters: dict[str, Any], method: str = "random") -> SweepSpec:
 
 
 def begun(folder: Path, spec: SweepSpec, url: str | None = None) -> Path:
-    make_run_folder(folder, folder, spec, provenance("s", url, 0, []), "")
+    description = {**spec.to_dict(), PROVENANCE: provenance("s", url, 0, [])}
+    make_run_folder(folder, folder, to_yaml(description), "")
     return folder
 
 

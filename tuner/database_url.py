@@ -2,13 +2,16 @@
 
 import os
 import re
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError
 
 from tuner.credentials import in_uri, is_secret, keep_secret
 from tuner.errors import SpecError
+from tuner.files import SPEC_FILE
 
 _NAME = "[A-Za-z_][A-Za-z0-9_]*"
 _VARIABLE = re.compile(rf"\$(?:\{{(?P<name>{_NAME})\}}|(?P<bare>{_NAME}))")
@@ -125,3 +128,14 @@ def _value_of(text: str, pattern: re.Pattern[str]) -> str:
         return os.environ[name]
 
     return pattern.sub(value, text)
+
+
+def guard(folder: Path, origin: Mapping[str, Any]) -> list[str]:
+    """Keep a description from other users where it holds a secret, as those of before may; sentences to tell."""
+    if not secrets_in(origin.get("storage") or ""):
+        return []
+    (folder / SPEC_FILE).chmod(0o600)
+    return [
+        f"{folder / SPEC_FILE} holds the database's password, under `storage` and `command`, and is readable for you "
+        "alone from here on: write ${NAME} in its place, and set that environment variable"
+    ]

@@ -10,9 +10,12 @@ from tuner.files import DRIVERS_FILES, SPEC_FILE
 from tuner.journal import JOURNAL_FILE
 from tuner.lock import LOCK_FILE
 from tuner.marker import MARKER_FILE
-from tuner.mirror import RECORD_FILE
 from tuner.owned import checkpoint_files, files_in, remove_files
-from tuner.tensorboard import SCRATCH_FILE
+
+# What the local copy of a run folder at a URI knows of it.
+RECORD_FILE = ".mirror.json"
+# Of TensorBoard's writer; a name without "tfevents", which TensorBoard does not read.
+SCRATCH_FILE = ".scratch.tmp"
 
 _AT_THE_TOP = (
     *(SPEC_FILE, JOURNAL_FILE, LOCK_FILE, CONTROL_FILE, MARKER_FILE, RECORD_FILE),

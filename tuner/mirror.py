@@ -23,6 +23,7 @@ from tuner.control import CONTROL_FILE
 from tuner.errors import ObjectStoreError
 from tuner.files import read_json, write_atomic
 from tuner.journal import JOURNAL_FILE, count_trials
+from tuner.layout import RECORD_FILE
 from tuner.lease import Lease
 from tuner.lock import LOCK_FILE
 from tuner.manifest import MANIFEST_FILE, write_manifest
@@ -38,7 +39,6 @@ _MAX_RETRY_S = 30.0
 _UPLOADS = 8
 # After the sweep's end: so long without anything going up, and the rest stays in the local copy.
 GIVE_UP_S = 120.0
-RECORD_FILE = ".mirror.json"
 _STAGED = ".uploading-"
 _BEST_MARK = "best.json"
 

@@ -9,17 +9,15 @@ from typing import TYPE_CHECKING, Any, Self
 
 from tuner.checkpoint_folder import checkpoint_path, digest
 from tuner.control import CONTROL_FILE, Verb, asked
-from tuner.errors import SpecError, StudyNotFoundError
 from tuner.files import ERROR_FILE, METRICS_FILE, SPEC_FILE, finite, read_json, read_reports, trial_dir
 from tuner.journal import JOURNAL_FILE
-from tuner.keys import NONE
 from tuner.localcopy import Snapshot
 from tuner.lock import is_locked
 from tuner.mirror import mark_of
 from tuner.objectstore import ObjectStore
-from tuner.provenance import FORMAT, PROVENANCE
-from tuner.spec import SweepSpec, load_yaml
+from tuner.spec import SweepSpec
 from tuner.study import Study
+from tuner.sweepfile import read_spec
 from tuner.trial import Report, TrialRecord, TrialState
 from tuner.uri import Place, Uri, as_place
 
@@ -312,35 +310,6 @@ def trial_json(trial: TrialRecord, spec: SweepSpec) -> dict[str, Any]:
         "duration_s": trial.duration_s,
         "curve": {str(s): finite(value) for s, value in trial.curve.items()},
     }
-
-
-def read_spec(folder: Path, place: Place | None = None) -> tuple[SweepSpec, dict[str, Any]]:
-    """A run folder's description and its provenance; `place` is what its user calls it."""
-    path = folder / SPEC_FILE
-    if not path.exists():
-        raise StudyNotFoundError(
-            f"{place or folder} is no run folder: it holds no {SPEC_FILE}. `tuner list` shows those there are."
-        )
-    data = load_yaml(path)
-    provenance = data.pop(PROVENANCE, None) if isinstance(data, dict) else None
-    if not isinstance(data, dict) or not isinstance(provenance, dict) or not {"study", "seed"} <= provenance.keys():
-        raise SpecError(
-            [
-                f"{path} is cut or not of a run: it lacks what `tuner run` has written under `{PROVENANCE}`. Bring it "
-                "back from a copy of the folder."
-            ]
-        )
-    if isinstance(given := provenance.get("format", FORMAT), int) and given > FORMAT:
-        raise SpecError(
-            [f"{path}: it was written by a later version of tuner (format {given}; this one knows {FORMAT}): use that."]
-        )
-    if "format" not in provenance:
-        method = data.get("method", "bayes")
-        # Beside a sampler that was handed over a method stands for nothing, also this one.
-        renames = {"bayes": "tpe", "multifidelity": "bayes"}
-        data = {"early_terminate": NONE, **data, "method": renames.get(method, method)}
-        provenance = {"format": FORMAT, **provenance}
-    return SweepSpec.from_dict(data), provenance
 
 
 def list_runs(output: Place) -> list[Place]:

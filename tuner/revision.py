@@ -20,10 +20,10 @@ from tuner.files import SPEC_FILE, write_atomic
 from tuner.methods.suggest import distribution, distributions, to_optuna
 from tuner.parameters import Parameter, SearchSpace
 from tuner.provenance import PROVENANCE
-from tuner.results import read_spec
 from tuner.runfolder import adopt, has_trials, mark_of_run
 from tuner.spec import SweepSpec, to_yaml
 from tuner.study import Study
+from tuner.sweepfile import read_spec
 from tuner.uri import Place
 
 # What Optuna's CMA-ES keeps at a trial is the state of a search within the old bounds.

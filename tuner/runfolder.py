@@ -2,18 +2,14 @@
 
 import secrets
 import shutil
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from tuner.database_url import secrets_in
 from tuner.errors import OccupiedError, SpecError
 from tuner.files import HISTORY_FILE, SPEC_FILE, write_atomic
 from tuner.layout import driver_files
 from tuner.marker import MARKER_FILE, Marker, adopted_marker, new_marker, read_marker, write_marker
-from tuner.provenance import PROVENANCE, parse_provenance
-from tuner.spec import SweepSpec, to_yaml
-from tuner.tensorboard import write_experiment
+from tuner.provenance import parse_provenance
 from tuner.uri import Place
 
 
@@ -36,7 +32,7 @@ def check_ours(folder: Path, place: Place) -> None:
     )
 
 
-def make_run_folder(folder: Path, place: Place, spec: SweepSpec, origin: Mapping[str, Any], history: str) -> None:
+def make_run_folder(folder: Path, place: Place, description: str, history: str) -> None:
     """Make a new run folder, there whole or not at all; in an empty one `sweep.yaml`, which makes it one, is last."""
     target = folder if folder.exists() else folder.with_name(f".{folder.name}-{secrets.token_hex(4)}.tmp")
     try:
@@ -47,8 +43,7 @@ def make_run_folder(folder: Path, place: Place, spec: SweepSpec, origin: Mapping
     (target / "trials").mkdir(exist_ok=True)
     if history:
         write_atomic(target / HISTORY_FILE, history)
-    write_experiment(target / "tensorboard", spec.parameters, [metric.name for metric in spec.metrics])
-    write_atomic(target / SPEC_FILE, to_yaml({**spec.to_dict(), PROVENANCE: dict(origin)}))
+    write_atomic(target / SPEC_FILE, description)
     if target == folder:
         return
     try:
@@ -69,17 +64,6 @@ def adopt(folder: Path) -> bool:
         return False
     write_marker(folder, mark_of_run(folder))
     return True
-
-
-def guard(folder: Path, origin: Mapping[str, Any]) -> list[str]:
-    """Keep a description from other users where it holds a secret, as those of before may; sentences to tell."""
-    if not secrets_in(origin.get("storage") or ""):
-        return []
-    (folder / SPEC_FILE).chmod(0o600)
-    return [
-        f"{folder / SPEC_FILE} holds the database's password, under `storage` and `command`, and is readable for you "
-        "alone from here on: write ${NAME} in its place, and set that environment variable"
-    ]
 
 
 def has_trials(folder: Path) -> bool:

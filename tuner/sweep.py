@@ -22,7 +22,7 @@ from tuner.command import command_line
 from tuner.console import Console, Tee, make_console
 from tuner.control import clear
 from tuner.database import DATABASE_ERRORS, delete_study
-from tuner.database_url import recordable
+from tuner.database_url import guard, recordable
 from tuner.errors import ClusterError, OccupiedError, ResourceError, SpecError, StorageError, StudyNotFoundError
 from tuner.evaluation import evaluate_best
 from tuner.files import METRICS_FILE, SPEC_FILE, write_atomic
@@ -33,13 +33,13 @@ from tuner.localcopy import opened
 from tuner.lock import RunLock
 from tuner.provenance import PROVENANCE, provenance
 from tuner.recorder import Recorder
-from tuner.results import Results, read_spec
+from tuner.results import Results
 from tuner.revision import open_study
-from tuner.runfolder import guard, make_run_folder, mark_of_run
+from tuner.runfolder import make_run_folder, mark_of_run
 from tuner.runlog import RunLog
 from tuner.spec import SweepSpec, import_trainable, to_yaml
 from tuner.storage import Outage, storing
-from tuner.sweepfile import Trainable, check_same, differences, load_and_import
+from tuner.sweepfile import Trainable, check_same, differences, load_and_import, read_spec
 from tuner.trainable import check_shadows, check_signature, label_of, name_of
 from tuner.uri import Place, Uri, as_place
 
@@ -250,7 +250,8 @@ class Sweep:
         history = gather_history(self.spec) if self.spec.start_from else ""
         seed = self.spec.seed if self.spec.seed is not None else secrets.randbelow(2**31)
         given = [instance for instance in (self.method, self.rule) if _is_instance(instance)]
-        make_run_folder(folder, place, self.spec, provenance(study, self.storage, seed, given), history)
+        origin = provenance(study, self.storage, seed, given)
+        make_run_folder(folder, place, to_yaml({**self.spec.to_dict(), PROVENANCE: origin}), history)
         return seed
 
     def _continue(

@@ -11,11 +11,10 @@ from ruamel.yaml import YAML
 from tuner.aliases import ours
 from tuner.command import command_line
 from tuner.conditions import parse_when
-from tuner.errors import SpecError
+from tuner.errors import SpecError, StudyNotFoundError
 from tuner.files import SPEC_FILE
 from tuner.keys import NONE, SWEEP
-from tuner.provenance import PROVENANCE
-from tuner.results import read_spec
+from tuner.provenance import FORMAT, PROVENANCE
 from tuner.spec import SweepSpec, import_trainable, load_yaml
 from tuner.uri import Place
 
@@ -173,3 +172,32 @@ def check_same(folder: Path, place: Place, spec: SweepSpec) -> None:
                 f"another id, or resume that one: {change}{command_line('resume', place)}"
             ]
         )
+
+
+def read_spec(folder: Path, place: Place | None = None) -> tuple[SweepSpec, dict[str, Any]]:
+    """A run folder's description and its provenance; `place` is what its user calls it."""
+    path = folder / SPEC_FILE
+    if not path.exists():
+        raise StudyNotFoundError(
+            f"{place or folder} is no run folder: it holds no {SPEC_FILE}. `tuner list` shows those there are."
+        )
+    data = load_yaml(path)
+    provenance = data.pop(PROVENANCE, None) if isinstance(data, dict) else None
+    if not isinstance(data, dict) or not isinstance(provenance, dict) or not {"study", "seed"} <= provenance.keys():
+        raise SpecError(
+            [
+                f"{path} is cut or not of a run: it lacks what `tuner run` has written under `{PROVENANCE}`. Bring it "
+                "back from a copy of the folder."
+            ]
+        )
+    if isinstance(given := provenance.get("format", FORMAT), int) and given > FORMAT:
+        raise SpecError(
+            [f"{path}: it was written by a later version of tuner (format {given}; this one knows {FORMAT}): use that."]
+        )
+    if "format" not in provenance:
+        method = data.get("method", "bayes")
+        # Beside a sampler that was handed over a method stands for nothing, also this one.
+        renames = {"bayes": "tpe", "multifidelity": "bayes"}
+        data = {"early_terminate": NONE, **data, "method": renames.get(method, method)}
+        provenance = {"format": FORMAT, **provenance}
+    return SweepSpec.from_dict(data), provenance

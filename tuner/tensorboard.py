@@ -21,13 +21,11 @@ from tensorboard.plugins.hparams import api_pb2, metadata
 from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData, SessionEndInfo, SessionStartInfo
 from tensorboard.summary.writer.record_writer import RecordWriter
 
+from tuner.layout import SCRATCH_FILE
 from tuner.parameters import Choice, Constant, Domain, Float, Int, Parameter, SearchSpace
 from tuner.trial import Report, TrialState
 
 EXPERIMENT_FILE = "events.out.tfevents.0000000000.experiment"
-
-# A name without "tfevents", which TensorBoard does not read.
-SCRATCH_FILE = ".scratch.tmp"
 
 # Of a record, beside its data: its length, and checksums of both.
 _RECORD_BYTES = 16

@@ -21,8 +21,8 @@ from tuner import Results
 from tuner.context import Trial
 from tuner.errors import StopTrial
 from tuner.metric import Metric
-from tuner.results import read_spec
 from tuner.seeds import derive_seed, seed_everything
+from tuner.sweepfile import read_spec
 from tuner.trial import Report
 
 PATIENCE_S = 120.0
