@@ -24,7 +24,7 @@ import psutil
 import torch
 
 from benchmarks.common import save
-from tuner.shared import SharedData
+from tuner.trial.shared_data import SharedData
 
 
 def load(path: Path) -> dict[str, torch.Tensor]:

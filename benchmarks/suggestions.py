@@ -19,9 +19,9 @@ import optuna
 
 from benchmarks.common import save
 from tuner.metric import Metric
-from tuner.parameters import SearchSpace
-from tuner.study import Study
-from tuner.trial import Goal, Report, TrialState
+from tuner.records import Goal, Report, TrialState
+from tuner.spec.space import SearchSpace
+from tuner.study.study import Study
 
 SPACE = SearchSpace.from_dict(
     {

@@ -18,8 +18,8 @@ from ruamel.yaml import YAML
 
 import tuner
 from benchmarks.common import RESULTS, Silent, save
-from trainables.estimators import ESTIMATORS
-from trainables.tables import BUNDLED
+from trainables.tables.estimators import ESTIMATORS
+from trainables.tables.tables import BUNDLED
 from trainables.tabular import evaluate
 
 SPEC = Path("search_spaces/tabular.yaml")

@@ -31,13 +31,13 @@ from ruamel.yaml import YAML
 import tuner
 from benchmarks.common import Silent, save
 from benchmarks.overhead import SLOTS, cluster
-from tuner.context import Trial
 from tuner.errors import StopTrial
-from tuner.files import read_reports
-from tuner.methods.suggest import suggest
-from tuner.parameters import SearchSpace
-from tuner.seeds import seed_everything
-from tuner.trial import Report
+from tuner.methods.optuna_space import suggest
+from tuner.records import Report
+from tuner.run_folder.trial_files import read_reports
+from tuner.spec.space import SearchSpace
+from tuner.trial.seeds import seed_everything
+from tuner.trial.trial import Trial
 
 OURS = "tuner bayes + auto"
 # (seconds since the start, value) of each report, in the order of time.

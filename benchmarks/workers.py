@@ -17,7 +17,7 @@ from typing import Any
 
 import tuner
 from benchmarks.common import Silent, save
-from tuner.spec import SweepSpec
+from tuner.spec.sweep_spec import SweepSpec
 
 
 def measure(workers: int, seed: int, run_cap: int, epochs: int) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 # Each is forked from a process that has imported what all of them need, which would take every one of them 4 s.
 _FORKED = multiprocessing.get_context("forkserver")
-_FORKED.set_forkserver_preload(["tuner.cli", "tuner.engine.run", "tests.loops"])
+_FORKED.set_forkserver_preload(["tuner.cli.main", "tuner.engine.driver.run", "tests.loops"])
 
 
 class Command:
@@ -74,7 +74,7 @@ def _main(args: tuple[str, ...], output: str, cwd: str, environment: dict[str, s
     for stream in (1, 2):
         os.dup2(descriptor, stream)
     sys.argv = ["tuner", *args]
-    from tuner.cli import main
+    from tuner.cli.main import main
 
     try:
         main()

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 import torch
 
-from tuner.context import clear_cache
 from tuner.metric import Metric
-from tuner.trial import Goal, Report
+from tuner.records import Goal, Report
+from tuner.trial.trial import clear_cache
 
 ACCURACY = Metric("accuracy", Goal.MAXIMIZE)
 LOSS = Metric("loss", Goal.MINIMIZE)

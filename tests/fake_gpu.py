@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 import torch
 
-from tuner.devices import Cpu, Device, Memory
+from tuner.trial.devices import Cpu, Device, Memory
 
 GB = 1 << 30
 

@@ -2,7 +2,7 @@
 
 import torch
 
-from tuner.context import Trial
+from tuner.trial.trial import Trial
 
 
 def train(trial: Trial) -> None:

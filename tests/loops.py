@@ -15,8 +15,8 @@ import torch
 from torch.utils.data import DataLoader, TensorDataset
 
 from tests import fake_gpu
-from tuner.context import Trial
 from tuner.stopping.names import RAYS_OWN
+from tuner.trial.trial import Trial
 
 
 def descent(trial: Trial) -> None:

@@ -8,11 +8,11 @@ from typing import Any
 
 from tests.conftest import ACCURACY, report
 from tuner import Sweep
-from tuner.files import TrialFiles, trial_dir
-from tuner.parameters import SearchSpace
-from tuner.spec import SweepSpec
-from tuner.study import Study
-from tuner.trial import FailureReason, TrialState
+from tuner.records import FailureReason, TrialState
+from tuner.run_folder.trial_files import TrialFiles, trial_dir
+from tuner.spec.space import SearchSpace
+from tuner.spec.sweep_spec import SweepSpec
+from tuner.study.study import Study
 
 SPACE = {
     "optimizer": {"values": ["sgd", "adam"]},

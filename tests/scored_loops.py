@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from tuner.context import Trial
+from tuner.trial.trial import Trial
 
 
 def curve(trial: Trial) -> None:

@@ -18,8 +18,8 @@ from tuner.console import (
     make_console,
     render,
 )
+from tuner.records import TrialState
 from tuner.texts import Screen
-from tuner.trial import TrialState
 
 PARAMS = {"optimizer": "sgd", "lr": 0.0123456, "layers": [64, 64], "nesterov": True, "decay": None}
 

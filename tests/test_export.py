@@ -9,11 +9,11 @@ from safetensors.torch import load_file
 from torch import nn
 
 from tuner import export
-from tuner.cli import cli
+from tuner.cli.main import cli
 from tuner.errors import ControlError, ExportError, SpecError
 from tuner.export import EXPORT_FILE, ONNX_FILE, PROGRAM_FILE, WEIGHTS_FILE, predict, write_model
-from tuner.marker import MARKER_FILE
-from tuner.portable import Portable
+from tuner.run_folder.marker import MARKER_FILE
+from tuner.trial.portable import Portable
 
 
 class Scaled(nn.Module):

@@ -17,17 +17,17 @@ from click.testing import CliRunner
 from tests.conftest import report
 from tests.sweeps import Told
 from tuner import Results, resume
-from tuner.budget import Verdict
-from tuner.checkpoint import load_checkpoint, save_checkpoint
-from tuner.cli import cli
-from tuner.engine import run as engine
+from tuner.cli.main import cli
+from tuner.engine.driver import run as engine
 from tuner.errors import SpecError, StudyNotFoundError
-from tuner.files import SPEC_FILE, trial_dir
-from tuner.marker import read_marker
-from tuner.recorder import Recorder
-from tuner.results import SweepState
-from tuner.trial import TrialState
-from tuner.uri import Uri
+from tuner.records import TrialState
+from tuner.results.results import SweepState
+from tuner.run_folder.marker import read_marker
+from tuner.run_folder.place import Uri
+from tuner.run_folder.trial_files import SPEC_FILE, trial_dir
+from tuner.study.recorder import Recorder
+from tuner.study.sweep_end import Verdict
+from tuner.trial.checkpoint import load_checkpoint, save_checkpoint
 
 FROZEN = Path(__file__).parent / "frozen"
 FORMATS = sorted(path.name for path in FROZEN.iterdir())
@@ -98,7 +98,7 @@ def test_at_a_uri_it_is_gone_on_with_from_any_machine(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(engine, "run", train_on)
-    monkeypatch.setattr("tuner.lease._SETTLE_S", 0.0)
+    monkeypatch.setattr("tuner.object_storage.lease._SETTLE_S", 0.0)
     (folder / "driver.lock").unlink()
     (folder / "somebodys.txt").write_text("theirs")
     uri = Uri(f"file://{folder}")

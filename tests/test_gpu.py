@@ -12,13 +12,13 @@ from tests.sweeps import Told
 from tests.trainables.trials import run_trial
 from trainables import image_classification
 from tuner import Sweep
-from tuner.checkpoint import load_checkpoint
-from tuner.checkpoint_folder import checkpoint_path
-from tuner.context import Trial
-from tuner.devices import MAX_CONTEXT_BYTES, Cuda, is_out_of_memory
 from tuner.export import write_model
 from tuner.metric import Metric
-from tuner.trial import Goal, Report
+from tuner.records import Goal, Report
+from tuner.run_folder.checkpoints import checkpoint_path
+from tuner.trial.checkpoint import load_checkpoint
+from tuner.trial.devices import MAX_CONTEXT_BYTES, Cuda, is_out_of_memory
+from tuner.trial.trial import Trial
 
 pytestmark = pytest.mark.gpu
 

@@ -19,13 +19,8 @@ import torch
 
 from benchmarks.common import Silent
 from tests.conftest import report
-from tuner import Results, Sweep, lease, mirror, storage
-from tuner.archive import pack, unpack
-from tuner.beside import Beside
-from tuner.budget import Verdict
-from tuner.checkpoint import save_checkpoint
-from tuner.context import Trial
-from tuner.engine import run as engine
+from tuner import Results, Sweep
+from tuner.engine.driver import run as engine
 from tuner.errors import (
     ControlError,
     ObjectStoreError,
@@ -37,14 +32,22 @@ from tuner.errors import (
     StudyNotFoundError,
 )
 from tuner.export import export_best
-from tuner.files import trial_dir
-from tuner.localcopy import Snapshot
-from tuner.lock import LOCK_FILE
-from tuner.recorder import Recorder
-from tuner.results import list_runs
-from tuner.scratch import Scratch
-from tuner.trial import TrialState
-from tuner.uri import Place, Uri
+from tuner.object_storage import lease
+from tuner.object_storage import uploader as mirror
+from tuner.object_storage.local_copy import Snapshot
+from tuner.records import TrialState
+from tuner.remote.folder_archive import pack, unpack
+from tuner.results.results import list_runs
+from tuner.run_folder import outage as storage
+from tuner.run_folder.background import Beside
+from tuner.run_folder.lock import LOCK_FILE
+from tuner.run_folder.place import Place, Uri
+from tuner.run_folder.trial_files import trial_dir
+from tuner.study.recorder import Recorder
+from tuner.study.sweep_end import Verdict
+from tuner.trial.checkpoint import save_checkpoint
+from tuner.trial.scratch import Scratch
+from tuner.trial.trial import Trial
 
 REFUSED = (
     ControlError,

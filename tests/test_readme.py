@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from tuner.cli import cli
-from tuner.results import Results
-from tuner.spec import SweepSpec, load_yaml
+from tuner.cli.main import cli
+from tuner.results.results import Results
+from tuner.spec.sweep_spec import SweepSpec, load_yaml
 
 TEXT = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
 

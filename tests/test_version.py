@@ -8,8 +8,8 @@ from pathlib import Path
 
 from click.testing import CliRunner
 
-from tuner.cli import cli
-from tuner.provenance import versions
+from tuner.cli.main import cli
+from tuner.run_folder.provenance import versions
 from tuner.version import VERSION
 
 ROOT = Path(__file__).parents[1]

@@ -11,25 +11,25 @@ from typing import Any
 import torch
 from torch.nn.functional import cross_entropy
 
-from trainables.audio import (
+from trainables.audio.audio_models import SpectrogramClassifier, SpectrogramCNN, SpectrogramTransformer
+from trainables.audio.recordings import (
     Sound,
     find_dataset,
     load_development,
     load_test,
     read_spectrograms,
 )
-from trainables.audio_models import SpectrogramClassifier, SpectrogramCNN, SpectrogramTransformer
-from trainables.batches import balanced_weights
-from trainables.classifiers import EVALUATION_BATCH, judge, judged_by
-from trainables.held_out import check_judged, told_of_held_out
-from trainables.labelled import Development
-from trainables.notes import keep_notes
-from trainables.predictions import predictions
-from trainables.settings import SHARE, Allowed, Range, read_settings, without_files
-from trainables.training import RECIPE, Recipe, Training
-from trainables.trees import check_group
-from tuner.context import Trial
-from tuner.portable import Model, Portable
+from trainables.data.held_out import check_judged, told_of_held_out
+from trainables.data.labelled import Development
+from trainables.data.notes import keep_notes
+from trainables.data.predictions import predictions
+from trainables.data.trees import check_group
+from trainables.training.batches import balanced_weights
+from trainables.training.classifiers import EVALUATION_BATCH, judge, judged_by
+from trainables.training.settings import SHARE, Allowed, Range, read_settings, without_files
+from trainables.training.training import RECIPE, Recipe, Training
+from tuner.trial.portable import Model, Portable
+from tuner.trial.trial import Trial
 
 MODELS = ("cnn", "transformer")
 

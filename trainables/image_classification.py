@@ -12,27 +12,27 @@ from typing import Any
 import torch
 from torch.nn.functional import cross_entropy
 
-from trainables.augmentation import AUGMENTATIONS, Augmentation
-from trainables.batches import balanced_weights
-from trainables.classifiers import EVALUATION_BATCH, judge, judged_by
-from trainables.distillation import DISTILLATION, Distillation, check_teacher, load_teacher, told_of_teacher
-from trainables.held_out import check_judged, told_of_held_out
-from trainables.image_models import MODELS, ImageClassifier, find_weights, make_image_classifier
-from trainables.images import (
+from trainables.data.held_out import check_judged, told_of_held_out
+from trainables.data.labelled import Development
+from trainables.data.notes import keep_notes
+from trainables.data.predictions import predictions
+from trainables.data.trees import DATA_ENV, check_group
+from trainables.training.batches import balanced_weights
+from trainables.training.classifiers import EVALUATION_BATCH, judge, judged_by
+from trainables.training.distillation import DISTILLATION, Distillation, check_teacher, load_teacher, told_of_teacher
+from trainables.training.settings import SHARE, YES_OR_NO, Allowed, Range, read_settings, without_files
+from trainables.training.training import RECIPE, Recipe, Training
+from trainables.vision.augmentation import AUGMENTATIONS, Augmentation
+from trainables.vision.image_models import MODELS, ImageClassifier, find_weights, make_image_classifier
+from trainables.vision.images import (
     FASHION_MNIST_ENV,
     find_dataset,
     load_development,
     load_test,
     read_images,
 )
-from trainables.labelled import Development
-from trainables.notes import keep_notes
-from trainables.predictions import predictions
-from trainables.settings import SHARE, YES_OR_NO, Allowed, Range, read_settings, without_files
-from trainables.training import RECIPE, Recipe, Training
-from trainables.trees import DATA_ENV, check_group
-from tuner.context import Trial
-from tuner.portable import Model, Portable
+from tuner.trial.portable import Model, Portable
+from tuner.trial.trial import Trial
 
 
 @dataclass(frozen=True)

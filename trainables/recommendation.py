@@ -15,19 +15,19 @@ from torch import nn
 from torch.nn.functional import cross_entropy
 from torch.nn.utils.rnn import pad_sequence
 
-from trainables.interactions import Interactions, Source, find_dataset, load_interactions
-from trainables.metrics import as_lines
-from trainables.new_users import NEW_USER, FoldingIn, read_history
-from trainables.notes import keep_notes
-from trainables.ranking import AT, ranking_metrics, ranks
-from trainables.recommenders import PADDING, ItemTower, MatrixFactorisation, TwoTower
-from trainables.recommenders import Sequence as SequenceModel
-from trainables.settings import SHARE, YES_OR_NO, Allowed, Range, read_settings, without_files
-from trainables.text_models import build_vocabulary, encode_words
-from trainables.training import RECIPE, Recipe, Training
-from trainables.trees import DATA_ENV
-from tuner.context import Trial
-from tuner.portable import Model, Portable
+from trainables.data.metrics import as_lines
+from trainables.data.notes import keep_notes
+from trainables.data.trees import DATA_ENV
+from trainables.recommending.interactions import Interactions, Source, find_dataset, load_interactions
+from trainables.recommending.new_users import NEW_USER, FoldingIn, read_history
+from trainables.recommending.ranking import AT, ranking_metrics, ranks
+from trainables.recommending.recommenders import PADDING, ItemTower, MatrixFactorisation, TwoTower
+from trainables.recommending.recommenders import Sequence as SequenceModel
+from trainables.text.text_models import build_vocabulary, encode_words
+from trainables.training.settings import SHARE, YES_OR_NO, Allowed, Range, read_settings, without_files
+from trainables.training.training import RECIPE, Recipe, Training
+from tuner.trial.portable import Model, Portable
+from tuner.trial.trial import Trial
 
 MODELS = ("matrix", "two_tower", "sequence")
 EVALUATION_BATCH = 256

@@ -15,16 +15,19 @@ import numpy.typing as npt
 import torch
 from torch import nn
 
-from trainables.batches import balanced_weights
-from trainables.encoding import SCALINGS, Encoder, Matrix
-from trainables.estimator_modules import as_module
-from trainables.estimators import ESTIMATORS, Fitted, fit_estimator
-from trainables.folds import fold_numbers
-from trainables.metrics import as_lines, classification_metrics, classification_report, log_loss, regression_metrics
-from trainables.optim import DESCENT
-from trainables.predictions import predictions
-from trainables.settings import POSITIVE, SHARE, Allowed, Range, read_settings
-from trainables.tables import (
+from trainables.data.metrics import (
+    as_lines,
+    classification_metrics,
+    classification_report,
+    log_loss,
+    regression_metrics,
+)
+from trainables.data.predictions import predictions
+from trainables.tables.encoding import SCALINGS, Encoder, Matrix
+from trainables.tables.estimator_modules import as_module
+from trainables.tables.estimators import ESTIMATORS, Fitted, fit_estimator
+from trainables.tables.folds import fold_numbers
+from trainables.tables.tables import (
     TASKS,
     TEST_FOLDS,
     Development,
@@ -37,10 +40,13 @@ from trainables.tables import (
     load_test,
     read_rows,
 )
-from trainables.tabular_networks import NETWORKS, NetworkSettings, train_network
-from tuner.context import Trial
-from tuner.portable import Model as PortableModel
-from tuner.portable import Portable
+from trainables.tables.tabular_networks import NETWORKS, NetworkSettings, train_network
+from trainables.training.batches import balanced_weights
+from trainables.training.optim import DESCENT
+from trainables.training.settings import POSITIVE, SHARE, Allowed, Range, read_settings
+from tuner.trial.portable import Model as PortableModel
+from tuner.trial.portable import Portable
+from tuner.trial.trial import Trial
 
 Floats = npt.NDArray[np.floating[Any]]
 

@@ -14,15 +14,15 @@ from sklearn.metrics import roc_auc_score
 from torch import nn
 from torch.nn.functional import cross_entropy, pad
 
-from trainables.batches import balanced_weights
-from trainables.confidence import confidence_of, threshold_of
-from trainables.distillation import DISTILLATION, Distillation, check_teacher, load_teacher, told_of_teacher
-from trainables.finetuning import FINE_TUNING, FineTuning
-from trainables.held_out import check_judged, told_of_held_out
-from trainables.metrics import as_lines, classification_metrics, classification_report
-from trainables.notes import keep_notes
-from trainables.predictions import predictions
-from trainables.pretrained import (
+from trainables.data.held_out import check_judged, told_of_held_out
+from trainables.data.metrics import as_lines, classification_metrics, classification_report
+from trainables.data.notes import keep_notes
+from trainables.data.predictions import predictions
+from trainables.data.splits import fingerprint
+from trainables.data.trees import DATA_ENV, check_group
+from trainables.text.confidence import confidence_of, threshold_of
+from trainables.text.finetuning import FINE_TUNING, FineTuning
+from trainables.text.pretrained import (
     FeatureClassifier,
     PretrainedClassifier,
     features,
@@ -31,14 +31,23 @@ from trainables.pretrained import (
     told_of_unknown,
     trimmed,
 )
-from trainables.settings import Allowed, Range, read_settings, without_files
-from trainables.splits import fingerprint
-from trainables.text_models import BagOfEmbeddings, Head, Recurrent, build_vocabulary, encode_words
-from trainables.texts import UNKNOWN, Development, Source, Texts, find_dataset, find_file, load_development, load_test
-from trainables.training import Training, load_trained
-from trainables.trees import DATA_ENV, check_group
-from tuner.context import Trial
-from tuner.portable import Model, Portable
+from trainables.text.text_models import BagOfEmbeddings, Head, Recurrent, build_vocabulary, encode_words
+from trainables.text.texts import (
+    UNKNOWN,
+    Development,
+    Source,
+    Texts,
+    find_dataset,
+    find_file,
+    load_development,
+    load_test,
+)
+from trainables.training.batches import balanced_weights
+from trainables.training.distillation import DISTILLATION, Distillation, check_teacher, load_teacher, told_of_teacher
+from trainables.training.settings import Allowed, Range, read_settings, without_files
+from trainables.training.training import Training, load_trained
+from tuner.trial.portable import Model, Portable
+from tuner.trial.trial import Trial
 
 MODELS = ("bag", "gru", "transformer")
 EVALUATION_BATCH = 128

@@ -12,22 +12,22 @@ import torch
 from torch import nn
 from torch.nn.functional import cross_entropy
 
-from trainables.conll import GROUPS, Development, Sentences, Source, find_dataset, load_development, load_test
-from trainables.distillation import DISTILLATION, Distillation, check_teacher, load_teacher, told_of_teacher
-from trainables.entities import OUTSIDE, entities_of, entity_report, entity_scores, token_report
-from trainables.finetuning import FINE_TUNING, FineTuning
-from trainables.held_out import told_of_held_out
-from trainables.metrics import as_lines
-from trainables.notes import keep_notes
-from trainables.pieces import IGNORED, Pieces, Written, cut
-from trainables.pretrained import PretrainedEncoder, load_tokenizer, told_of_unknown, trimmed
-from trainables.settings import Allowed, Range, read_settings, without_files
-from trainables.splits import fingerprint
-from trainables.texts import find_file
-from trainables.training import Training, load_trained
-from trainables.trees import DATA_ENV
-from tuner.context import Trial
-from tuner.portable import Model, Portable
+from trainables.data.held_out import told_of_held_out
+from trainables.data.metrics import as_lines
+from trainables.data.notes import keep_notes
+from trainables.data.splits import fingerprint
+from trainables.data.trees import DATA_ENV
+from trainables.text.conll import GROUPS, Development, Sentences, Source, find_dataset, load_development, load_test
+from trainables.text.entities import OUTSIDE, entities_of, entity_report, entity_scores, token_report
+from trainables.text.finetuning import FINE_TUNING, FineTuning
+from trainables.text.pieces import IGNORED, Pieces, Written, cut
+from trainables.text.pretrained import PretrainedEncoder, load_tokenizer, told_of_unknown, trimmed
+from trainables.text.texts import find_file
+from trainables.training.distillation import DISTILLATION, Distillation, check_teacher, load_teacher, told_of_teacher
+from trainables.training.settings import Allowed, Range, read_settings, without_files
+from trainables.training.training import Training, load_trained
+from tuner.trial.portable import Model, Portable
+from tuner.trial.trial import Trial
 
 EVALUATION_BATCH = 64
 

@@ -3,18 +3,20 @@
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from tuner.context import Trial
-    from tuner.engine.ray_loop import from_ray_train
-    from tuner.results import Results
+    from tuner.engine.ray_train_loop import from_ray_train
+    from tuner.results.results import Results
     from tuner.sweep import Sweep, resume
+    from tuner.trial.portable import Portable
+    from tuner.trial.trial import Trial
 
-__all__ = ["Results", "Sweep", "Trial", "from_ray_train", "resume"]
+__all__ = ["Portable", "Results", "Sweep", "Trial", "from_ray_train", "resume"]
 
 _HOME = {
-    "Results": "results",
+    "Portable": "trial.portable",
+    "Results": "results.results",
     "Sweep": "sweep",
-    "Trial": "context",
-    "from_ray_train": "engine.ray_loop",
+    "Trial": "trial.trial",
+    "from_ray_train": "engine.ray_train_loop",
     "resume": "sweep",
 }
 

@@ -6,7 +6,7 @@ import sys
 def run() -> None:
     """Run it, or say what this interpreter lacks: on a cluster it need not be the one that was thought of."""
     try:
-        from tuner.cli import main
+        from tuner.cli.main import main
     except ModuleNotFoundError as error:
         if error.name is None or error.name.partition(".")[0] == "tuner":
             raise

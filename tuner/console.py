@@ -18,8 +18,8 @@ from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
+from tuner.records import TrialState
 from tuner.texts import Screen, encodable, one_line
-from tuner.trial import TrialState
 
 REFRESH_S = 0.25
 PROGRESS_S = 30.0

@@ -18,14 +18,14 @@ from typing import Any
 
 import torch
 
-from tuner.checkpoint import load_checkpoint
 from tuner.errors import ControlError, ExportError, SpecError
-from tuner.files import finite, read_json, write_atomic
-from tuner.marker import new_marker, write_marker
-from tuner.portable import EXPORT_FILE, PROGRAM_FILE, Model, Portable, load_exported, read_exported
-from tuner.provenance import versions
-from tuner.results import Best, Results
-from tuner.trainable import import_trainable
+from tuner.results.results import Best, Results
+from tuner.run_folder.marker import new_marker, write_marker
+from tuner.run_folder.provenance import versions
+from tuner.run_folder.trial_files import finite, read_json, write_atomic
+from tuner.spec.trainable import import_trainable
+from tuner.trial.checkpoint import load_checkpoint
+from tuner.trial.portable import EXPORT_FILE, PROGRAM_FILE, Model, Portable, load_exported, read_exported
 
 WEIGHTS_FILE, ONNX_FILE = "model.safetensors", "model.onnx"
 # An exported model's outputs may differ by so much of the largest output.

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from tuner.trial import Goal
+from tuner.records import Goal
 
 
 @dataclass(frozen=True)

@@ -17,31 +17,31 @@ from typing import TYPE_CHECKING, Any, Self
 import optuna
 from optuna.samplers import BaseSampler
 
-from tuner.budget import Verdict
 from tuner.command import command_line
 from tuner.console import Console, Tee, make_console
-from tuner.control import clear
-from tuner.database import DATABASE_ERRORS, delete_study
-from tuner.database_url import guard, recordable
 from tuner.errors import ClusterError, OccupiedError, ResourceError, SpecError, StorageError, StudyNotFoundError
-from tuner.evaluation import evaluate_best
-from tuner.files import METRICS_FILE, SPEC_FILE, write_atomic
-from tuner.history import History, gather_history
-from tuner.keys import NONE
-from tuner.layout import remove_run
-from tuner.localcopy import opened
-from tuner.lock import RunLock
-from tuner.provenance import PROVENANCE, provenance
-from tuner.recorder import Recorder
-from tuner.results import Results
-from tuner.revision import open_study
-from tuner.runfolder import make_run_folder, mark_of_run
-from tuner.runlog import RunLog
-from tuner.spec import SweepSpec, import_trainable, to_yaml
-from tuner.storage import Outage, storing
-from tuner.sweepfile import Trainable, check_same, differences, load_and_import, read_spec
-from tuner.trainable import check_shadows, check_signature, label_of, name_of
-from tuner.uri import Place, Uri, as_place
+from tuner.object_storage.local_copy import opened
+from tuner.results.held_out import evaluate_best
+from tuner.results.results import Results
+from tuner.results.start_from import History, gather_history
+from tuner.run_folder.control import clear
+from tuner.run_folder.folder import make_run_folder, mark_of_run
+from tuner.run_folder.layout import remove_run
+from tuner.run_folder.lock import RunLock
+from tuner.run_folder.log import RunLog
+from tuner.run_folder.outage import Outage, storing
+from tuner.run_folder.place import Place, Uri, as_place
+from tuner.run_folder.provenance import PROVENANCE, provenance
+from tuner.run_folder.trial_files import METRICS_FILE, SPEC_FILE, write_atomic
+from tuner.spec.file import Trainable, check_same, differences, load_and_import, read_spec
+from tuner.spec.keys import NONE
+from tuner.spec.sweep_spec import SweepSpec, import_trainable, to_yaml
+from tuner.spec.trainable import check_shadows, check_signature, label_of, name_of
+from tuner.study.database import DATABASE_ERRORS, delete_study
+from tuner.study.database_url import guard, recordable
+from tuner.study.recorder import Recorder
+from tuner.study.revision import open_study
+from tuner.study.sweep_end import Verdict
 
 if TYPE_CHECKING:
     from ray.tune.schedulers import TrialScheduler
@@ -301,7 +301,7 @@ class Sweep:
         self, folder: Path, place: Place, seed: int, address: str | None, console: Console, verbose: bool
     ) -> Verdict:
         """Run what the study leaves to be run. Raises `StorageError` where something can't be written."""
-        from tuner.engine.run import run
+        from tuner.engine.driver.run import run
         from tuner.stopping.table import make_stopping
 
         spec = self.spec

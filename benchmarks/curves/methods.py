@@ -14,14 +14,14 @@ from ray.tune.schedulers import ASHAScheduler, FIFOScheduler, TrialScheduler
 from ray.tune.search.optuna import OptunaSearch
 
 from benchmarks.curves.sketches import ForestThompson, HighestRungTPE
-from tuner.methods.suggest import suggest
+from tuner.methods.optuna_space import suggest
+from tuner.records import Goal
 from tuner.simulation.rows import RowSampler
 from tuner.simulation.simulator import Method
 from tuner.simulation.sweep import SimulatedSweep
 from tuner.simulation.task import Task
 from tuner.stopping.standin import SchedulerTrial
 from tuner.stopping.table import STEP
-from tuner.trial import Goal
 
 ETA = 3
 

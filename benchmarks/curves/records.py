@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
+from tuner.records import Goal
 from tuner.simulation.simulator import Run
-from tuner.trial import Goal
 
 
 @dataclass(frozen=True)

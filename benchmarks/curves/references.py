@@ -12,7 +12,7 @@ import numpy as np
 from optuna.distributions import FloatDistribution, IntDistribution
 
 from benchmarks.curves.tasks import LCBench, Recorded, TaskSet, load_task, stream_seed, task_names
-from tuner.methods.suggest import distribution
+from tuner.methods.optuna_space import distribution
 
 FILE = Path(__file__).parent / "references.json"
 # Random full trainings of a surrogate's task, and how its best are improved on.

@@ -16,10 +16,10 @@ from optuna.samplers import RandomSampler
 from smac import MultiFidelityFacade, Scenario
 from smac.runhistory import StatusType, TrialInfo, TrialValue
 
-from tuner.methods.suggest import distributions, restored
+from tuner.methods.optuna_space import distributions, restored
+from tuner.records import Goal
 from tuner.simulation.rows import RowSampler
 from tuner.simulation.task import Task
-from tuner.trial import Goal
 
 _VERY_BAD = 1e3
 

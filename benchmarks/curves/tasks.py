@@ -17,11 +17,11 @@ from typing import Any, Protocol
 import numpy as np
 
 from tuner.metric import Metric
-from tuner.parameters import SearchSpace
-from tuner.results import Results
+from tuner.records import Goal
+from tuner.results.results import Results
 from tuner.simulation.recorded import RecordedSweep
 from tuner.simulation.task import Task
-from tuner.trial import Goal
+from tuner.spec.space import SearchSpace
 
 # Choices are made by looking at these alone; the others are for the final comparison.
 DEVELOPMENT = (

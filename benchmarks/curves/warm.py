@@ -17,10 +17,10 @@ from benchmarks.curves.references import references
 from benchmarks.curves.statistics import CHECKPOINTS, interval, regrets
 from benchmarks.curves.surrogates import Comparison, lcbench_names
 from benchmarks.curves.tasks import load_task, stream_seed
-from tuner.history import History
+from tuner.records import TrialRecord
+from tuner.results.start_from import History
 from tuner.simulation.simulator import simulate
 from tuner.simulation.sweep import SimulatedSweep
-from tuner.trial import TrialRecord
 
 METHOD = "bayes"
 HISTORIES = 3

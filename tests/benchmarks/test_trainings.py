@@ -6,7 +6,7 @@ from optuna.samplers import RandomSampler
 from ray.tune.search.optuna import OptunaSearch
 
 from benchmarks.trainings import OURS, ask, figures
-from tuner.parameters import SearchSpace
+from tuner.spec.space import SearchSpace
 
 SPACE = SearchSpace.from_dict(
     {

@@ -3,7 +3,7 @@
 import time
 from pathlib import Path
 
-from tuner.context import Trial
+from tuner.trial.trial import Trial
 
 # What each trial reports, but for a little that becomes less with each step. Of eight the fourth and the fifth come to
 # grief, with values worse than those of the six before the last two: whoever of them reports first holds up no other.

@@ -12,7 +12,7 @@ import pytest
 
 from tests.clusters import Head, address_of, free_port, running_head
 from tuner.engine.cluster import _workers
-from tuner.results import Results
+from tuner.results.results import Results
 
 TOKEN = Path.home() / ".ray" / "auth_token"
 SWEEP = """

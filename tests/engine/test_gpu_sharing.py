@@ -14,9 +14,9 @@ from tests import loops
 from tests.fake_gpu import fake_device_of
 from tests.sweeps import LOSS, Told, check_whole, sweep
 from tuner import Results, Sweep
-from tuner.engine import controller, run
-from tuner.engine.process import Job
-from tuner.trial import FailureReason, TrialState
+from tuner.engine.driver import controller, run
+from tuner.engine.process.trial_process import Job
+from tuner.records import FailureReason, TrialState
 
 pytestmark = pytest.mark.slow
 

@@ -10,7 +10,7 @@ import pytest
 
 from tests import loops
 from tests.sweeps import LR, sweep
-from tuner.results import Results
+from tuner.results.results import Results
 
 ROOT = Path(__file__).parents[2]
 SWEEP = r"""

@@ -26,8 +26,8 @@ from ray.tune.schedulers.pb2 import PB2
 from tests.engine.rule_loops import BAD, BEST, ERROR, NAN, STEPS, WORTH, graded, writes_policy
 from tests.sweeps import LOSS, Told, check_whole
 from tuner import Results, Sweep
+from tuner.records import FailureReason, TrialRecord, TrialState
 from tuner.stopping.table import STEP
-from tuner.trial import FailureReason, TrialRecord, TrialState
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("two_cpus")]
 

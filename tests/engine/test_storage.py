@@ -18,8 +18,8 @@ from tests import loops
 from tests.clusters import start_cluster
 from tests.sweeps import Told
 from tuner import Results, Sweep
-from tuner.checkpoint import load_checkpoint
-from tuner.files import trial_dir
+from tuner.run_folder.trial_files import trial_dir
+from tuner.trial.checkpoint import load_checkpoint
 
 pytestmark = pytest.mark.slow
 

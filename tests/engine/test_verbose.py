@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from tests.commands import tuner
-from tuner.results import Results
+from tuner.results.results import Results
 
 SWEEP = """
 trainable: tests.loops:talks

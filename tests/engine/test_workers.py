@@ -14,8 +14,8 @@ from tests import loops, ray_loops
 from tests.commands import Command
 from tests.sweeps import LR, Told, sweep
 from tuner import Results
-from tuner.checkpoint import load_checkpoint
-from tuner.trial import FailureReason, TrialState
+from tuner.records import FailureReason, TrialState
+from tuner.trial.checkpoint import load_checkpoint
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("two_cpus")]
 

@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from tuner.checkpoint_folder import checkpoint_path
-from tuner.context import Trial
-from tuner.files import read_reports
+from tuner.run_folder.checkpoints import checkpoint_path
+from tuner.run_folder.trial_files import read_reports
+from tuner.trial.trial import Trial
 
 
 def walk(trial: Trial) -> None:

@@ -18,12 +18,12 @@ import torch
 from tests.faults import loops
 from tests.sweeps import check_whole
 from tuner import Results
-from tuner.context import Trial
 from tuner.errors import StopTrial
 from tuner.metric import Metric
-from tuner.seeds import derive_seed, seed_everything
-from tuner.sweepfile import read_spec
-from tuner.trial import Report
+from tuner.records import Report
+from tuner.spec.file import read_spec
+from tuner.trial.seeds import derive_seed, seed_everything
+from tuner.trial.trial import Trial
 
 PATIENCE_S = 120.0
 

@@ -13,10 +13,10 @@ from tests.commands import Command, tuner
 from tests.faults import scenes
 from tests.faults.scenes import kill, num_reports, pid_of, write_walk
 from tuner.errors import StudyNotFoundError
-from tuner.files import trial_dir
-from tuner.results import Results, list_runs
-from tuner.study import Study
-from tuner.trial import TrialState
+from tuner.records import TrialState
+from tuner.results.results import Results, list_runs
+from tuner.run_folder.trial_files import trial_dir
+from tuner.study.study import Study
 
 pytestmark = pytest.mark.slow
 

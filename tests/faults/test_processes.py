@@ -15,7 +15,7 @@ import ray
 from tests.faults import loops
 from tests.faults.scenes import check, kill, meanwhile, num_reports, pid_of, wait_for, wait_for_reports
 from tests.sweeps import Told, check_whole, sweep
-from tuner.trial import FailureReason, TrialState
+from tuner.records import FailureReason, TrialState
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("two_cpus")]
 

@@ -8,7 +8,7 @@ import pytest
 from tests.faults import loops
 from tests.faults.scenes import check
 from tests.sweeps import Told, sweep
-from tuner.trial import FailureReason, TrialState
+from tuner.records import FailureReason, TrialState
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("two_cpus")]
 

@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 
-import tuner.storage
+import tuner.run_folder.outage
 from tests.faults import loops
 from tests.faults.scenes import check, meanwhile, wait_for, wait_for_reports
 from tests.sweeps import Told, sweep
 from tuner import Sweep
 from tuner.errors import StorageError
-from tuner.results import list_runs
+from tuner.results.results import list_runs
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("two_cpus")]
 
@@ -90,7 +90,7 @@ def fill(path: Path) -> None:
 def test_a_disk_that_stays_full_ends_the_sweep_with_a_sentence_and_all_kept(
     tmp_path: Path, small_disk: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(tuner.storage, "LIMIT_S", 3.0)
+    monkeypatch.setattr(tuner.run_folder.outage, "LIMIT_S", 3.0)
     parameters = {"epochs": 40, "step_s": 0.05, "marks": str(tmp_path), "size": 1 << 20, "x": X}
     keys = {"metric": {"name": "loss"}, "run_cap": 4, "seed": 0, "output": small_disk, "parameters": parameters}
     keys |= {"early_terminate": "none"}

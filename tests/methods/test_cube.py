@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from tuner.methods.cube import Cube
-from tuner.methods.suggest import applicable, distributions, stored
-from tuner.parameters import SearchSpace
+from tuner.methods.optuna_space import applicable, distributions, stored
+from tuner.spec.space import SearchSpace
 
 # Two branches with parameters of their own, one of them with a branch in it.
 SPACE = SearchSpace.from_dict(

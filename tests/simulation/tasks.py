@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 
 from tuner.metric import Metric
-from tuner.parameters import SearchSpace
-from tuner.trial import Goal
+from tuner.records import Goal
+from tuner.spec.space import SearchSpace
 
 
 class Slopes:

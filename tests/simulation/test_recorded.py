@@ -7,9 +7,9 @@ import pytest
 from click.testing import CliRunner
 
 from tests.recorded import NUM_WHOLE, quality, ran, whole_sweep
-from tuner.cli import cli
+from tuner.cli.main import cli
 from tuner.errors import SimulationError
-from tuner.results import Results
+from tuner.results.results import Results
 from tuner.simulation.recorded import RecordedSweep
 
 

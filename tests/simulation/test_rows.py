@@ -6,9 +6,9 @@ import optuna
 import pytest
 from optuna.samplers import BaseSampler, RandomSampler, TPESampler
 
-from tuner.methods.suggest import suggest
-from tuner.parameters import SearchSpace
+from tuner.methods.optuna_space import suggest
 from tuner.simulation.rows import RowSampler
+from tuner.spec.space import SearchSpace
 
 SPACE = SearchSpace.from_dict(
     {

@@ -3,10 +3,10 @@
 import pytest
 
 from tests.simulation.tasks import Overtaken, Slopes
-from tuner.history import History
+from tuner.records import FailureReason, TrialState
+from tuner.results.start_from import History
 from tuner.simulation.simulator import simulate
 from tuner.simulation.sweep import SimulatedSweep
-from tuner.trial import FailureReason, TrialState
 
 
 def test_our_study_is_told_what_the_engine_would_tell() -> None:

@@ -19,13 +19,13 @@ from ray.tune.schedulers import (
 from tests.conftest import ACCURACY, LOSS
 from tuner.errors import SpecError
 from tuner.metric import Metric
-from tuner.parameters import SearchSpace
+from tuner.records import Goal, TrialRecord, TrialState
+from tuner.spec.space import SearchSpace
 from tuner.stopping.asking import Asking
 from tuner.stopping.names import RAYS_OWN, metric_key
 from tuner.stopping.replay import replay
 from tuner.stopping.standin import NOBODY, SchedulerTrial
 from tuner.stopping.table import STEP, TIME, make_stopping
-from tuner.trial import Goal, TrialRecord, TrialState
 
 SPACE = SearchSpace.from_dict(
     {

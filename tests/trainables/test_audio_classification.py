@@ -6,14 +6,14 @@ from typing import Any
 import pytest
 import torch
 
-from tests.trainables.test_audio import SOUND, TONES, write_tones
+from tests.trainables.audio.test_recordings import SOUND, TONES, write_tones
 from tests.trainables.trials import metrics_of, run_trial
 from trainables import audio_classification
 from trainables.audio_classification import Settings, evaluate, export, train
-from tuner.checkpoint import load_checkpoint
-from tuner.checkpoint_folder import checkpoint_path
-from tuner.context import Trial
 from tuner.export import predict, write_model
+from tuner.run_folder.checkpoints import checkpoint_path
+from tuner.trial.checkpoint import load_checkpoint
+from tuner.trial.trial import Trial
 
 run = functools.partial(run_trial, train)
 QUICK: dict[str, dict[str, Any]] = {

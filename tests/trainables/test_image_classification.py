@@ -8,21 +8,21 @@ import pytest
 import torch
 from PIL import Image
 
-from tests.trainables.test_images import write_tree
 from tests.trainables.trials import metrics_of, run_trial
-from trainables import images
-from trainables.augmentation import AUGMENTATIONS
-from trainables.classifiers import judge
+from tests.trainables.vision.test_images import write_tree
+from trainables.data.labelled import Labelled
 from trainables.image_classification import Settings, evaluate, export, train
-from trainables.images import Dataset
-from trainables.labelled import Labelled
-from trainables.optim import OPTIMIZERS, SCHEDULES
-from tuner.checkpoint import load_checkpoint
-from tuner.checkpoint_folder import checkpoint_path
-from tuner.context import NotFinite
+from trainables.training.classifiers import judge
+from trainables.training.optim import OPTIMIZERS, SCHEDULES
+from trainables.vision import images
+from trainables.vision.augmentation import AUGMENTATIONS
+from trainables.vision.images import Dataset
 from tuner.export import predict, write_model
 from tuner.metric import Metric
-from tuner.trial import Goal
+from tuner.records import Goal
+from tuner.run_folder.checkpoints import checkpoint_path
+from tuner.trial.checkpoint import load_checkpoint
+from tuner.trial.trial import NotFinite
 
 CPU = torch.device("cpu")
 SCORES = ("accuracy", "balanced_accuracy", "precision", "recall", "f1", "auc", "calibration_error", "loss")

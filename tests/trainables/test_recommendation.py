@@ -10,15 +10,15 @@ import pytest
 import torch
 from torch.nn.functional import cross_entropy
 
-from tests.trainables.test_interactions import write
+from tests.trainables.recommending.test_interactions import write
 from tests.trainables.trials import metrics_of, run_trial
 from trainables.recommendation import Settings, evaluate, export, set_loss, train
-from tuner.checkpoint import load_checkpoint
-from tuner.checkpoint_folder import checkpoint_path
 from tuner.errors import ControlError
 from tuner.export import predict, write_model
 from tuner.metric import Metric
-from tuner.trial import Goal
+from tuner.records import Goal
+from tuner.run_folder.checkpoints import checkpoint_path
+from tuner.trial.checkpoint import load_checkpoint
 
 run = functools.partial(run_trial, train, metric=Metric("val_ndcg10", Goal.MAXIMIZE))
 MODELS: dict[str, dict[str, Any]] = {

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tuner.spec import SweepSpec
+from tuner.spec.sweep_spec import SweepSpec
 
 FILES = sorted(Path(__file__).parents[2].glob("search_spaces/*.yaml"))
 

@@ -7,19 +7,19 @@ import numpy as np
 import pytest
 from sklearn.datasets import load_diabetes
 
-from tests.trainables.test_tables import rows_of, write_csv
+from tests.trainables.tables.test_tables import rows_of, write_csv
 from tests.trainables.trials import run_trial
 from trainables import tabular
-from trainables.folds import fold_numbers
-from trainables.tables import Source, load_development
+from trainables.tables.folds import fold_numbers
+from trainables.tables.tables import Source, load_development
 from trainables.tabular import MODELS, Settings, evaluate, export, fit, guessed, scores, train, unfinished
-from tuner.checkpoint import load_checkpoint
-from tuner.checkpoint_folder import checkpoint_path
-from tuner.context import NotFinite
 from tuner.errors import ControlError
 from tuner.export import predict, write_model
 from tuner.metric import Metric
-from tuner.trial import Goal, Report
+from tuner.records import Goal, Report
+from tuner.run_folder.checkpoints import checkpoint_path
+from tuner.trial.checkpoint import load_checkpoint
+from tuner.trial.trial import NotFinite
 
 QUICK = {"epochs": 4, "width": 16, "depth": 1, "n_estimators": 10, "max_iter": 10}
 CLASS_METRICS = {"accuracy", "balanced_accuracy", "precision", "recall", "f1", "auc", "calibration_error", "loss"}

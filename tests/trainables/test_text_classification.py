@@ -12,17 +12,18 @@ from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 
-from tests.trainables.test_pretrained import WORDS, write_bert
-from tests.trainables.test_texts import CLASSES, write_csv
+from tests.trainables.text.test_pretrained import WORDS, write_bert
+from tests.trainables.text.test_texts import CLASSES, write_csv
 from tests.trainables.trials import metrics_of, run_trial
-from trainables import text_classification, texts
-from trainables.batches import balanced_weights
+from trainables import text_classification
+from trainables.text import texts
+from trainables.text.texts import DATA_ENV, Rows
 from trainables.text_classification import Settings, evaluate, export, train
-from trainables.texts import DATA_ENV, Rows
-from tuner.checkpoint import load_checkpoint
-from tuner.checkpoint_folder import checkpoint_path
-from tuner.context import Trial
+from trainables.training.batches import balanced_weights
 from tuner.export import predict, write_model
+from tuner.run_folder.checkpoints import checkpoint_path
+from tuner.trial.checkpoint import load_checkpoint
+from tuner.trial.trial import Trial
 
 pytestmark = pytest.mark.slow  # imports transformers, and trains five kinds of models
 

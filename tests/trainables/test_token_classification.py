@@ -6,11 +6,11 @@ from typing import Any
 import pytest
 import torch
 
-from tests.trainables.test_conll import PLACES, sentence, write
-from tests.trainables.test_pretrained import write_bert
+from tests.trainables.text.test_conll import PLACES, sentence, write
+from tests.trainables.text.test_pretrained import write_bert
 from tests.trainables.trials import metrics_of, run_trial
-from trainables.conll import Sentences, Source, load_test
-from trainables.texts import DATA_ENV
+from trainables.text.conll import Sentences, Source, load_test
+from trainables.text.texts import DATA_ENV
 from trainables.token_classification import (
     Settings,
     evaluate,
@@ -19,10 +19,10 @@ from trainables.token_classification import (
     told_of_entities,
     train,
 )
-from tuner.checkpoint import load_checkpoint
-from tuner.checkpoint_folder import checkpoint_path
 from tuner.metric import Metric
-from tuner.trial import Goal
+from tuner.records import Goal
+from tuner.run_folder.checkpoints import checkpoint_path
+from tuner.trial.checkpoint import load_checkpoint
 
 pytestmark = pytest.mark.slow  # imports transformers
 

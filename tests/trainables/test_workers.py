@@ -10,19 +10,19 @@ import pytest
 import torch
 from torch import nn
 
-from tests.trainables.test_audio import write_tones
-from tests.trainables.test_conll import write
-from tests.trainables.test_images import write_tree as write_images
-from tests.trainables.test_interactions import write as write_interactions
-from tests.trainables.test_pretrained import write_bert
+from tests.trainables.audio.test_recordings import write_tones
+from tests.trainables.recommending.test_interactions import write as write_interactions
 from tests.trainables.test_text_classification import questions
-from tests.trainables.test_texts import write_csv
 from tests.trainables.test_token_classification import WORDS
+from tests.trainables.text.test_conll import write
+from tests.trainables.text.test_pretrained import write_bert
+from tests.trainables.text.test_texts import write_csv
 from tests.trainables.trials import ACCURACY
+from tests.trainables.vision.test_images import write_tree as write_images
 from tests.trainables.workers import Task, run_with_workers
-from trainables.batch_norm import SharedBatchNorm, share_statistics
+from trainables.training.batch_norm import SharedBatchNorm, share_statistics
 from tuner.metric import Metric
-from tuner.trial import Goal
+from tuner.records import Goal
 
 pytestmark = pytest.mark.slow  # two processes that import transformers
 

@@ -6,11 +6,11 @@ from typing import Any
 
 import torch
 
-from tuner.context import Group, NotFinite, Trial
 from tuner.errors import StopTrial
 from tuner.metric import Metric
-from tuner.seeds import seed_everything
-from tuner.trial import Goal, Report
+from tuner.records import Goal, Report
+from tuner.trial.seeds import seed_everything
+from tuner.trial.trial import Group, NotFinite, Trial
 
 ACCURACY = Metric("val_accuracy", Goal.MAXIMIZE)
 

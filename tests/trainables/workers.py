@@ -31,7 +31,7 @@ class Task(NamedTuple):
 
 
 class GlooGroup:
-    """A `tuner.context.Group` whose workers have no driver."""
+    """A `tuner.trial.trial.Group` whose workers have no driver."""
 
     def __init__(self, rank: int, world_size: int) -> None:
         self.rank, self.world_size = rank, world_size

@@ -19,8 +19,8 @@ from optuna.samplers import (
 )
 from optuna.trial import FrozenTrial
 
-from tuner.methods.multifidelity import MultiFidelitySampler
-from tuner.seeds import derive_seed
+from tuner.methods.bayes import MultiFidelitySampler
+from tuner.trial.seeds import derive_seed
 
 
 def _tpe(seed: int, _: int) -> BaseSampler:

@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 
 from tuner.errors import SpecError
-from tuner.files import finite
 from tuner.methods.table import METHODS
-from tuner.seeds import derive_seed
+from tuner.run_folder.trial_files import finite
 from tuner.simulation.simulator import best_after, simulate
 from tuner.simulation.sweep import SimulatedSweep
 from tuner.simulation.task import Task
+from tuner.trial.seeds import derive_seed
 
 DEFAULT = ("random", "random+asha", "tpe+asha", "bayes+auto")
 # Shares of the budget at which the best value so far is told.

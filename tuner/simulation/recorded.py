@@ -7,11 +7,11 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from tuner.domains import Choice
 from tuner.errors import SimulationError
-from tuner.parameters import SearchSpace
-from tuner.results import Results
-from tuner.trial import FailureReason, Goal, TrialRecord, TrialState
+from tuner.records import FailureReason, Goal, TrialRecord, TrialState
+from tuner.results.results import Results
+from tuner.spec.domains import Choice
+from tuner.spec.space import SearchSpace
 
 # Among fewer configurations there is nothing to search.
 _FEWEST = 20

@@ -10,8 +10,8 @@ from optuna.samplers import BaseSampler
 from optuna.trial import FrozenTrial, TrialState
 
 from tuner.methods.cube import Cube
-from tuner.methods.suggest import applicable, distributions, stored
-from tuner.parameters import SearchSpace
+from tuner.methods.optuna_space import applicable, distributions, stored
+from tuner.spec.space import SearchSpace
 
 
 class RowSampler(BaseSampler):

@@ -12,8 +12,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from tuner.records import Goal
 from tuner.simulation.task import Task, blocks
-from tuner.trial import Goal
 
 
 class Method(Protocol):

@@ -10,15 +10,15 @@ from typing import Any
 from optuna.samplers import RandomSampler
 from ray.tune.schedulers import TrialScheduler
 
-from tuner.history import History
 from tuner.methods.table import make_sampler
+from tuner.records import FailureReason, Report, TrialRecord, TrialState
+from tuner.results.start_from import History
 from tuner.simulation.rows import RowSampler
 from tuner.simulation.task import Task
 from tuner.stopping.names import metric_key
 from tuner.stopping.standin import SchedulerTrial
 from tuner.stopping.table import STEP, make_stopping
-from tuner.study import Study
-from tuner.trial import FailureReason, Report, TrialRecord, TrialState
+from tuner.study.study import Study
 
 
 class SimulatedSweep:

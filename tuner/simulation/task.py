@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 from tuner.metric import Metric
-from tuner.parameters import SearchSpace
+from tuner.spec.space import SearchSpace
 
 
 class Task(Protocol):

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-from tuner.trial import Report
+from tuner.records import Report
 
 
 @dataclass(frozen=True)

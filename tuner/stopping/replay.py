@@ -6,12 +6,12 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from ray.tune.schedulers import AsyncHyperBandScheduler, MedianStoppingRule, TrialScheduler
 
 from tuner.metric import Metric
+from tuner.records import Report, TrialRecord
 from tuner.stopping.asking import Asking
-from tuner.stopping.halving import RecentHalving
+from tuner.stopping.auto import RecentHalving
 from tuner.stopping.names import metric_key
 from tuner.stopping.standin import NOBODY, SchedulerTrial
 from tuner.stopping.table import STEP, TIME, time_attribute
-from tuner.trial import Report, TrialRecord
 
 
 def _results(

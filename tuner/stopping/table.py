@@ -24,11 +24,11 @@ from ray.tune.schedulers import (
 
 from tuner.errors import SpecError
 from tuner.metric import Metric
-from tuner.parameters import Choice, Float, Int, SearchSpace
+from tuner.records import Goal, Report
+from tuner.spec.space import Choice, Float, Int, SearchSpace
 from tuner.stopping.asking import Asking
-from tuner.stopping.halving import RecentHalving
+from tuner.stopping.auto import RecentHalving
 from tuner.stopping.names import metric_key
-from tuner.trial import Goal, Report
 
 # The step of a report, under the name that Ray Tune's schedulers look for.
 STEP = "training_iteration"

@@ -1,0 +1,1 @@
+"""Recordings: read as spectrograms, and networks that classify them."""

@@ -1,0 +1,1 @@
+"""Data of any kind: files in trees, splits, labels, metrics."""

@@ -1,0 +1,1 @@
+"""Who took what: read, and models that recommend."""

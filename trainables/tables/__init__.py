@@ -1,0 +1,1 @@
+"""Tables: read, split, encoded, and models for them."""

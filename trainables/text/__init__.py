@@ -1,0 +1,1 @@
+"""Texts: read, cut into tokens, and networks that take them."""

@@ -1,0 +1,1 @@
+"""Training: settings, batches, optimizers, the loop over epochs."""

@@ -1,0 +1,1 @@
+"""Images: read, augmented, and networks that classify them."""

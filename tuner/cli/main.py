@@ -1,0 +1,381 @@
+"""The command line: arguments -> calls. Exit codes: 0 finished, 1 ran and failed, 2 refused, 130 interrupted.
+
+Torch and Ray take seconds to import: a command that trains nothing does not wait for them.
+"""
+
+import contextlib
+import errno
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from tuner.cli.printing import print_best, print_counts, print_evaluation, print_outcomes, print_runs, print_trials
+from tuner.cli.verbs import COMMANDS, changed_by, resume_paused, resume_there, setting
+from tuner.command import command_line
+from tuner.console import format_params
+from tuner.errors import (
+    ClusterError,
+    ControlError,
+    ExportError,
+    NoReaderError,
+    ObjectStoreError,
+    OccupiedError,
+    ResourceError,
+    SimulationError,
+    SpecError,
+    StorageError,
+    StudyLockedError,
+    StudyNotFoundError,
+)
+from tuner.object_storage.local_copy import follow
+from tuner.results.results import Results, list_runs
+from tuner.run_folder.place import Place, as_place
+from tuner.spec.file import load_and_import, load_values
+from tuner.spec.sweep_spec import json_schema
+from tuner.spec.understood import describe, hints
+from tuner.texts import one_line, open_closed_streams, say, say_json, say_whole
+from tuner.trial.environment import adopt
+from tuner.version import VERSION
+
+_REFUSED = (
+    SpecError,
+    ResourceError,
+    StudyLockedError,
+    StudyNotFoundError,
+    ControlError,
+    ClusterError,
+    ObjectStoreError,
+    OccupiedError,
+    SimulationError,
+)
+# Of files that may not be written, or read: a read-only mount, another user's, a name that no disk takes.
+_FORBIDDEN = (errno.EROFS, errno.EACCES, errno.EPERM, errno.ENAMETOOLONG, errno.ENOSPC, errno.EDQUOT)
+_json = click.option("--json", "as_json", is_flag=True, help="Print JSON; docs/json.md describes it.")
+_output = click.option(
+    "--output",
+    type=as_place,
+    default="runs",
+    metavar="DIR|URI",
+    help="Where run folders are made; s3://bucket/runs and the like as well.",
+    show_default=True,
+)
+_address = click.option("--address", help="A Ray cluster; `auto` for the one that this machine belongs to.")
+_verbose = click.option("-v", "--verbose", is_flag=True, help="Show Ray's own messages as well.")
+_folder = click.argument("folder", metavar="DIR|URI", type=as_place)
+_spec = click.argument("spec", type=click.Path(path_type=Path))
+
+
+@click.group()
+@click.version_option(VERSION)
+def cli() -> None:
+    """Tune hyperparameters of PyTorch networks."""
+
+
+for command in COMMANDS:
+    cli.add_command(command)
+
+
+@cli.command()
+@_spec
+@changed_by
+@_output
+@click.option("--id", help="The run folder's name. Where it is there already, its sweep is resumed.")
+@click.option("--storage", help="An Optuna RDB URL for the study, such as sqlite:///study.db.")
+@_address
+@_verbose
+def run(
+    spec: Path,
+    changes: dict[str, Any],
+    output: Place,
+    id: str | None,
+    storage: str | None,
+    address: str | None,
+    verbose: bool,
+) -> None:
+    """Run the sweep that SPEC describes."""
+    from tuner.sweep import Sweep
+
+    sweep = Sweep.from_file(spec, changes=changes, output=output, storage=storage)
+    _hint(spec, changes)
+    _conclude(sweep.run(id=id, address=address, verbose=verbose))
+
+
+@cli.command()
+@_folder
+@click.option("--run-cap", help="A new number of trials; +50 adds to those there are.")
+@_address
+@click.option("--paused", is_flag=True, hidden=True, help="Only where it is running, and paused.")
+@_verbose
+def resume(folder: Place, run_cap: str | None, address: str | None, paused: bool, verbose: bool) -> None:
+    """Go on with the sweep in FOLDER, paused or ended: what is finished is kept, what was interrupted goes on.
+
+    With a dashboard's address, http://HEAD:8265, FOLDER is the id of a paused sweep there.
+    """
+    if address is not None and address.startswith(("http://", "https://")):
+        resume_there(str(folder), address)
+        return
+    if run_cap is None and resume_paused(folder, required=paused):
+        return
+    from tuner.sweep import resume as resume_sweep
+
+    _conclude(resume_sweep(folder, run_cap=run_cap, address=address, verbose=verbose))
+
+
+@cli.command()
+@_spec
+@changed_by
+def check(spec: Path, changes: dict[str, Any]) -> None:
+    """Tell all mistakes of SPEC at once; writes nothing."""
+    described, _ = load_and_import(spec, changes)
+    if described.start_from:
+        from tuner.results.start_from import gather_history
+
+        gather_history(described)
+    rule = described.early_terminate["type"] if described.early_terminate else "no early stopping"
+    say(f"{spec} is right: {described.method}, {rule}, over {len(described.parameters.parameters)} parameters.")
+    say(*(f"  {line}" for line in describe(described)))
+    _hint(spec, changes)
+
+
+@cli.command()
+def schema() -> None:
+    """Print the JSON schema of sweep files, for editors."""
+    say_json(json_schema())
+
+
+@cli.command("try")
+@_spec
+@click.option("--set", "settings", multiple=True, metavar="NAME=VALUE", help="A parameter; the rest is sampled.")
+@click.option(
+    "--params",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    help="A JSON file of parameters, such as best/params.json.",
+)
+@click.option("--seed", type=int, default=0, help="The trial's seed.")
+def try_(spec: Path, settings: tuple[str, ...], params: Path | None, seed: int) -> None:
+    """Run one trial of SPEC in this process, without Ray: a debugger works."""
+    from tuner.trial.try_once import problems_of_chosen, try_once
+
+    given = dict(setting(text) for text in settings)
+    chosen = {**(_read_params(params) if params else {}), **given}
+    described, train = load_and_import(spec)
+    problems = problems_of_chosen(described, chosen)
+    if problems:
+        # Each starts with the parameter's name.
+        is_set = [any(problem.startswith(f"{name} ") for name in given) for problem in problems]
+        sources = ["--set" if one else f"--params {params}" for one in is_set]
+        raise SpecError([f"{source}: {problem}" for source, problem in zip(sources, problems, strict=True)])
+    if not try_once(described, train, chosen, seed, say):
+        sys.exit(1)
+
+
+@cli.command("list")
+@_output
+@_json
+def list_(output: Place, as_json: bool) -> None:
+    """List the runs there are."""
+    runs = []
+    for folder in list_runs(output):
+        with contextlib.suppress(StudyNotFoundError, SpecError):
+            runs.append(Results.read(folder))
+    if as_json:
+        rows = [{**results.to_json(), "trials": len(results.trials)} for results in runs]
+        say_json(rows)
+        return
+    print_runs(output, runs)
+
+
+@cli.command()
+@_folder
+@_json
+def show(folder: Place, as_json: bool) -> None:
+    """Show the trials in FOLDER, also while they run."""
+    results = Results.read(folder)
+    if as_json:
+        say_json(results.to_json())
+        return
+    print_trials(results)
+    print_counts(results)
+
+
+@cli.command()
+@_folder
+@_json
+def best(folder: Place, as_json: bool) -> None:
+    """Show the best configuration in FOLDER."""
+    results = Results.read(folder)
+    if as_json:
+        say_json(results.best_json())
+    else:
+        print_best(results)
+
+
+@cli.command()
+@_folder
+@click.option("--seeds", type=click.IntRange(min=1), default=5, help="Trainings of each configuration; 5 if left out.")
+@click.option(
+    "--set", "settings", multiple=True, metavar="NAME=VALUE", help="A parameter of the default configuration."
+)
+@_address
+@_json
+@_verbose
+def evaluate(
+    folder: Place, seeds: int, settings: tuple[str, ...], address: str | None, as_json: bool, verbose: bool
+) -> None:
+    """Train the best configuration in FOLDER and the default one with several seeds, and compare their test scores.
+
+    The default one is the first of `start_with`, or what --set gives, with the trainable's own defaults.
+    """
+    from tuner.evaluation.against_default import evaluate as evaluate_sweep
+
+    if not isinstance(folder, Path):
+        raise ControlError(f"{folder}: bring the run folder to this machine first, and name the folder here.")
+    chosen = dict(setting(text) for text in settings)
+    evaluation = evaluate_sweep(folder, seeds, chosen, address=address, verbose=verbose)
+    if as_json:
+        say_json(evaluation.to_json())
+    else:
+        print_evaluation(evaluation)
+    if not evaluation.tuned.score_names or not evaluation.default.score_names:
+        sys.exit(1)
+
+
+@cli.command()
+@_folder
+@click.option("--method", "methods", multiple=True, metavar="METHOD[+RULE]", help="Such as bayes+asha; several times.")
+@click.option("--seeds", type=click.IntRange(min=1), default=5, help="Runs of each method; 5 if left out.")
+@click.option("--parallel", type=click.IntRange(min=1), default=4, help="Trials at a time; 4 if left out.")
+@click.option("--trainings", type=click.IntRange(min=1), help="The budget in whole trainings; an eighth of FOLDER's.")
+@_json
+def simulate(
+    folder: Place, methods: tuple[str, ...], seeds: int, parallel: int, trainings: int | None, as_json: bool
+) -> None:
+    """Compare search methods on the curves that FOLDER's sweep has recorded: which finds its best ones soonest?
+
+    Nothing is trained. Takes a sweep whose trials ran their whole length: method random, no early_terminate.
+    """
+    import optuna
+
+    from tuner.simulation.comparison import DEFAULT, check_methods, compare
+    from tuner.simulation.recorded import RecordedSweep
+
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    names = list(dict.fromkeys(methods)) or DEFAULT
+    check_methods(names)
+    task = RecordedSweep(Results.read(folder))
+    budget = trainings or max(len(task.rows) // 8, parallel)
+    outcomes = list(compare(task, names, seeds=seeds, workers=parallel, trainings=budget))
+    if as_json:
+        say_json({"trainings": budget, "methods": [one.to_json() for one in outcomes]})
+    else:
+        print_outcomes(task, outcomes, seeds, budget)
+
+
+@cli.command()
+@_folder
+@click.argument("to", type=click.Path(path_type=Path))
+@click.option("--onnx/--no-onnx", default=True, help="Whether to write model.onnx too; it is, if left out.")
+def export(folder: Place, to: Path, onnx: bool) -> None:
+    """Write the best model in FOLDER to the new folder TO: weights, an exported program, ONNX, what its use needs."""
+    from tuner.export import export_best
+
+    told = export_best(Results.read(folder), to, onnx=onnx)
+    say(f"trial {told['trial']}, step {told['step']}: {format_params(told['metrics'], 200)}")
+    for name, difference in told["largest_difference"].items():
+        say(f"{to / name}: its outputs differ from the model's by {difference:.2g} at most")
+    say("use it:", f"  {command_line('predict', to)} INPUT...")
+
+
+@cli.command("predict")
+@click.argument("model", type=click.Path(path_type=Path))
+@click.argument("inputs", nargs=-1, required=True)
+@_json
+def predict_(model: Path, inputs: tuple[str, ...], as_json: bool) -> None:
+    """Tell what an exported MODEL says of each of INPUTS: texts or files, whatever its task takes; - reads stdin."""
+    from tuner.export import predict
+
+    given = [text for one in inputs for text in (sys.stdin.read().splitlines() if one == "-" else [one])]
+    for told in predict(model, given):
+        shown = {name: value for name, value in told.items() if name != "input"}
+        line = json.dumps(dict(told)) if as_json else f"{one_line(told['input'])}\t{format_params(shown, 200)}"
+        say_whole(f"{line}\n")
+
+
+@cli.command()
+@_folder
+@click.option("--port", type=int, help="6006, or the next one that is free, if left out.")
+def board(folder: Place, port: int | None) -> None:
+    """Start TensorBoard on FOLDER; ends with Ctrl-C."""
+    from tensorboard import program
+
+    local = folder if isinstance(folder, Path) else follow(folder, "tensorboard/*")
+    if not (local / "tensorboard").is_dir():
+        raise StudyNotFoundError(f"{folder} holds no tensorboard/ folder.")
+    server = program.TensorBoard()
+    options = [] if port is None else ["--port", str(port)]
+    server.configure(argv=[None, "--logdir", str(local / "tensorboard"), *options])
+    if server.main():
+        sys.exit(2)  # it has said why
+
+
+def main() -> None:
+    """The console command; errors of the user's making are told in sentences, with no traceback."""
+    open_closed_streams()
+    adopt()
+    try:
+        cli(standalone_mode=False)
+    except _REFUSED as error:
+        _end(2, *str(error).splitlines())
+    except (StorageError, ExportError) as error:
+        _end(1, str(error))
+    except NoReaderError:
+        pass  # who has read enough, as `head` has, wants to hear no more
+    except OSError as error:
+        if error.errno not in _FORBIDDEN or error.filename is None:
+            raise
+        say(f"error: {error.filename}: {error.strerror}", err=True)
+        sys.exit(1)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(2)
+    except (KeyboardInterrupt, click.Abort):
+        sys.exit(130)
+
+
+def _end(code: int, *errors: str) -> None:
+    with contextlib.suppress(NoReaderError):
+        say(*(f"error: {line}" for line in errors), err=True)
+    sys.exit(code)
+
+
+def _read_params(path: Path) -> dict[str, Any]:
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise SpecError([f"--params {path}: this is no JSON: {error}; give a trial's params.json."]) from None
+    if not isinstance(found, dict):
+        raise SpecError([f"--params {path}: this is no JSON object; give a trial's params.json."])
+    return found
+
+
+def _hint(spec: Path, changes: dict[str, Any]) -> None:
+    for sentence in hints(load_values(spec, changes)):
+        say(f"note: {sentence}", err=True)
+
+
+def _conclude(results: Results) -> None:
+    """Tell how a sweep has ended, and exit with its code, whoever reads it."""
+    is_interrupted = results.summary["ended_by"] == "interrupted"
+    with contextlib.suppress(NoReaderError):
+        print_counts(results)
+        print_best(results)
+        if is_interrupted:
+            say("", f"interrupted; resume it with: {command_line('resume', results.place)}")
+        else:
+            say("", "look further:", *(f"  {command_line(verb, results.place)}" for verb in ("show", "board")))
+    code = 130 if is_interrupted else results.exit_code
+    if code:
+        sys.exit(code)

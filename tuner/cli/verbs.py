@@ -1,0 +1,339 @@
+"""What is asked of a sweep from outside: status, logs, pause, resume, stop, cancel, wait; and sweeps on a cluster.
+
+Each takes a run folder, or with `--address` the id of a sweep that was submitted to a cluster.
+"""
+
+import json
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
+
+from tuner.command import command_line
+from tuner.console import format_seconds
+from tuner.errors import ControlError, SpecError
+from tuner.object_storage.local_copy import Snapshot
+from tuner.results.results import Results, SweepState
+from tuner.run_folder.control import CONTROL_FILE, Verb, ask, asked
+from tuner.run_folder.lock import is_locked
+from tuner.run_folder.log import LOG_FILE, read_log
+from tuner.run_folder.place import Place, as_place
+from tuner.spec.file import load_and_import
+from tuner.texts import say, say_json, say_whole
+from tuner.trial.environment import read_variables
+
+if TYPE_CHECKING:
+    from tuner.remote.jobs import Cluster, SweepJob
+
+_WAIT_POLL_S = 1.0
+_WAIT_POLL_THERE_S = 5.0
+_target = click.argument("sweep", metavar="DIR|URI|ID")
+_address = click.option(
+    "--address", help="A cluster's dashboard, http://HEAD:8265; SWEEP is then a submitted sweep's id."
+)
+_json = click.option("--json", "as_json", is_flag=True, help="Print JSON; docs/json.md describes it.")
+
+
+def setting(text: str) -> tuple[str, Any]:
+    """What a `--set NAME=VALUE` says."""
+    name, equals, value = text.partition("=")
+    if not equals or not value.strip():
+        raise SpecError([f"--set {text}: write it as NAME=VALUE, such as --set lr=0.1"])
+    try:
+        return name, YAML(typ="safe", pure=True).load(value)
+    except YAMLError as error:
+        raise SpecError([f"--set {text}: {value!r} is no YAML value: {str(error).splitlines()[0]}"]) from None
+
+
+changed_by = click.option(
+    "--set",
+    "changes",
+    multiple=True,
+    metavar="NAME=VALUE",
+    callback=lambda context, option, texts: dict(map(setting, texts)),
+    help="A parameter, which becomes a constant, or a key of SPEC such as budget.hours.",
+)
+
+_TOLD = {
+    Verb.PAUSE: ("paused: running trials go on, no new ones start; resume it with: {}", "resume"),
+    Verb.RESUME: ("resumed; how it stands: {}", "status"),
+    Verb.STOP: ("stopping: running trials finish, then the sweep ends; what waits for that: {}", "wait"),
+    Verb.CANCEL: ("cancelled: running trials are ended now; what waits for their end: {}", "wait"),
+}
+
+
+@click.command()
+@_target
+@_address
+@_json
+def status(sweep: str, address: str | None, as_json: bool) -> None:
+    """Tell where a sweep stands."""
+    if address is not None:
+        _status_there(sweep, address, as_json)
+        return
+    results = Results.read(sweep)
+    if as_json:
+        say_json({**results.to_json(), "trials": len(results.trials)})
+        return
+    cap = results.spec.run_cap
+    counts = ", ".join(f"{number} {state}" for state, number in results.counts().items())
+    say(f"{results.spec.name}  {sweep}")
+    say(f"state: {results.state.value}{_HINTS.get(results.state, '')}")
+    say(f"trials: {len(results.trials)}{'' if cap is None else f' of {cap}'}{f': {counts}' if counts else ''}")
+    best = results.best
+    if best is not None:
+        name = results.spec.metrics[0].name
+        say(f"best: {name}={best.value:.6g} (trial {best.trial.number:04d}, step {best.step})")
+    if not results.is_running and results.summary.get("message"):
+        say(f"ended: {results.summary['message']}, after {format_seconds(results.summary['elapsed_s'])}")
+
+
+_HINTS = {
+    SweepState.PAUSED: " (running trials go on, no new ones start; `tuner resume` goes on)",
+    SweepState.CRASHED: " (its driver is gone; `tuner resume` goes on)",
+    SweepState.INTERRUPTED: " (`tuner resume` goes on)",
+}
+
+
+@click.command()
+@_target
+@_address
+@click.option("-f", "--follow", is_flag=True, help="Go on to its end; Ctrl-C leaves the sweep running.")
+def logs(sweep: str, address: str | None, follow: bool) -> None:
+    """Print what a sweep has told."""
+    if address is None:
+        for text in _log(as_place(sweep), follow):
+            say_whole(text)
+        return
+    cluster, job = _find(sweep, address)
+    if follow:
+        cluster.follow(job, say_whole)
+    else:
+        say_whole(cluster.logs(job))
+
+
+@click.command()
+@_target
+@_address
+def pause(sweep: str, address: str | None) -> None:
+    """Start no new trials; those that run go on. The driver stays, and frees what it holds."""
+    _ask(sweep, address, Verb.PAUSE)
+
+
+@click.command()
+@_target
+@_address
+def stop(sweep: str, address: str | None) -> None:
+    """Let running trials finish, then end the sweep."""
+    _ask(sweep, address, Verb.STOP)
+
+
+@click.command()
+@_target
+@_address
+def cancel(sweep: str, address: str | None) -> None:
+    """End running trials now, and the sweep with them."""
+    _ask(sweep, address, Verb.CANCEL)
+
+
+@click.command()
+@_target
+@_address
+def wait(sweep: str, address: str | None) -> None:
+    """Wait for the end of a sweep; exits as it does. Ctrl-C leaves the sweep running."""
+    if address is not None:
+        cluster, job = _find(sweep, address)
+        code = cluster.wait(job)
+        see = command_line("logs", sweep, "--address", address)
+        told = f"its driver has ended with exit code {code}; see: {see}"
+        say(f"{sweep}: {told if code else 'finished'}")
+        sys.exit(code)
+    place = as_place(sweep)
+    if isinstance(place, Path):
+        Results(place)  # raises where it is no run folder
+        while is_locked(place):
+            time.sleep(_WAIT_POLL_S)
+    else:
+        snapshot = Snapshot(place)
+        while snapshot.is_running:
+            time.sleep(_WAIT_POLL_THERE_S)
+            snapshot.refresh()
+    results = Results.read(place)
+    say(f"{place}: {results.state.value}")
+    sys.exit(results.exit_code)
+
+
+@click.command()
+@click.argument("spec", type=click.Path(path_type=Path))
+@changed_by
+@click.option("--address", required=True, help="The cluster's dashboard, http://HEAD:8265.")
+@click.option("--id", help="The sweep's name there. Sent again with the same id it runs once, and goes on if it died.")
+@click.option(
+    "--output", help="The folder on the cluster, or the URI, that its run folder is made in.", show_default="~/runs"
+)
+@click.option("--exclude", multiple=True, metavar="PATTERN", help="Files not to send, as in .gitignore.")
+@click.option(
+    "--entrypoint-cpus", type=float, default=0.0, help="CPUs for the driver; with some it may leave the head."
+)
+@click.option(
+    "--env",
+    multiple=True,
+    metavar="NAME[=VALUE]",
+    help="An environment variable of the driver and trials; NAME alone has the value that it has here.",
+)
+def submit(
+    spec: Path,
+    changes: dict[str, Any],
+    address: str,
+    id: str | None,
+    output: str | None,
+    exclude: tuple[str, ...],
+    entrypoint_cpus: float,
+    env: tuple[str, ...],
+) -> None:
+    """Send the sweep that SPEC describes to a Ray cluster, with the working directory, and leave it running there."""
+    shown, hidden = read_variables(env)
+    described, _ = load_and_import(spec, changes)
+    submitted = _cluster(address).submit(
+        described,
+        id=id,
+        output=output,
+        directory=Path.cwd(),
+        excludes=exclude,
+        entrypoint_cpus=entrypoint_cpus,
+        env_vars=shown,
+        hidden_env_vars=hidden,
+    )
+    job = submitted.job
+    if submitted.sent:
+        say(f"sent {submitted.sent}")
+        told = "runs as" if job.attempt == 1 else "goes on as"
+    else:
+        told = "has finished, as" if job.is_over else "was sent before, and runs as"
+    say(f"{job.id} {told} job {job.job} on {address}, in {job.folder}")
+    verbs = (("logs", "-f"), ("status",), ("fetch",))
+    say("", "look further:", *(f"  {command_line(*verb, job.id, '--address', address)}" for verb in verbs))
+
+
+@click.command()
+@click.argument("sweep", metavar="ID")
+@click.option("--address", required=True, help="The cluster's dashboard, http://HEAD:8265.")
+@click.option("--output", type=click.Path(path_type=Path), default=Path("runs"), help="Where it is put, under its id.")
+@click.option("--best", "best_only", is_flag=True, help="No checkpoints but the best step's.")
+def fetch(sweep: str, address: str, output: Path, best_only: bool) -> None:
+    """Bring the run folder of a submitted sweep to this machine, also while it runs."""
+    target = output / sweep
+    if is_locked(target):
+        raise ControlError(f"{target} is being run on this machine; name another --output.")
+    cluster, job = _find(sweep, address)
+    size = cluster.fetch(job, target, best_only=best_only)
+    say(f"{target}: {size / 2**20:.1f} MiB")
+    say("", "look further:", *(f"  {command_line(verb, target)}" for verb in ("show", "board")))
+
+
+COMMANDS = (submit, status, logs, pause, stop, cancel, wait, fetch)
+
+
+def resume_there(sweep: str, address: str) -> None:
+    """Go on with a paused sweep on a cluster."""
+    cluster, job = _find(sweep, address)
+    if job.is_over:
+        raise ControlError(
+            f"{sweep} is not running on {address} (its job: {job.status.value}); send it again to go on with it: "
+            + command_line("submit", "SPEC", "--id", sweep, "--address", address)
+        )
+    _ask_there(cluster, job, Verb.RESUME, "--paused")
+
+
+def resume_paused(place: Place, *, required: bool) -> bool:
+    """Go on with a sweep that is paused; False where it is not running, unless it is required to be."""
+    if isinstance(place, Path):
+        is_paused = is_locked(place) and asked(place) is Verb.PAUSE
+    else:
+        snapshot = Snapshot(place)
+        is_paused = snapshot.is_running and asked(snapshot.bring(CONTROL_FILE)) is Verb.PAUSE
+    if required or is_paused:
+        _ask(str(place), None, Verb.RESUME)
+        return True
+    return False
+
+
+def _log(place: Place, follow: bool) -> Iterator[str]:
+    if isinstance(place, Path):
+        return read_log(place, place=place, look=lambda: is_locked(place), follow=follow)
+    snapshot = Snapshot(place)
+
+    def look() -> bool:
+        snapshot.refresh()
+        snapshot.bring(LOG_FILE)
+        return snapshot.is_running
+
+    return read_log(snapshot.folder, place=place, look=look, follow=follow)
+
+
+def _ask(sweep: str, address: str | None, verb: Verb) -> None:
+    if address is None:
+        place = as_place(sweep)
+        if isinstance(place, Path):
+            ask(place, verb)
+        else:
+            Snapshot(place).ask(verb)
+        _tell(verb, sweep)
+        return
+    cluster, job = _find(sweep, address)
+    if job.is_over:
+        raise ControlError(f"{sweep} is not running on {address}; its job has ended ({job.status.value}).")
+    if job.node is None and verb.is_final:
+        # It waits for its place on the cluster: there is nothing to finish.
+        cluster.end(job)
+        say(f"{sweep} had not begun; its job is ended")
+        return
+    if job.node is None:
+        raise ControlError(f"{sweep} has not begun yet on {address}; ask again when it has.")
+    _ask_there(cluster, job, verb)
+
+
+def _ask_there(cluster: "Cluster", job: "SweepJob", verb: Verb, *options: str) -> None:
+    code, told = cluster.call(job, verb.value, *options)
+    if code:
+        say_whole(told, err=True)
+        sys.exit(code)
+    # What is said there names the folder there.
+    _tell(verb, job.id, "--address", cluster.address)
+
+
+def _tell(verb: Verb, *target: str) -> None:
+    sentence, next_verb = _TOLD[verb]
+    say(sentence.format(command_line(next_verb, *target)))
+
+
+def _status_there(sweep: str, address: str, as_json: bool) -> None:
+    cluster, job = _find(sweep, address)
+    about: dict[str, Any] = {"id": job.id, "job": job.job, "job_status": job.status.value, "attempt": job.attempt}
+    code, text = (1, "") if job.node is None else cluster.call(job, "status", *(["--json"] if as_json else []))
+    if as_json:
+        say_json({**about, **(json.loads(text) if code == 0 else {"state": None})})
+        return
+    say(f"job: {job.job} on {address}, {job.status.value.lower()}{f', attempt {job.attempt}' * (job.attempt > 1)}")
+    if code == 0:
+        say_whole(text)
+    elif job.is_over:
+        say(f"it ended before its sweep began; see: {command_line('logs', sweep, '--address', address)}")
+    else:
+        say("its sweep has not begun yet")
+
+
+def _cluster(address: str) -> "Cluster":
+    from tuner.remote.jobs import Cluster
+
+    return Cluster(address)
+
+
+def _find(sweep: str, address: str) -> "tuple[Cluster, SweepJob]":
+    cluster = _cluster(address)
+    return cluster, cluster.find(sweep)

@@ -1,0 +1,1 @@
+"""The driver's process: places trials, follows them, retries them."""

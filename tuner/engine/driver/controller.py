@@ -1,0 +1,386 @@
+"""Ray Tune's control loop, made to take batches of reports and to forget what the study remembers."""
+
+import math
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, replace
+from typing import Any
+
+import ray
+from ray.air.execution._internal.tracked_actor import TrackedActor
+from ray.exceptions import RayError
+from ray.tune.result import DONE
+
+from tuner.engine.cluster import alive_nodes, can_grow, is_own_node, name_of, node_of
+from tuner.engine.driver.losses import ending_of
+from tuner.engine.driver.ray_trial import RayTrial, result_of
+from tuner.engine.driver.remedies import Remedy, remedy_for
+from tuner.engine.driver.search import StudySearch
+from tuner.engine.driver.slots import Slots
+from tuner.engine.driver.stalls import forgive, is_overdue, stall
+from tuner.engine.driver.warm import WarmController
+from tuner.engine.process.report_queue import Batch, Ending
+from tuner.errors import SpecError, StorageError
+from tuner.records import FailureReason, Report, TrialState
+from tuner.run_folder.checkpoints import trial_and_step
+from tuner.run_folder.outage import outage
+from tuner.stopping.table import STEP, Stopping
+from tuner.study.recorder import Recorder
+from tuner.trial.devices import Memory, share_for
+
+# How long a process that was ended may take to be gone.
+EXIT_GRACE_S = 0.5
+# How long a trial waits for a whole GPU, and lets all others wait, where it can't be had.
+GIVE_UP_WAITING_S = 60.0
+# How long the process of a trial that has ended may take to tell its memory.
+MEASURE_TIMEOUT_S = 10.0
+
+
+class Controller(WarmController):
+    """Runs the trials of a study.
+
+    Against its base it records whole batches before it asks the scheduler about the few reports that matter to it,
+    retries under the same number, and holds no trial after its end.
+
+    A trial that ran out of a GPU's memory on a share of it is tried again on a whole one. While it waits for that no
+    other trial starts and no idle process is kept, so that it gets its GPU once those that run have ended.
+
+    Attributes:
+        is_abandoned: whether the cluster has ended before the sweep.
+        on_rest: called with the name of each node that is to rest, and why.
+        on_share: called when gpu `auto` has chosen a share, with the number and the memory of the trial it goes by.
+    """
+
+    def __init__(
+        self, recorder: Recorder, stopping: Stopping, search: StudySearch, slots: Slots, **kwargs: Any
+    ) -> None:
+        self._recorder = recorder
+        self._asking, self._watch = stopping.asking, stopping.watch
+        self._search = search
+        self._slots = slots
+        self._usual = slots.usual
+        self._is_winding_down = self._has_cut_short = self.is_abandoned = False
+        self._left: set[TrackedActor] = set()
+        self._handled: Exception | None = None
+        # Of trials that were given a whole GPU, how they had failed before; and since when one can't be had.
+        self._out_of_memory: dict[RayTrial, Ending] = {}
+        self._hopeless_since: dict[RayTrial, float] = {}
+        self.on_rest: Callable[[str, str], None] = lambda node, message: None
+        self.on_share: Callable[[int, Memory, float], None] = lambda number, memory, share: None
+        super().__init__(search_alg=search, scheduler=stopping.scheduler, **kwargs)
+        self._max_pending_trials = slots.count
+
+    def wind_down(self) -> None:
+        """Start no more trials and leave each at its next report, to be resumed; does not block.
+
+        To be called again until all are left: one that was being saved may be paused by then.
+        """
+        self._search.finish("interrupted")
+        self._is_winding_down = True
+        for trial in self._live():
+            if trial.status != trial.RUNNING:
+                self._leave(trial)
+
+    def abandon(self) -> None:
+        """Leave all trials, to be resumed, where there is no cluster any more: it can't even be told so."""
+        self._search.finish("interrupted")
+        self.is_abandoned = True
+        for trial in self._live():
+            del self._search.live[trial.trial_id]
+            self._recorder.interrupt(trial.number)
+
+    def end_all(self, ended_by: str) -> None:
+        """End the sweep here: trials that are running become STOPPED with what they have reported."""
+        self._search.finish(ended_by)
+        self._has_cut_short = bool(self._live())
+        for trial in self._live():
+            trial.ending = Ending(TrialState.STOPPED, message=f"the sweep ended ({ended_by})")
+            self._search.on_trial_complete(trial.trial_id)
+            self._stop_amid(trial)
+
+    def resize(self) -> None:
+        """Keep as many processes as there are slots now; where more trials run, they run to their ends."""
+        usual = self._slots.usual
+        if usual is not self._usual:
+            # They may be where no trials are to start. Ray Tune counts those that wait to be started by itself.
+            before = self._usual.request
+            waiting = sum(trial.placement_group_factory == before for trial in self._staged_trials)
+            self._actor_cache._max_num_objects[before] = waiting
+            self.rest()
+            self._usual = usual
+        self._actor_cache._max_num_objects[usual.request] = self._slots.count
+
+    def rest(self) -> None:
+        """Nothing runs and nothing is to start: end the processes that wait for a trial, which frees what they hold."""
+        self._cleanup_cached_actors(force_all=True)
+
+    def forgive(self, lost_s: float) -> None:
+        """The driver has not listened for so long: no trial is called stalled for that."""
+        forgive(self._live(), self._recorder.running.values(), lost_s)
+
+    def kill_stalled(self) -> None:
+        """Kill the process of each trial that has not reported for too long; Ray Tune then hears of its end.
+
+        That of one that is not ready for its trial is replaced, which does not count against the trial. One whose
+        report is here, and was not taken yet, is not stalled.
+        """
+        for trial in self._live():
+            if self._actor_manager.has_news(self._trial_to_actor.get(trial)):
+                continue
+            preparing = self._process_preparing(trial)
+            if is_overdue(trial, preparing is not None):
+                trial.preparing_since, trial.is_replaced = None, True
+                ray.kill(preparing)
+            if trial.status == trial.RUNNING and not trial.killed_for:
+                trial.killed_for = stall(self._recorder.running[trial.number], self._recorder.spec.stall_timeout)
+                if trial.killed_for:
+                    ray.kill(trial.temporary_state.ray_actor)
+
+    def give_up_waiting(self, now: float) -> None:
+        """End each trial that waits for a whole GPU which others hold: it would keep all others waiting for ever."""
+        waiting = self._waiting_for_more()
+        is_hopeless = {trial: not self._could_have(trial) for trial in waiting}
+        self._hopeless_since = {
+            trial: self._hopeless_since.get(trial, now) for trial, hopeless in is_hopeless.items() if hopeless
+        }
+        for trial, since in self._hopeless_since.items():
+            if now - since < GIVE_UP_WAITING_S:
+                continue
+            gpus = self._recorder.running[trial.number].gpus
+            known = self._out_of_memory.get(trial, Ending(TrialState.FAILED, FailureReason.OOM, "it ran out of memory"))
+            message = f"{known.message}; {gpus:g} GPU is not to be had, since others hold them"
+            trial.ending = replace(known, message=message)
+            if trial in self._staged_trials:
+                self._unstage_trial_with_resources(trial)
+            self._end_failed(trial, trial.ending)
+
+    def _could_have(self, trial: RayTrial) -> bool:
+        """Whether what a trial waits for will be there once those of this sweep have ended."""
+        gpus = self._recorder.running[trial.number].gpus
+        return self._slots.can_hold(gpus, self._actor_manager.within_reach()) or can_grow()
+
+    def _maybe_update_trial_queue(self) -> None:
+        if not self._waiting_for_more():
+            self._max_pending_trials = self._slots.count
+            super()._maybe_update_trial_queue()
+
+    def _maybe_add_actors(self) -> None:
+        waiting = self._waiting_for_more()
+        if not waiting:
+            super()._maybe_add_actors()
+            return
+        self._cleanup_cached_actors(force_all=True)
+        for trial in waiting:
+            if trial not in self._staged_trials:
+                self._staged_trials.add(trial)
+                self._actor_cache.increase_max(trial.placement_group_factory)
+                self._schedule_trial_actor(trial)
+
+    def _waiting_for_more(self) -> list[RayTrial]:
+        """The trials that need more than a new one is given, and have not got it yet."""
+        have = self._actor_manager._live_actors_to_ray_actors_resources
+        return [
+            trial
+            for trial in self._live()
+            if trial.status == trial.PENDING
+            and self._recorder.running[trial.number].gpus != self._slots.gpus
+            and self._trial_to_actor.get(trial) not in have
+        ]
+
+    def add_trial(self, trial: RayTrial) -> None:
+        super().add_trial(trial)
+        request = trial.placement_group_factory
+        is_usual = trial.slot is self._slots.usual and not self._slots.is_measuring
+        if is_usual and not self._actor_cache._max_num_objects[request]:
+            # Room for every slot's actor, so that none is ended because its next trial comes a moment later.
+            self._actor_cache.increase_max(request, self._slots.count)
+
+    def cleanup(self) -> None:
+        """End all actors: those that are still training are killed, the others clean up and stop by themselves."""
+        if self.is_abandoned:
+            return
+        live = self._actor_manager._live_actors_to_ray_actors_resources
+        for tracked in self._left.union(self._actor_to_trial).intersection(live):
+            ray.kill(live[tracked][0])
+        super().cleanup()
+        if self._has_cut_short:
+            # Nobody tells when a process that was ended is gone; until then it may leave a half written checkpoint,
+            # which the recorder removes after this.
+            time.sleep(EXIT_GRACE_S)
+
+    def _live(self) -> list[RayTrial]:
+        return list(self._search.live.values())
+
+    def _on_training_result(self, trial: RayTrial, batch: Batch) -> None:
+        if trial.is_replaced:
+            # To be killed may end what has held it up, and it trains for the moment that it has left.
+            return
+        before = self._recorder.running[trial.number].last_step
+        self._recorder.report(trial.number, batch.reports)
+        self._watch(batch.reports)
+        results = [result_of(report) for report in self._asking.among(batch.reports, before) if self._is_finite(report)]
+        trial.ending = batch.ending
+        if batch.ending is not None and batch.ending.error:
+            self._fail(trial, batch.ending)
+        elif batch.ending is not None:
+            last = self._recorder.running[trial.number].last
+            results = [r for r in results if last is None or r[STEP] != last.step]
+            closing = trial.closing(last if last and self._is_finite(last) else None, self._recorder.spec.metrics)
+            self._decide(trial, [*results, {**closing, DONE: True}])
+        elif results:
+            self._decide(trial, results)
+        elif not self._is_winding_down:
+            self._schedule_trial_train(trial)
+        if self._is_winding_down and trial.trial_id in self._search.live and not trial.is_saving:
+            self._leave(trial)
+
+    @property
+    def training(self) -> list[int]:
+        """The numbers of the trials that have their processes, all of them."""
+        return [trial.number for trial in self._live() if trial.status == trial.RUNNING]
+
+    @property
+    def is_training(self) -> bool:
+        """Whether any trial has its processes, all of them."""
+        return any(trial.status != trial.PENDING for trial in self._live())
+
+    def _is_finite(self, report: Report) -> bool:
+        """A scheduler compares; with NaN every comparison is false, and the trial would run on."""
+        return all(math.isfinite(report.metrics[metric.name]) for metric in self._recorder.spec.metrics)
+
+    def _decide(self, trial: RayTrial, results: list[dict[str, Any]]) -> None:
+        self._process_trial_results(trial, results)
+        self._maybe_execute_queued_decision(trial)
+
+    def _on_saving_result(self, trial: RayTrial, checkpoint_value: Any) -> None:
+        self._recorder.checkpoints.pin(*trial_and_step(checkpoint_value.checkpoint.path))
+        super()._on_saving_result(trial, checkpoint_value)
+
+    def stop_trial(self, trial: RayTrial) -> None:
+        memory = self._memory_of(trial) if self._slots.is_measuring else None
+        super().stop_trial(trial)
+        self._forget(trial)
+        # One that failed may have done so before it took what it needs: the next one is measured.
+        if memory is not None and self._recorder.state_of(trial.number) is not TrialState.FAILED:
+            share = share_for(memory)
+            self._slots.share(share)
+            self._recorder.gpus = share
+            self._recorder.study.set_gpu_share(share, asdict(memory))
+            self.on_share(trial.number, memory, share)
+
+    def _memory_of(self, trial: RayTrial) -> Memory | None:
+        """What a trial has taken of its GPU; None where its process can't be asked."""
+        if trial.status != trial.RUNNING:
+            return None
+        try:
+            memory: Memory = ray.get(trial.temporary_state.ray_actor.memory.remote(), timeout=MEASURE_TIMEOUT_S)
+        except RayError:
+            return None
+        return memory
+
+    def _forget(self, trial: RayTrial) -> None:
+        """The driver's memory must not grow with the number of trials."""
+        self._live_trials.discard(trial)
+        for known in (self._stopped_trials, self._failed_trials, self._trials_to_cache):
+            known.discard(trial)
+        self._out_of_memory.pop(trial, None)
+        if trial in self._trials and trial.is_finished():
+            self._trials.remove(trial)
+
+    def _leave(self, trial: RayTrial) -> None:
+        """Let go of a trial that is to be resumed."""
+        del self._search.live[trial.trial_id]
+        self._recorder.interrupt(trial.number)
+        self._stop_amid(trial)
+
+    def _stop_amid(self, trial: RayTrial) -> None:
+        """End a trial whose training goes on: its process need not be waited for."""
+        if trial in self._trial_to_actor:
+            self._left.add(self._trial_to_actor[trial])
+        self._schedule_trial_stop(trial)
+        self._forget(trial)
+
+    def _trial_task_failure(self, trial: RayTrial, exception: Exception) -> None:
+        """Its process died, or a call to it failed; errors of the training loop come as its ending."""
+        # A process that dies while it is being reset is told twice: as the actor's end and as the call's.
+        if trial.trial_id in self._search.live and exception is not self._handled:
+            self._handled = exception
+            self._resetting_trials.discard(trial)
+            if trial in self._staged_trials and trial in self._trial_to_actor:
+                self._unstage_trial_with_resources(trial)
+            ending = ending_of(trial, exception)
+            self._take(trial, ending.left)
+            self._fail(trial, ending)
+
+    def _take(self, trial: RayTrial, left: Sequence[Report]) -> None:
+        """Record what a process that has died had reported and could not hand over."""
+        last = self._recorder.running[trial.number].last
+        # Those that have arrived may be among them; a file rounds to microseconds.
+        new = [report for report in left if last is None or report.timestamp > last.timestamp + 1e-6]
+        self._recorder.report(trial.number, new)
+        self._watch(new)
+
+    def _fail(self, trial: RayTrial, ending: Ending) -> None:
+        trial.ending = ending
+        running = self._recorder.running[trial.number]
+        remedy = remedy_for(
+            ending,
+            running,
+            retries=self._recorder.spec.failures.retries,
+            has_reports=self._recorder.has_reports,
+            is_winding_down=self._is_winding_down,
+            has_whole_gpu=lambda: self._slots.can_hold(1),
+            rests_node=lambda: self._rest_node(trial, ending),
+        )
+        if remedy in (Remedy.REFUSE, Remedy.WAIT):
+            told = ending.message.partition(": ")[2]
+            self._search.error = SpecError([told]) if remedy is Remedy.REFUSE else StorageError(told)
+            self._has_cut_short = True
+        elif remedy is Remedy.WHOLE_GPU:
+            self._out_of_memory[trial] = ending
+            message = f"it ran out of GPU memory on {running.gpus:g} of a GPU and gets a whole one: {ending.message}"
+            self._retry(trial, replace(ending, message=message), gpus=1)
+        elif remedy is Remedy.MOVE:
+            self._retry(trial, ending)
+        elif remedy is Remedy.LEAVE:
+            self._leave(trial)
+        elif remedy is Remedy.RETRY:
+            self._retry(trial, ending)
+        else:
+            if trial.status == trial.PAUSED:
+                self._set_trial_status(trial, trial.RUNNING)
+            self._end_failed(trial, ending)
+
+    def _rest_node(self, trial: RayTrial, ending: Ending) -> bool:
+        """Let the node of a trial rest that could not write, unless it is the run folder that nobody can write to."""
+        actor = trial.temporary_state.ray_actor
+        node = ending.node_id or (node_of(actor._actor_id.hex()) if actor else "")
+        if not node or (ending.lacks_storage and (is_own_node(node) or outage(self._recorder.folder))):
+            return False
+        if not self._slots.rest(node, alive_nodes()):
+            return False
+        self.resize()
+        self.on_rest(name_of(node), ending.message.partition(": ")[2])
+        return True
+
+    def _end_failed(self, trial: RayTrial, ending: Ending) -> None:
+        self._scheduler_alg.on_trial_error(self._wrapped(), trial)
+        self._search.on_trial_complete(trial.trial_id, error=True)
+        self._schedule_trial_stop(trial, exception=RuntimeError(ending.message))
+        self._forget(trial)
+
+    def _retry(self, trial: RayTrial, ending: Ending, gpus: float | None = None) -> None:
+        """Go on with the same trial, from its last checkpoint, in another process, where told with other `gpus`."""
+        running = self._recorder.retry(trial.number, ending.message, ending.error, gpus)
+        trial.move(self._slots.of(running.gpus))
+        trial.ending, trial.killed_for, trial.is_replaced = None, "", False
+        trial.run_metadata.checkpoint_manager._latest_checkpoint_result = None
+        trial.go_back(running.params, running.restore_step)
+        self._try_recover(trial, exc=RuntimeError(ending.message))
+
+    def _actor_started(self, tracked_actor: Any, log: str = "STARTED") -> None:
+        # A trial's clock starts with its process, not when it was asked for.
+        number = self._actor_to_trial[tracked_actor].number
+        if number in self._recorder.running:
+            self._recorder.running[number].reported_at = time.monotonic()
+        super()._actor_started(tracked_actor, log)

@@ -1,0 +1,95 @@
+"""The driver's machine, as processes on other machines reach it: an actor there that is started when one is wanted."""
+
+import time
+from pathlib import Path
+from typing import Any
+
+import ray
+from ray.exceptions import RayTaskError
+from ray.experimental.internal_kv import _internal_kv_del, _internal_kv_exists, _internal_kv_put
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+from tuner.engine.files.trial_folder import FileKeeper, RemoteFolder, RunFolder, SharedFolder, is_shared, put_marker
+
+# So many transfers go on at a time.
+MAX_TRANSFERS = 8
+CONNECT_TIMEOUT_S = 120.0
+_POLL_S = 0.2
+
+
+class DriverNode:
+    """The driver's side. `token` names the run of the sweep; it is in the run folder as well."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self.token = put_marker(folder)
+        self._actor: Any = None
+
+    def poll(self) -> None:
+        """Start the actor once a process has asked for it; does not block."""
+        if self._actor is None and _internal_kv_exists(_key(self.token)):
+            here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+            self._actor = (
+                ray.remote(FileKeeper)
+                .options(
+                    name=_name(self.token),
+                    num_cpus=0,
+                    max_concurrency=MAX_TRANSFERS,
+                    # What was under way when it died is done again.
+                    max_restarts=-1,
+                    max_task_retries=-1,
+                    scheduling_strategy=here,
+                )
+                .remote(str(self._folder), self.token)
+            )
+
+    def close(self) -> None:
+        if self._actor is not None:
+            ray.kill(self._actor)
+            _internal_kv_del(_key(self.token))
+
+
+def open_folder(folder: Path, token: str) -> RunFolder:
+    """The run folder as this process sees it; does not block where it is shared."""
+    if is_shared(folder, token):
+        return SharedFolder(folder)
+    return RemoteFolder(folder, _Caller(token))
+
+
+class _Caller:
+    """Calls the actor on the driver's machine; the first call waits for it."""
+
+    def __init__(self, token: str) -> None:
+        self._token = token
+        self._actor: Any = None
+
+    def __call__(self, method: str, *args: Any) -> Any:
+        if self._actor is None:
+            self._actor = _connect(self._token)
+        try:
+            return ray.get(getattr(self._actor, method).remote(*args))
+        except RayTaskError as error:
+            raise error.cause from None
+
+
+def _connect(token: str) -> Any:
+    _internal_kv_put(_key(token), b"1")
+    deadline = time.monotonic() + CONNECT_TIMEOUT_S
+    while True:
+        try:
+            return ray.get_actor(_name(token))
+        except ValueError:
+            if time.monotonic() > deadline:
+                raise TimeoutError(
+                    f"this machine does not share the run folder, and the driver was not reached within "
+                    f"{CONNECT_TIMEOUT_S:.0f} s"
+                ) from None
+            time.sleep(_POLL_S)
+
+
+def _key(token: str) -> bytes:
+    return f"tuner:driver-node:{token}".encode()
+
+
+def _name(token: str) -> str:
+    return f"tuner-driver-node-{token}"

@@ -1,0 +1,1 @@
+"""A trial's process: trains, reports, leaves its last words."""

@@ -1,0 +1,130 @@
+"""A plain Ray Train loop as a trainable: what it says to Ray Train, its trial hears.
+
+The loop keeps its `ray.train.report`, `ray.train.get_checkpoint`, `ray.train.get_context` and `ray.train.torch`; they
+lead to the trial that runs at the time, in a warm process or in a warm group of workers.
+"""
+
+import inspect
+import math
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
+from typing import Any
+
+from ray.train import Checkpoint, CheckpointUploadMode
+from ray.train.v2._internal.execution import train_fn_utils
+from ray.train.v2._internal.execution.train_fn_utils import DistributedTrainFnUtils, LocalTrainFnUtils
+
+from tuner.errors import MetricError
+from tuner.run_folder.checkpoints import FILES
+from tuner.trial.trial import Trial, as_float
+
+
+class RayTrainLoop:
+    """`train(trial)` made of `loop(config)`; see `from_ray_train`."""
+
+    def __init__(self, loop: Callable[..., Any], is_warm: bool) -> None:
+        self._loop = loop
+        self.is_warm = is_warm
+        self.__module__ = loop.__module__
+        self.__qualname__ = f"from_ray_train(<{loop.__qualname__}>)"
+
+    def __call__(self, trial: Trial) -> None:
+        takes_config = bool(inspect.signature(self._loop).parameters)
+        with _reporting_to(trial):
+            self._loop(*[dict(trial.params)] * takes_config)
+
+
+def from_ray_train(loop: Callable[..., Any], *, warm: bool = True) -> Callable[[Trial], None]:
+    """A trainable that runs a Ray Train loop unchanged: `train = tuner.from_ray_train(loop)` at a module's top.
+
+    Each `ray.train.report` is a step; the files that the workers give with `checkpoint=` are put together and kept
+    with it, and `ray.train.get_checkpoint` gives those of the trial's last one. Metrics that are no numbers are left
+    out.
+
+    Args:
+        loop: `def loop(config)`, or without arguments, as `TorchTrainer` takes it; `config` is the configuration.
+        warm: run one trial after another in the same processes. False for a loop that leaves something behind that
+            the next one would stumble over: each trial then starts a `TorchTrainer`, or a process, of its own.
+    """
+    return RayTrainLoop(loop, warm)
+
+
+@contextmanager
+def _reporting_to(trial: Trial) -> Iterator[None]:
+    before = train_fn_utils._train_fn_utils
+    kind = _InGroup if trial.world_size > 1 else _Alone
+    train_fn_utils.set_train_fn_utils(kind(trial))
+    try:
+        yield
+    finally:
+        train_fn_utils.set_train_fn_utils(before)
+
+
+class _Reporting:
+    """What both kinds of utilities share."""
+
+    def __init__(self, trial: Trial, **context: Any) -> None:
+        super().__init__(**context)
+        self._trial = trial
+        self._state = trial.restore()
+        self._step = self._state.step if self._state else 0
+        # Of this worker's last report with a checkpoint.
+        self._saved_step = 0
+
+    def report(
+        self,
+        metrics: dict[str, Any],
+        checkpoint: Checkpoint | None = None,
+        checkpoint_dir_name: str | None = None,
+        checkpoint_upload_mode: CheckpointUploadMode = CheckpointUploadMode.SYNC,
+        delete_local_checkpoint_after_upload: bool | None = None,
+        checkpoint_upload_fn: Any = None,
+        validation: Any = False,
+    ) -> None:
+        for name, given in (("checkpoint_upload_fn", checkpoint_upload_fn), ("validation", validation)):
+            if given:
+                raise MetricError(f"ray.train.report: {name} can't be used in a tuner trial: leave it out.")
+        is_needless = delete_local_checkpoint_after_upload
+        if is_needless is None:
+            is_needless = checkpoint_upload_mode.default_delete_local_checkpoint_after_upload()
+        self._step += 1
+        # Ray takes anything for a metric, and of the workers beside the first one anything or nothing.
+        wanted = {metric.name for metric in self._trial.metrics}
+        metrics = {name: value for name, value in metrics.items() if name in wanted or as_float(value) is not None}
+        if self._trial.rank:
+            metrics = dict.fromkeys(wanted, math.nan) | metrics
+        with (
+            checkpoint.as_directory() if checkpoint else nullcontext() as folder,
+            self._trial.gathered(Path(folder) if folder else None) as folders,
+        ):
+            self._trial.report(self._step, metrics, state={} if folders else None, files=folders)
+        if checkpoint:
+            self._saved_step = self._step
+        if checkpoint and is_needless:
+            shutil.rmtree(checkpoint.path, ignore_errors=True)
+
+    def get_checkpoint(self) -> Any:
+        """What was reported last, by all workers; before that what the trial goes on from."""
+        files = self._state.files if self._state else None
+        if self._saved_step:
+            files = self._trial.find_checkpoint(self._saved_step) / FILES
+        return Checkpoint.from_directory(str(files)) if files and files.is_dir() else None
+
+    def get_all_reported_checkpoints(self, *_: Any, **__: Any) -> list[Any]:
+        raise MetricError(
+            "ray.train.get_all_reported_checkpoints can't be used in a tuner trial, which keeps its best one and its "
+            "last two: use ray.train.get_checkpoint, or Results once the sweep has ended."
+        )
+
+
+class _Alone(_Reporting, LocalTrainFnUtils):  # type: ignore[misc]  # Ray's classes are untyped
+    """In a process by itself."""
+
+    def __init__(self, trial: Trial) -> None:
+        super().__init__(trial, experiment_name="tuner")
+
+
+class _InGroup(_Reporting, DistributedTrainFnUtils):  # type: ignore[misc]
+    """In a worker of a group, whose own context it keeps."""

@@ -1,0 +1,1 @@
+"""`tuner evaluate`: a sweep's best configuration against the default one."""

@@ -1,0 +1,247 @@
+"""Files under a URI, in whatever storage pyarrow knows: read, written whole, deleted. Knows nothing of sweeps."""
+
+import os
+import re
+import secrets
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import pyarrow as pa
+from pyarrow import fs
+
+from tuner.errors import ObjectStoreError
+from tuner.object_storage.parts import PART_BYTES, PartUploads, abandon
+from tuner.run_folder.place import Uri, is_plain
+
+# A request that gets no answer for that long has failed; without a limit it would wait for ever.
+REQUEST_TIMEOUT_S = 5.0
+CONNECT_TIMEOUT_S = 5.0
+_CHUNK_BYTES = 1 << 22
+# Each time without anything that arrives.
+_DOWNLOADS_TRIED = 3
+_PAUSE_S = 1.0
+# Of a large file, by Amazon's library, before `PartUploads` tries a part once more.
+_REQUESTS_TRIED = 3
+# Where a file that is being written can't be seen before it is whole.
+_WRITES_WHOLE = ("s3", "gcs", "abfs")
+_NOISE = re.compile(r"^When .*?: (?=AWS Error)|\s*\(Request ID: [^)]*\)|^google::cloud::Status\(")
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A file there. `changed_at_s` is by the storage's clock, 0 where it tells none."""
+
+    size: int
+    changed_at_s: float
+
+
+class ObjectStore:
+    """The files under a URI, by their names relative to it.
+
+    Every method blocks, for some seconds at most where nothing answers, and raises `ObjectStoreError`. It may be
+    used from several threads.
+    """
+
+    def __init__(self, uri: Uri) -> None:
+        self.uri = uri
+        try:
+            self._fs, patient, self._root = _connect(uri)
+        except (OSError, pa.ArrowException, ImportError, ValueError) as error:
+            raise ObjectStoreError(f"{uri} can't be used: {_reason(error)}{_hint(error)}") from None
+        self._parts = PartUploads(patient) if patient is not None else None
+
+    def is_there(self) -> bool:
+        """Whether there is anything at the URI, be it an empty folder."""
+        with self._sentences("be read"):
+            return self._fs.get_file_info(self._root).type != fs.FileType.NotFound  # type: ignore[no-any-return]
+
+    def entries(self) -> dict[str, Entry]:
+        """All files, in folders of folders too; none where there is no such place.
+
+        An object store takes any text for a name. One that would be written outside of a folder is refused here, so
+        that whoever writes files by these names need not look.
+        """
+        with self._sentences("be read"):
+            infos = self._fs.get_file_info(fs.FileSelector(self._root, recursive=True, allow_not_found=True))
+        found = {info.path[len(self._root) + 1 :]: _entry(info) for info in infos if info.type == fs.FileType.File}
+        if odd := sorted(name for name in found if not is_plain(name)):
+            raise ObjectStoreError(
+                f"{self.uri} can't be read: it holds {', '.join(map(repr, odd[:3]))}{' and more' if odd[3:] else ''}, "
+                "which no file in a folder can be called. No tuner has put that there; delete it if it is yours."
+            )
+        return found
+
+    def folders(self) -> list[str]:
+        """The names of the folders that are in it itself."""
+        with self._sentences("be read"):
+            infos = self._fs.get_file_info(fs.FileSelector(self._root, allow_not_found=True))
+        return [info.base_name for info in infos if info.type == fs.FileType.Directory]
+
+    def find(self, *names: str) -> list[Entry | None]:
+        """Of each file whether it is there."""
+        with self._sentences("be read"):
+            infos = self._fs.get_file_info([self._path(name) for name in names])
+        return [_entry(info) if info.type == fs.FileType.File else None for info in infos]
+
+    def read(self, name: str) -> bytes | None:
+        """None where there is no such file."""
+        with self._sentences("be read"):
+            try:
+                with self._fs.open_input_stream(self._path(name), compression=None) as stream:
+                    data: bytes = stream.read()
+                    return data
+            except FileNotFoundError:
+                return None
+
+    def write(self, name: str, data: bytes) -> None:
+        with self._sentences("be written to"), self._writing(name) as stream:
+            stream.write(data)
+
+    def upload(
+        self, name: str, source: BinaryIO, size: int, on_bytes: Callable[[int], None] = lambda size: None
+    ) -> None:
+        """Write the first `size` bytes of an open file; a large one goes on where an earlier call has failed.
+
+        Args:
+            on_bytes: called with what has been handed over, as it goes.
+        """
+        if self._parts is not None and size > PART_BYTES:
+            with self._sentences("be written to"):
+                self._parts.put(self._path(name), source, size, on_bytes)
+            return
+        with self._sentences("be written to"), self._writing(name) as stream:
+            while size and (chunk := source.read(min(size, _CHUNK_BYTES))):
+                stream.write(chunk)
+                on_bytes(len(chunk))
+                size -= len(chunk)
+
+    def download(self, name: str, target: Path) -> None:
+        """Write a file to `target`, there whole or not at all; goes on where it was cut off, as far as can be told.
+
+        Raises `FileNotFoundError` where it is gone.
+        """
+        target.parent.mkdir(parents=True, exist_ok=True)
+        scratch = target.with_name(f".{target.name}.{secrets.token_hex(4)}.tmp")
+        version, size, tried = None, 0, 0
+        while True:
+            try:
+                with (
+                    self._sentences("be read"),
+                    self._fs.open_input_file(self._path(name)) as stream,
+                    scratch.open("ab") as file,
+                ):
+                    # What has arrived is kept, if it is of the file that is there now.
+                    now = (stream.metadata() or {}).get("ETag")
+                    if now is None or now != version:
+                        file.truncate(0)
+                    version = now
+                    stream.seek(file.seek(0, os.SEEK_END))
+                    while chunk := stream.read(_CHUNK_BYTES):
+                        file.write(chunk)
+                break
+            except ObjectStoreError:
+                arrived = scratch.stat().st_size if scratch.exists() else 0
+                size, tried = max(size, arrived), 1 if arrived > size else tried + 1
+                if tried == _DOWNLOADS_TRIED:
+                    scratch.unlink(missing_ok=True)
+                    raise
+                time.sleep(tried * _PAUSE_S)
+        scratch.replace(target)
+
+    def delete(self, name: str) -> None:
+        """Delete a file, if it is there."""
+        with self._sentences("be written to"):
+            try:
+                self._fs.delete_file(self._path(name))
+            except FileNotFoundError:
+                pass
+
+    def prune(self, name: str = "") -> None:
+        """Remove a folder, the whole place without a name, where no file is in it any more."""
+        path = self._path(name) if name else self._root
+        with self._sentences("be written to"):
+            infos = self._fs.get_file_info(fs.FileSelector(path, recursive=True, allow_not_found=True))
+            if any(info.type == fs.FileType.File for info in infos):
+                return
+            if self._fs.type_name != "local":
+                # What is left of a folder there is an object that stands for it.
+                if infos or self._fs.get_file_info(path).type == fs.FileType.Directory:
+                    self._fs.delete_dir(path)
+                return
+        for folder in sorted((info.path for info in infos), key=len, reverse=True):
+            with suppress(OSError):
+                Path(folder).rmdir()
+        with suppress(OSError):
+            Path(path).rmdir()
+
+    def _path(self, name: str) -> str:
+        return f"{self._root}/{name}"
+
+    @contextmanager
+    def _writing(self, name: str) -> Iterator[Any]:
+        path = self._path(name)
+        if self._fs.type_name in _WRITES_WHOLE:
+            stream = self._fs.open_output_stream(path, compression=None)
+            try:
+                yield stream
+            except BaseException:
+                abandon(stream)
+                raise
+            stream.close()
+            return
+        parent, _, base = path.rpartition("/")
+        self._fs.create_dir(parent, recursive=True)
+        scratch = f"{parent}/.{base}.{secrets.token_hex(4)}.tmp"
+        with self._fs.open_output_stream(scratch, compression=None) as stream:
+            yield stream
+        self._fs.move(scratch, path)
+
+    @contextmanager
+    def _sentences(self, doing: str) -> Iterator[None]:
+        """What pyarrow raises, as sentences."""
+        try:
+            yield
+        except FileNotFoundError:
+            raise
+        except (OSError, pa.ArrowException) as error:
+            raise ObjectStoreError(f"{self.uri} can't {doing}: {_reason(error)}") from error
+
+
+def _connect(uri: Uri) -> tuple[Any, Any, str]:
+    """The file system, another one for large files where they go up by parts, and the path."""
+    text = uri.text
+    if re.match(r"(gs|gcs)://", text) and "retry_limit_seconds=" not in text:
+        # Google's library would try for a quarter of an hour; the mirror tries again itself.
+        text += f"{'&' if '?' in text else '?'}retry_limit_seconds={REQUEST_TIMEOUT_S:.0f}"
+    found, root = fs.FileSystem.from_uri(text)
+    if found.type_name == "s3":
+        # A URI has no words for these: the same file system again, with limits.
+        options = found.__reduce__()[1][0]
+        limits = {
+            "request_timeout": REQUEST_TIMEOUT_S,
+            "connect_timeout": CONNECT_TIMEOUT_S,
+            "allow_delayed_open": True,
+        }
+        once, often = (fs.AwsStandardS3RetryStrategy(max_attempts=attempts) for attempts in (1, _REQUESTS_TRIED))
+        patient = fs.S3FileSystem(**{**options, **limits, "retry_strategy": often, "background_writes": False})
+        return fs.S3FileSystem(**{**options, **limits, "retry_strategy": once}), patient, root.rstrip("/")
+    return found, None, root.rstrip("/")
+
+
+def _entry(info: Any) -> Entry:
+    return Entry(info.size or 0, info.mtime.timestamp() if info.mtime else 0.0)
+
+
+def _reason(error: BaseException) -> str:
+    lines = str(error).splitlines() or [type(error).__name__]
+    return _NOISE.sub("", lines[0])[:300].rstrip(" .:")
+
+
+def _hint(error: BaseException) -> str:
+    if "Unrecognized filesystem" in str(error):
+        return "; known are s3, gs, abfs, hdfs, file, and what fsspec knows as fsspec+NAME://"
+    return ""

@@ -1,0 +1,318 @@
+"""`SweepSpec`, the checked description of a sweep, from a file or a mapping and back.
+
+All mistakes of a description are told at once. Knows nothing of how a sweep is run.
+"""
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from io import StringIO
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+from ruamel.yaml import YAML
+from ruamel.yaml.error import MarkedYAMLError, YAMLError
+
+from tuner.errors import SpecError
+from tuner.metric import Metric, Patience
+from tuner.records import Goal
+from tuner.spec.cross_checks import cross_problems
+from tuner.spec.fields import Field, meant, nearest_choice, present, read, shown, without_numpy
+from tuner.spec.json_schema import json_schema
+from tuner.spec.keys import (
+    BUDGET,
+    CHECKPOINTS,
+    EARLY_TERMINATE,
+    FAILURES,
+    MAX_NAME,
+    METHODS,
+    METRIC,
+    NONE,
+    RESOURCES,
+    RULE_TYPE,
+    SCALARS,
+    SWEEP,
+)
+from tuner.spec.sections import Budget, Checkpoints, Failures, Resources
+from tuner.spec.space import SearchSpace, SpaceDraft
+from tuner.spec.trainable import import_trainable
+
+__all__ = [
+    "EARLY_TERMINATE",
+    "METHODS",
+    "Budget",
+    "Checkpoints",
+    "Failures",
+    "Resources",
+    "SweepSpec",
+    "import_trainable",
+    "json_schema",
+]
+
+
+# In the place of a rule that is not given: what it is depends on the method.
+_LEFT_OUT: dict[str, Any] = {"type": "left out"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class SweepSpec:
+    """A sweep, whole and checked when built; raises `SpecError` with all problems at once.
+
+    Attributes:
+        trainable: "module:function"; it is not imported here.
+        early_terminate: the file's mapping with its defaults filled in; None where no trial is stopped.
+        seed: None where the sweep is to pick one.
+        stall_timeout: seconds without a report; None where the sweep is to decide.
+    """
+
+    trainable: str
+    metrics: tuple[Metric, ...]
+    parameters: SearchSpace
+    name: str = "sweep"
+    method: str = "bayes"
+    early_terminate: dict[str, Any] | None = field(default_factory=lambda: dict(_LEFT_OUT))
+    run_cap: int | None = None
+    parallel: int | Literal["auto"] = "auto"
+    budget: Budget = field(default_factory=Budget)
+    resources: Resources = field(default_factory=Resources)
+    seed: int | None = None
+    start_with: tuple[dict[str, Any], ...] = ()
+    start_from: tuple[str, ...] = ()
+    checkpoints: Checkpoints = field(default_factory=Checkpoints)
+    failures: Failures = field(default_factory=Failures)
+    stall_timeout: float | None = None
+
+    def __post_init__(self) -> None:
+        given = present(vars(self))
+        values, problems = read("", {key: given[key] for key in SCALARS if key in given}, SCALARS)
+        given_rule: Any = NONE if self.early_terminate is None else self.early_terminate
+        if given_rule == _LEFT_OUT:
+            is_search = any(parameter.is_sampled for parameter in self.parameters.parameters)
+            # Which learns from stopped trials.
+            given_rule = "auto" if is_search and self.method == "bayes" else NONE
+        rule, start_with = _read_early_terminate(given_rule), _read_start_with(self.start_with)
+        start_from = _read_start_from(self.start_from)
+        object.__setattr__(self, "early_terminate", rule.value)
+        leaves = {
+            **_leaves_of_scalars(values, vars(self)),
+            **_leaves_of_metrics([vars(metric) for metric in self.metrics]),
+            "parameters": SpaceDraft.of(self.parameters),
+            **rule.leaves,
+            **start_with.leaves,
+            **{f"{key}_{leaf}": x for key in _SECTION_TYPES for leaf, x in vars(getattr(self, key)).items()},
+        }
+        problems += [*rule.problems, *start_with.problems, *start_from.problems, *cross_problems(leaves)]
+        if problems:
+            raise SpecError(problems)
+
+    @classmethod
+    def from_dict(cls, data: Any, *, name_default: str = "sweep") -> "SweepSpec":
+        """The sweep that the mapping of a sweep file describes."""
+        data = without_numpy(data)
+        values, problems = read("", data, SWEEP)
+        if not isinstance(data, Mapping):
+            raise SpecError(problems)
+        leaves = _leaves_of_scalars(values, data)
+        misplaced = meant(data, SWEEP)
+        if "metric" not in {*data, *misplaced}:
+            leaves["metric_target"] = []
+        if "early_terminate" not in data:
+            values.pop("early_terminate", None)  # it is the method's own
+        for key, reader in _READERS.items():
+            if key in values:
+                found = reader(values.pop(key))
+                problems += found.problems
+                leaves |= found.leaves
+                values[_ATTRIBUTES.get(key, key)] = found.value
+        for path in misplaced:
+            leaves.pop(path.replace(".", "_"), None)
+        if values.get("name", "") is None:
+            values["name"] = re.sub(r"[^A-Za-z0-9._-]+", "-", name_default)[:MAX_NAME] or "sweep"
+        problems += cross_problems(leaves)
+        if problems:
+            raise SpecError(problems)
+        return cls(**values)
+
+    @classmethod
+    def from_yaml(cls, path: Path | str) -> "SweepSpec":
+        """The sweep that a file in YAML 1.2 describes; it is named as the file where it gives no name."""
+        path = Path(path)
+        return cls.from_dict(load_yaml(path), name_default=path.stem)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values that `from_dict` reads back as an equal sweep; what is not given is left out."""
+        metrics = [_metric_to_dict(metric) for metric in self.metrics]
+        data = {
+            **vars(self),
+            "metric": metrics[0] if len(metrics) == 1 else metrics,
+            "parameters": self.parameters.to_dict(),
+            "early_terminate": self.early_terminate or NONE,
+            "start_with": [dict(params) for params in self.start_with],
+            "start_from": list(self.start_from),
+            **{key: present(asdict(getattr(self, key))) for key in _SECTION_TYPES},
+        }
+        return {key: data[key] for key in SWEEP if data[key] is not None and data[key] not in ({}, [])}
+
+
+class _Read(NamedTuple):
+    """A section: what it says (of use without problems alone), its problems, and what the rules may look at."""
+
+    value: Any
+    problems: list[str]
+    leaves: dict[str, Any]
+
+
+def _leaves_of_scalars(values: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
+    leaves = {key: values[key] for key in SCALARS if key in values}
+    if "method" in values:
+        return {**leaves, "is_grid": values["method"] == "grid"}
+    # Of a misspelt method at least this may be told.
+    is_other = nearest_choice(given.get("method", ""), METHODS) not in ("", "grid")
+    return {**leaves, "is_grid": False} if is_other else leaves
+
+
+def _read_metrics(node: Any) -> _Read:
+    is_list = isinstance(node, list | tuple)
+    nodes = list(node) if is_list else [node]
+    read_ones = [_read_metric(f"metric[{index}]" if is_list else "metric", one) for index, one in enumerate(nodes)]
+    problems = [problem for _, _, found in read_ones for problem in found]
+    value = tuple(metric for metric, _, _ in read_ones)
+    return _Read(value, problems, _leaves_of_metrics([values for _, values, _ in read_ones]))
+
+
+def _leaves_of_metrics(metrics: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    targets = [metric["target"] for metric in metrics if "target" in metric]
+    return {"metrics": metrics} | ({"metric_target": targets} if len(targets) == len(metrics) else {})
+
+
+def _read_metric(where: str, node: Any) -> tuple[Metric | None, dict[str, Any], list[str]]:
+    values, problems = read(where, node, METRIC)
+    if not isinstance(node, Mapping):
+        values["target"] = None
+    patience, min_delta = values.get("patience"), values.get("min_delta")
+    if min_delta is not None and "patience" in values and patience is None:
+        problems.append(f"{where}.min_delta belongs to patience, which is missing: add patience, or remove min_delta.")
+    if problems:
+        return None, values, problems
+    steps = None if patience is None else Patience(patience, min_delta or 0.0)
+    return Metric(values["name"], Goal(values["goal"]), values["target"], steps), values, []
+
+
+def _metric_to_dict(metric: Metric) -> dict[str, Any]:
+    node = {"name": metric.name, "goal": metric.goal.value, "target": metric.target}
+    if metric.patience:
+        node |= {"patience": metric.patience.steps, "min_delta": metric.patience.min_delta}
+    return present(node)
+
+
+def _read_parameters(node: Any) -> _Read:
+    draft, problems = SpaceDraft.read(node)
+    # Of something that names no parameters nothing can be told.
+    return _Read(draft.space, problems, {"parameters": draft} if isinstance(node, Mapping) and node else {})
+
+
+def _read_early_terminate(node: Any) -> _Read:
+    where = "early_terminate"
+    if node == NONE:
+        return _Read(None, [], {where: None})
+    if node is None or node is False:
+        told = f"{where} must be a mapping with type, the name of a rule, or none; got {shown(node)}: write none."
+        return _Read(None, [told], {where: {}})
+    if isinstance(node, str):
+        if node not in EARLY_TERMINATE:
+            return _Read(None, [f"{where} {_no_rule(node)}"], {where: {}})
+        node = {"type": node}
+    kind = node.get("type") if isinstance(node, Mapping) else None
+    table = EARLY_TERMINATE.get(kind, {}) if isinstance(kind, str) else {}
+    if not table:
+        # Without its type nothing can be said of the other keys.
+        only_type = {key: node[key] for key in node if key == "type"} if isinstance(node, Mapping) else node
+        return _Read(None, read(where, only_type, {"type": RULE_TYPE})[1], {where: {}})
+    values, problems = read(where, node, {"type": RULE_TYPE, **table})
+    first, last = values.get("min_iter"), values.get("max_iter")
+    if first is not None and last is not None and last < first:
+        problems.append(f"{where}.max_iter {last} is below min_iter {first}: raise max_iter, or lower min_iter.")
+    return _Read(present(values), problems, {where: values})
+
+
+def _no_rule(text: str) -> str:
+    near = nearest_choice(text, (*EARLY_TERMINATE, NONE))
+    hint = f"did you mean {near}" if near else "give a mapping with a type for more than its defaults"
+    return f"must be one of {', '.join(EARLY_TERMINATE)}, {NONE}, or a mapping; got {text!r}: {hint}."
+
+
+def _read_start_with(node: Any) -> _Read:
+    problems = [
+        f"start_with[{index}] must be a mapping from parameters to values; got {shown(params)}."
+        for index, params in enumerate(node)
+        if not isinstance(params, Mapping)
+    ]
+    right = tuple(dict(params) if isinstance(params, Mapping) else None for params in node)
+    return _Read(right, problems, {"start_with": right})
+
+
+def _read_start_from(node: Any) -> _Read:
+    problems = [
+        f"start_from[{index}] must be a run folder, or the URI of one; got {shown(place)}."
+        for index, place in enumerate(node)
+        if not isinstance(place, str) or not place
+    ]
+    return _Read(tuple(node), problems, {})
+
+
+def _section_reader(key: str, kind: type, table: Mapping[str, Field]) -> Callable[[Any], _Read]:
+    def reader(node: Any) -> _Read:
+        values, problems = read(key, node, table)
+        leaves = {f"{key}_{leaf}": value for leaf, value in values.items()}
+        return _Read(None if problems else kind(**values), problems, leaves)
+
+    return reader
+
+
+_SECTION_TYPES = {
+    "budget": (Budget, BUDGET),
+    "resources": (Resources, RESOURCES),
+    "checkpoints": (Checkpoints, CHECKPOINTS),
+    "failures": (Failures, FAILURES),
+}
+_READERS: dict[str, Callable[[Any], _Read]] = {
+    "metric": _read_metrics,
+    "parameters": _read_parameters,
+    "early_terminate": _read_early_terminate,
+    "start_with": _read_start_with,
+    "start_from": _read_start_from,
+    **{key: _section_reader(key, kind, table) for key, (kind, table) in _SECTION_TYPES.items()},
+}
+# Where an attribute has another name than its key.
+_ATTRIBUTES = {"metric": "metrics"}
+
+
+def to_yaml(data: Mapping[str, Any]) -> str:
+    """What `from_yaml` reads back as the same values."""
+    stream = StringIO()
+    yaml = YAML()
+    yaml.default_flow_style = False
+    yaml.width = 1 << 20  # a folded text does not always come back as it was
+    yaml.dump(dict(data), stream)
+    return stream.getvalue()
+
+
+def load_yaml(path: Path) -> Any:
+    """The values in a file; raises `SpecError` where it is not there, or is no YAML."""
+    try:
+        content = path.read_bytes()
+        if content[:2] in (b"\xff\xfe", b"\xfe\xff") or b"\0" in content[:4]:
+            raise SpecError([f"{path}: the file is UTF-16 text, as some editors write it: save it as UTF-8."])
+        return YAML(typ="safe", pure=True).load(content.decode("utf-8"))
+    except FileNotFoundError:
+        problem = f"{path}: there is no such file; give the path of a sweep file."
+    except (OSError, UnicodeDecodeError) as error:
+        problem = f"{path}: the file can't be read as UTF-8 text: {error}."
+    except MarkedYAMLError as error:
+        mark = error.problem_mark
+        place = f", line {mark.line + 1}, column {mark.column + 1}" if mark else ""
+        reason = str(error.problem or error.context).splitlines()[0]
+        problem = f"{path}{place}: this is not valid YAML: {reason}."
+    except YAMLError as error:
+        problem = f"{path}: this is not valid YAML: {str(error).splitlines()[0]}."
+    raise SpecError([problem])

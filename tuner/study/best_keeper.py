@@ -1,0 +1,55 @@
+"""`best/` kept at the best step while a sweep runs, beside the loop that tells of it."""
+
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from tuner.run_folder.background import Beside
+from tuner.run_folder.best_folder import Best, is_written, write_best
+from tuner.study.study import Study
+from tuner.trial.seeds import derive_seed
+
+# How long the files of a checkpoint that is saved once more may be away.
+REPLACE_S = 1.0
+
+
+class BestFolder:
+    """`best/` of a run folder.
+
+    Args:
+        folder: the run folder.
+        seed: the sweep's.
+    """
+
+    def __init__(self, folder: Path, study: Study, seed: int, beside: Beside) -> None:
+        self._folder = folder
+        self._study = study
+        self._seed = seed
+        self._beside = beside
+        self._wanted: Best | None = None
+
+    def keep(self, best: Best | None, *, surely: bool = False) -> None:
+        """Have it made anew, unless it holds that step; with `surely` it is looked at, whatever was wanted before."""
+        if best is None or (best == self._wanted and not surely):
+            return
+        self._wanted = best
+        params = self._study.record(best.number).params_at(best.step)
+        self._beside.do(lambda: self._write(best, params))
+
+    def forget(self) -> None:
+        """The best step was undone: if it comes again, it is another, whatever its value."""
+        self._wanted = None
+
+    def _write(self, best: Best, params: Mapping[str, Any]) -> None:
+        # Where it is another by now, that one comes next.
+        if best != self._wanted or is_written(self._folder, best):
+            return
+        for is_last in (False, True):
+            try:
+                write_best(self._folder, best, params, derive_seed(self._seed, best.number))
+                return
+            except FileNotFoundError:
+                if is_last:
+                    raise
+                time.sleep(REPLACE_S)  # its trial has come to that step once more, and is saving it

@@ -1,0 +1,400 @@
+"""Writes down what happens in a sweep: the study first, then the trials' files, TensorBoard and `best/`.
+
+The engine calls it from one thread and holds no state of its own that would have to survive. Knows nothing of Ray.
+"""
+
+import contextlib
+import math
+import time
+from collections import Counter
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from optuna.samplers import BaseSampler
+
+from tuner.records import FailureReason, Report, TrialRecord, TrialState
+from tuner.run_folder.background import Beside
+from tuner.run_folder.best_folder import Best
+from tuner.run_folder.outage import storing
+from tuner.run_folder.trial_files import TrialFiles, read_reports, set_trial_aside, trial_dir
+from tuner.spec.sweep_spec import SweepSpec
+from tuner.study.best_keeper import BestFolder
+from tuner.study.checkpoint_store import CheckpointStore
+from tuner.study.database import DATABASE_ERRORS
+from tuner.study.derived import mend
+from tuner.study.running_trial import Attempts, Running
+from tuner.study.study import Study
+from tuner.study.sweep_end import Progress
+from tuner.study.tensorboard import EventLog
+from tuner.study.usage import Usage
+
+
+class Recorder:
+    """The record of a sweep that is running.
+
+    Args:
+        folder: the run folder.
+        method: the method's name, or the sampler instance that takes its place.
+        start_with: configurations to try first; those of `spec` if left out.
+        clock: in seconds; one that nobody can set.
+
+    Attributes:
+        checkpoints: that there are.
+        running: trials that were asked for and have not ended, by number.
+        counts: of the finished trials, by state.
+        has_reports: whether any trial of the sweep has ever reported its metric.
+        gpus: of each worker of a trial that is asked for; a whole one as long as gpu `auto` is not measured.
+        on_end: called with the record of each trial that ends.
+        on_retry: called with each trial that is tried again, and why.
+        on_note: called with each trial of which something is to be told while it runs, and that.
+        on_aside: called with each new trial that found files in its place, and where those are now.
+        on_damage: called with each trial that goes on from an older checkpoint, and what is wrong with the newer ones.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        spec: SweepSpec,
+        study: Study,
+        method: str | BaseSampler,
+        seed: int,
+        start_with: Sequence[Mapping[str, Any]] | None = None,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.folder = folder
+        self.spec = spec
+        self.study = study
+        self.running: dict[int, Running] = {}
+        self.counts: Counter[TrialState] = Counter()
+        self.best: Best | None = None
+        self.has_reports = False
+        self.gpus = study.gpu_share() or spec.resources.gpus
+        self.on_end: Callable[[TrialRecord], None] = lambda record: None
+        self.on_retry: Callable[[Running, str], None] = lambda running, message: None
+        self.on_note: Callable[[Running, str], None] = lambda running, note: None
+        self.on_aside: Callable[[int, Path], None] = lambda number, aside: None
+        self.on_damage: Callable[[Running, Sequence[str]], None] = lambda running, damaged: None
+        self._method, self._seed = method, seed
+        self._start_with = spec.start_with if start_with is None else start_with
+        self._goal = spec.metrics[0].goal
+        self._num_failed = self._num_diverged = 0
+        self._mistakes: list[str] = []
+        self._clock = clock
+        self._usage = Usage(study, spec.resources.workers, clock=clock)
+        self._beside = Beside()
+        self._best_folder = BestFolder(folder, study, seed, self._beside)
+        self.checkpoints = CheckpointStore(folder, spec.checkpoints, self._goal, self._beside)
+        self._final: dict[int, TrialState] = {}
+        # Trials that may have saved once more before the decision to stop reached them.
+        self._cut_short: list[int] = []
+        self._ended = 0
+        self._is_summed_up = bool(study.summary())
+        self._params_of_best: dict[int, Mapping[str, Any]] = {}
+        records = study.records()
+        for record in records:
+            self._remember(record)
+        mend(folder, spec, records)
+
+    @property
+    def elapsed_s(self) -> float:
+        return self._usage.elapsed_s
+
+    def hold(self, elapsed_s: float) -> None:
+        """Set the clock back: a sweep that is paused with nothing running spends no time."""
+        self._usage.hold(elapsed_s)
+
+    @storing(*DATABASE_ERRORS)
+    def look(self, training: Collection[int]) -> None:
+        """Count, and every few seconds write down, the time that passes; `training` are trials with their processes."""
+        self._usage.look(self.running, training)
+
+    @property
+    def num_asked(self) -> int:
+        return self.study.num_trials
+
+    def progress(self) -> Progress:
+        good = self.counts[TrialState.COMPLETED] + self.counts[TrialState.PRUNED]
+        return Progress(
+            elapsed_s=self.elapsed_s,
+            gpu_s=self._usage.gpu_s(self.running),
+            num_good=good + self._num_diverged + sum(running.last is not None for running in self.running.values()),
+            num_failed=self._num_failed,
+            mistakes=self._mistakes,
+            best=self.best.value if self.best else None,
+        )
+
+    @property
+    def pace_s(self) -> float | None:
+        """Seconds of wall time for each trial that has ended since this process took over."""
+        return self._usage.run_s / self._ended if self._ended else None
+
+    def state_of(self, number: int) -> TrialState:
+        return self._final.get(number, TrialState.RUNNING)
+
+    def params_of(self, number: int) -> Mapping[str, Any]:
+        if number in self.running:
+            return self.running[number].params
+        if number not in self._params_of_best:
+            self._params_of_best = {number: self.study.record(number).params}
+        return self._params_of_best[number]
+
+    @storing(*DATABASE_ERRORS)
+    def ask(self) -> Running | None:
+        """The next trial, its folder ready; None where the space has been asked for whole."""
+        asked = self.study.ask(self._method, self._seed, self._start_with)
+        if asked is None:
+            return None
+        if self._is_summed_up:
+            # It is of an earlier run, and would tell of how this one has ended where its driver is killed.
+            self.study.set_summary({})
+            self._is_summed_up = False
+        if not asked.resumed and (aside := set_trial_aside(self.folder, asked.number)):
+            self.on_aside(asked.number, aside)
+        files = TrialFiles(trial_dir(self.folder, asked.number))
+        log, gpus = self._event_log(asked.number), asked.gpus or self.gpus
+        running = Running(asked.number, asked.params, files, log, gpus, reported_at=self._clock())
+        self.running[asked.number] = running
+        running.attempts = Attempts(**asked.attempts)
+        if asked.resumed:
+            self._rewind(running, self.study.record(asked.number).curve)
+            self._usage.taken_up(running)
+        else:
+            files.write_params(asked.params)
+            running.log.start(asked.params)
+        return running
+
+    @storing(*DATABASE_ERRORS)
+    def is_to_go_on(self, number: int) -> bool:
+        return self.study.is_to_go_on(self._method, self._seed, number, self.spec.start_with)
+
+    @storing(*DATABASE_ERRORS)
+    def report(self, number: int, reports: Sequence[Report]) -> None:
+        """Record a batch of a running trial's reports."""
+        if not reports:
+            return
+        running = self.running[number]
+        if running.has_new_params:
+            running.has_new_params = False
+            self.study.change_params(number, reports[0].step - 1, running.params)
+        if reports[0].step <= running.last_step:
+            # It took over another trial's state and goes on from there: its own later steps are undone.
+            self._restart_from(running, running.files.cut(reports[0].step - 1))
+        self.study.report(number, reports)
+        self.has_reports = True
+        running.is_preempted, running.silent_gpu_s = False, 0.0
+        running.files.append(reports)
+        running.log.add(reports)
+        now = self._clock()
+        running.step_times_s = [*running.step_times_s[-20:], (now - running.reported_at) / len(reports)]
+        running.reported_at = now
+        for report in reports:
+            self._follow(running, report)
+            if report.note:
+                self.on_note(running, report.note)
+        self.checkpoints.drop_while_running(number)
+
+    @storing(*DATABASE_ERRORS)
+    def finish(
+        self,
+        number: int,
+        state: TrialState,
+        reason: FailureReason | None = None,
+        message: str = "",
+        error: str = "",
+    ) -> None:
+        """End a trial in a final state. A trial that reported nothing can't be COMPLETED: it is FAILED."""
+        running = self.running[number]
+        if state is TrialState.COMPLETED and running.last is None:
+            state, reason = TrialState.FAILED, FailureReason.ERROR
+            message = "the trainable returned without a single trial.report"
+        elif state is TrialState.COMPLETED and not all(map(math.isfinite, self._values(running))):
+            state, reason, message = TrialState.FAILED, FailureReason.NAN, "no finite value to tell"
+        if error:
+            running.files.write_error(error)
+        # Before the study knows of it: a trial that it does not know to have ended is written anew when it goes on.
+        running.log.end(state)
+        self.study.tell(
+            number,
+            state,
+            values=self._values(running) if state is TrialState.COMPLETED else None,
+            reason=reason,
+            message=message,
+            last_step=running.last_step,
+            duration_s=running.trained_s,
+            gpu_s=running.gpu_s,
+            ended_at_s=self.elapsed_s,
+        )
+        del self.running[number]
+        running.log.close()
+        running.files.close()
+        running.files.tidy()
+        self._ended += 1
+        if state is TrialState.FAILED:
+            # Those of an earlier run do not count: somebody has looked at them and goes on.
+            self._num_failed += 1
+            if reason is FailureReason.NAN:
+                self._num_diverged += 1
+            else:
+                self._mistakes.append(message)
+        if state is not TrialState.COMPLETED:
+            self._cut_short.append(number)
+        self._remember_end(number, state)
+        self._usage.finished(number, running.gpu_s, self.elapsed_s)
+        self._best_folder.keep(self.best)
+        self.checkpoints.drop_after(self._final)
+        self.on_end(self.study.record(number))
+
+    @storing(*DATABASE_ERRORS)
+    def change_params(self, number: int, params: Mapping[str, Any]) -> None:
+        """A rule has given a running trial another configuration."""
+        running = self.running[number]
+        running.params, running.has_new_params = dict(params), True
+        running.files.write_params(params)
+
+    @storing(*DATABASE_ERRORS)
+    def retry(self, number: int, message: str, error: str, gpus: float | None = None) -> Running:
+        """Take a failed attempt back to its last checkpoint; the trial goes on, where told with other `gpus`."""
+        running = self.running[number]
+        self.study.set_attempts(number, asdict(running.attempts))
+        running.files.write_error(error or message)
+        self._rewind(running, dict(running.curve))
+        if gpus is not None:
+            running.gpus = gpus
+            self.study.set_gpus(number, gpus)
+        self.on_retry(running, message)
+        return running
+
+    @storing(*DATABASE_ERRORS)
+    def interrupt(self, number: int) -> None:
+        """Leave a trial as it is, to be resumed when the sweep is resumed."""
+        running = self.running.pop(number)
+        self._usage.left(running)
+        running.log.close()
+        running.files.close()
+        self.study.interrupt(number)
+
+    def settle(self) -> None:
+        """Block until `best/` is there and what the sweep can do without is deleted. Raises `StorageError`."""
+        self._beside.finish()
+
+    @storing(*DATABASE_ERRORS)
+    def close(self, summary: Mapping[str, Any]) -> None:
+        """Keep the summary; trials that are still running are left to be resumed."""
+        for number in list(self.running):
+            self.interrupt(number)
+        self.checkpoints.unpin()
+        self.checkpoints.drop_after(self._final)
+        for number in self._cut_short:
+            self.checkpoints.drop_late(number)
+        self._best_folder.keep(self.best, surely=True)
+        self.settle()
+        self._beside.close()
+        self._usage.book(self.running)
+        self.study.set_summary({**summary, "elapsed_s": self.elapsed_s})
+        self.study.close()
+
+    def abandon(self) -> None:
+        """Let go of everything where nothing can be written any more; what was recorded is resumed."""
+        self._beside.close()
+        for running in self.running.values():
+            with contextlib.suppress(OSError):
+                running.files.close()
+                running.log.close()
+        with contextlib.suppress(OSError, *DATABASE_ERRORS):
+            self.study.close()
+
+    def _event_log(self, number: int) -> EventLog:
+        return EventLog(self.folder / "tensorboard" / f"{number:04d}", self.spec.parameters)
+
+    def _follow(self, running: Running, report: Report) -> None:
+        value = report.metrics[self.spec.metrics[0].name]
+        trained_s = max(0.0, report.time_s - (running.last.time_s if running.last else 0.0))
+        running.trained_s += trained_s
+        running.reported_gpu_s += trained_s * running.gpus * self.spec.resources.workers
+        running.last = report
+        running.curve[report.step] = value
+        if math.isfinite(value) and (
+            running.best is None or self._goal.better(value, running.best.metrics[self.spec.metrics[0].name])
+        ):
+            running.best = report
+        if report.has_checkpoint:
+            self.checkpoints.add(running.number, report.step, value)
+        self._offer(running.number, report.step, value)
+
+    def _offer(self, number: int, step: int, value: float) -> None:
+        """Take it for the best if it is; of equals the first trial's first, as everybody who reads the study does."""
+        if not math.isfinite(value):
+            return
+        best = self.best
+        is_first = best is not None and value == best.value and (number, step) < (best.number, best.step)
+        if best is None or is_first or self._goal.better(value, best.value):
+            self.best = Best(number, step, value)
+
+    def _find_best(self) -> None:
+        """Anew, after the step that held it was undone."""
+        self.best = None
+        self._best_folder.forget()
+        for record in self.study.records():
+            curve = self.running[record.number].curve if record.number in self.running else record.curve
+            for step, value in curve.items():
+                self._offer(record.number, step, value)
+
+    def _rewind(self, running: Running, recorded: Mapping[int, float]) -> None:
+        self.settle()  # what is about to be deleted must not be gone on from
+        rewound = running.files.rewind(max(recorded, default=0))
+        running.restore_step = rewound.step
+        # The configuration goes back with the state: what a rule has changed later is undone.
+        running.params, running.has_new_params = self.study.record(running.number).params_at(rewound.step + 1), False
+        running.files.write_params(running.params)
+        self.study.cut_changes(running.number, rewound.step)
+        self._restart_from(running, rewound.kept)
+        if rewound.damaged:
+            self.on_damage(running, rewound.damaged)
+
+    def _restart_from(self, running: Running, kept: Sequence[Report]) -> None:
+        """Take the record of a running trial back to these reports."""
+        running.log.close()
+        self.checkpoints.forget(running.number)
+        running.last = running.best = None
+        used_s = running.gpu_s
+        running.trained_s, running.curve, running.step_times_s = 0.0, {}, []
+        running.reported_gpu_s = running.silent_gpu_s = 0.0
+        running.reported_at = self._clock()
+        for report in kept:
+            self._follow(running, report)
+        # What was used for steps that are undone was used.
+        running.lost_gpu_s, running.reported_gpu_s = max(used_s, running.reported_gpu_s), 0.0
+        if self.best and self.best.number == running.number and self.best.step not in running.curve:
+            self._find_best()
+        path = self.folder / "tensorboard" / f"{running.number:04d}"
+        EventLog.rewrite(path, running.params, kept, space=self.spec.parameters)
+        running.log = self._event_log(running.number)
+
+    def _values(self, running: Running) -> list[float]:
+        """What the study is told: the best of the curve; with several metrics those of the last step."""
+        report = running.last if len(self.spec.metrics) > 1 else running.best or running.last
+        assert report is not None
+        return [report.metrics[metric.name] for metric in self.spec.metrics]
+
+    def _remember(self, record: TrialRecord) -> None:
+        """Take up what an earlier run of this sweep recorded."""
+        self.has_reports = self.has_reports or bool(record.curve)
+        folder = trial_dir(self.folder, record.number)
+        # A driver that was killed may have told the study more than it had written; that step comes again.
+        steps = record.curve if record.state.is_final else {report.step for report in read_reports(folder)}
+        for step, value in record.curve.items():
+            if step in steps:
+                self._offer(record.number, step, value)
+        if not record.state.is_final:
+            return
+        self._remember_end(record.number, record.state)
+        self._num_diverged += record.reason is FailureReason.NAN
+        self._usage.finished(record.number, record.gpu_s, record.ended_at_s)
+        self.checkpoints.take_up(record.number, record.curve)
+
+    def _remember_end(self, number: int, state: TrialState) -> None:
+        self.counts[state] += 1
+        self._final[number] = state

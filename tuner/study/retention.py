@@ -1,0 +1,96 @@
+"""Which checkpoints a sweep keeps: a rule that decides and deletes nothing."""
+
+import math
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from tuner.records import Goal, TrialState
+
+Keep = Literal["best", "last", "all"] | int
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A checkpoint on disk.
+
+    Attributes:
+        value: the metric at its step.
+    """
+
+    number: int
+    step: int
+    value: float
+    size_bytes: int
+
+
+def needless_while_running(candidates: Collection[Candidate], keep: Keep, goal: Goal) -> set[int]:
+    """The steps that a running trial can do without: it needs its best, and its last two to go on.
+
+    Two, since the last one may turn out to be damaged.
+    """
+    if keep == "all" or not candidates:
+        return set()
+    steps = sorted(c.step for c in candidates)
+    return set(steps[:-2]) - {_best(candidates, goal).step}
+
+
+def needless_after(
+    candidates: Collection[Candidate],
+    states: Mapping[int, TrialState],
+    keep: Keep,
+    max_bytes: float | None,
+    goal: Goal,
+) -> set[tuple[int, int]]:
+    """The checkpoints of finished trials, as (number, step), that the sweep can do without.
+
+    `states` holds the trials that are finished: those of others are left alone. The best checkpoint of the sweep
+    is always kept.
+    """
+    finished = [c for c in candidates if c.number in states]
+    if not finished:
+        return set()
+    best = _best(candidates, goal)
+    given_up = (TrialState.PRUNED, TrialState.FAILED)
+    lasting = finished if keep == "all" else [c for c in finished if states[c.number] not in given_up]
+    kept = {(best.number, best.step)} | {(c.number, c.step) for c in _wanted(lasting, keep, goal)}
+    if max_bytes is not None:
+        kept = _within(max_bytes, [c for c in finished if (c.number, c.step) in kept], best, goal)
+    return {(c.number, c.step) for c in finished} - kept
+
+
+def _wanted(finished: Collection[Candidate], keep: Keep, goal: Goal) -> Iterable[Candidate]:
+    if keep == "all":
+        return finished
+    trials: dict[int, list[Candidate]] = {}
+    for candidate in finished:
+        trials.setdefault(candidate.number, []).append(candidate)
+    if keep == "last":
+        return [max(own, key=lambda c: c.step) for own in trials.values()]
+    bests = sorted((_best(own, goal) for own in trials.values()), key=lambda c: _rank(c, goal))
+    return bests[: 1 if keep == "best" else keep]
+
+
+def _within(max_bytes: float, kept: Collection[Candidate], best: Candidate, goal: Goal) -> set[tuple[int, int]]:
+    """The best ones that fit, the best of all in any case."""
+    total, fits = best.size_bytes, {(best.number, best.step)}
+    for candidate in sorted(kept, key=lambda c: _rank(c, goal)):
+        if (candidate.number, candidate.step) not in fits and total + candidate.size_bytes <= max_bytes:
+            total += candidate.size_bytes
+            fits.add((candidate.number, candidate.step))
+    return fits
+
+
+def _best(candidates: Collection[Candidate], goal: Goal) -> Candidate:
+    return min(candidates, key=lambda c: _rank(c, goal))
+
+
+def _rank(candidate: Candidate, goal: Goal) -> tuple[bool, float, int, int]:
+    """Sorts the best first; what is not finite last, the earlier of equals first."""
+    value = candidate.value
+    return (
+        not math.isfinite(value),
+        -value if goal is Goal.MAXIMIZE else value,
+        candidate.number,
+        candidate.step,
+    )
