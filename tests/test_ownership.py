@@ -34,7 +34,7 @@ from tuner.errors import (
 from tuner.export import export_best
 from tuner.object_storage import lease
 from tuner.object_storage import uploader as mirror
-from tuner.object_storage.local_copy import Snapshot
+from tuner.object_storage.run_at_uri import open_run
 from tuner.records import TrialState
 from tuner.remote.folder_archive import pack, unpack
 from tuner.results.results import list_runs
@@ -230,7 +230,7 @@ def look(world: World) -> None:
 
 def fetch(world: World) -> None:
     place = world.place()
-    folder = place if isinstance(place, Path) else Snapshot(place).bring("*")
+    folder = open_run(place).bring("*")
     if not folder.exists():
         return
     pack(folder, world.root / "packed", best_only=world.random.random() < 0.3)

@@ -10,9 +10,10 @@ from tests.object_storage.test_lease import until
 from tests.object_storage.test_uploader import BEGUN, here, put, put_checkpoint, there
 from tuner.errors import ControlError, ObjectStoreError, OccupiedError, SpecError, StorageError, StudyNotFoundError
 from tuner.object_storage import lease
-from tuner.object_storage.local_copy import Snapshot, local_folder, opened
+from tuner.object_storage.local_copy import local_folder, opened
 from tuner.object_storage.manifest import read_manifest, write_manifest
 from tuner.object_storage.object_store import ObjectStore
+from tuner.object_storage.run_at_uri import RunAtUri
 from tuner.run_folder.control import Verb, asked, clear
 from tuner.run_folder.marker import new_marker, write_marker
 from tuner.run_folder.place import Uri
@@ -237,7 +238,7 @@ def test_a_driver_hears_what_is_asked_at_the_uri_and_gives_way_to_another(uri: U
     told: list[str] = []
     with pytest.raises(StorageError, match="taken over by process"), opened(uri, told.append) as folder:
         make(folder)
-        Snapshot(uri).ask(Verb.PAUSE)
+        RunAtUri(uri).ask(Verb.PAUSE)
         until(lambda: asked(folder) is Verb.PAUSE)
         store = ObjectStore(uri)
         store.write("driver.lock", (store.read("driver.lock") or b"").replace(b'"session": "', b'"session": "0'))
@@ -248,7 +249,7 @@ def test_a_driver_hears_what_is_asked_at_the_uri_and_gives_way_to_another(uri: U
 def test_what_was_asked_is_forgotten_at_the_end(uri: Uri) -> None:
     with opened(uri, [].append) as folder:
         make(folder)
-        Snapshot(uri).ask(Verb.STOP)
+        RunAtUri(uri).ask(Verb.STOP)
         until(lambda: asked(folder) is Verb.STOP)
         # As the driver does, at its end; the next beat finds it at the URI still.
         clear(folder)
@@ -259,15 +260,15 @@ def test_what_was_asked_is_forgotten_at_the_end(uri: Uri) -> None:
 
 def test_only_a_sweep_that_runs_can_be_asked(uri: Uri) -> None:
     folder = drive(uri, "1\n")
-    snapshot = Snapshot(uri)
-    assert not snapshot.is_running
-    assert here(snapshot.bring("study.journal", "trials/*/metrics.jsonl")).keys() == {
+    run = RunAtUri(uri)
+    assert not run.is_running
+    assert here(run.bring("study.journal", "trials/*/metrics.jsonl")).keys() == {
         "study.journal",
         "trials/0000/metrics.jsonl",
     }
-    assert here(folder).keys() > here(snapshot.folder).keys()
+    assert here(folder).keys() > here(run.folder).keys()
     with pytest.raises(ControlError, match=f"{uri} is not running"):
-        snapshot.ask(Verb.STOP)
+        run.ask(Verb.STOP)
 
 
 def test_a_database_in_a_file_is_refused(uri: Uri) -> None:

@@ -14,9 +14,10 @@ from tests.s3 import BUCKET, ENVIRONMENT, Busy, Server, busy_in_front_of, runnin
 from tuner.errors import ObjectStoreError
 from tuner.object_storage import object_store as objectstore
 from tuner.object_storage import parts
-from tuner.object_storage.local_copy import Snapshot, opened
+from tuner.object_storage.local_copy import opened
 from tuner.object_storage.object_store import ObjectStore
 from tuner.object_storage.parts import PART_BYTES
+from tuner.object_storage.run_at_uri import RunAtUri
 from tuner.run_folder.place import Uri
 
 pytestmark = pytest.mark.slow
@@ -52,7 +53,7 @@ def test_a_key_that_is_no_path_in_a_folder_is_refused_wherever_it_would_be_writt
         with opened(uri, lambda text: None):
             pytest.fail("it was opened")
 
-    for read in (lambda: Snapshot(uri), drive):
+    for read in (lambda: RunAtUri(uri), drive):
         with pytest.raises(ObjectStoreError, match=r"can't be read: it holds '.*', which no file in a folder"):
             read()
     assert [path for path in sorted(tmp_path.rglob("*")) if path.is_file()] == [

@@ -12,8 +12,9 @@ import pytest
 from tests.commands import Command, tuner
 from tests.s3 import BUCKET, ENVIRONMENT, Server, running_server
 from tuner.object_storage.lease import read_holder
-from tuner.object_storage.local_copy import Snapshot, local_folder
+from tuner.object_storage.local_copy import local_folder
 from tuner.object_storage.object_store import ObjectStore
+from tuner.object_storage.run_at_uri import RunAtUri
 from tuner.records import TrialState
 from tuner.results.results import Results
 from tuner.run_folder.place import Uri
@@ -77,12 +78,10 @@ def check(results: Results) -> None:
 
 def same(uri: Uri) -> None:
     """What is at the URI and in the local copy is the same."""
-    folder, snapshot = local_folder(uri), Snapshot(uri)
-    snapshot.bring("*")
+    folder, run = local_folder(uri), RunAtUri(uri)
+    run.bring("*")
     here = {p.relative_to(folder).as_posix(): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
-    there = {
-        p.relative_to(snapshot.folder).as_posix(): p.read_bytes() for p in snapshot.folder.rglob("*") if p.is_file()
-    }
+    there = {p.relative_to(run.folder).as_posix(): p.read_bytes() for p in run.folder.rglob("*") if p.is_file()}
     unlike = {name for name in {**here, **there} if here.get(name) != there.get(name)}
     assert {name for name in unlike if name != "driver.lock" and not name.rpartition("/")[2].startswith(".")} == set()
 

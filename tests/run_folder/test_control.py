@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 
 from tuner.errors import ControlError
-from tuner.run_folder.control import CONTROL_FILE, Control, Verb, ask, asked, clear
+from tuner.run_folder.control import CONTROL_FILE, Control, Verb, asked, clear
 from tuner.run_folder.lock import RunLock
+from tuner.run_folder.run import Run
 
 
 def test_a_driver_sees_what_was_asked_last(tmp_path: Path) -> None:
@@ -15,7 +16,7 @@ def test_a_driver_sees_what_was_asked_last(tmp_path: Path) -> None:
     assert control.look() is Verb.RESUME
     with RunLock(tmp_path):
         for verb in (Verb.PAUSE, Verb.RESUME, Verb.PAUSE, Verb.STOP, Verb.CANCEL):
-            ask(tmp_path, verb)
+            Run(tmp_path).ask(verb)
             assert control.look() is verb is asked(tmp_path)
         clear(tmp_path)
         # Of a driver that ends itself nobody asks otherwise; the next one starts afresh.
@@ -28,9 +29,9 @@ def test_a_file_that_cannot_be_read_for_a_moment_is_read_the_next_time(
 ) -> None:
     control = Control(tmp_path)
     with RunLock(tmp_path):
-        ask(tmp_path, Verb.PAUSE)
+        Run(tmp_path).ask(Verb.PAUSE)
         assert control.look() is Verb.PAUSE
-        ask(tmp_path, Verb.STOP)
+        Run(tmp_path).ask(Verb.STOP)
         with monkeypatch.context() as patch:
             patch.setattr(Path, "read_text", _stale)
             assert control.look() is Verb.PAUSE
@@ -44,7 +45,7 @@ def _stale(*_: object, **__: object) -> str:
 @pytest.mark.parametrize("verb", Verb)
 def test_a_sweep_that_is_not_running_is_asked_for_nothing(tmp_path: Path, verb: Verb) -> None:
     with pytest.raises(ControlError, match="not running"):
-        ask(tmp_path, verb)
+        Run(tmp_path).ask(verb)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -54,9 +55,9 @@ def test_a_sweep_that_is_not_running_is_asked_for_nothing(tmp_path: Path, verb: 
 )
 def test_a_sweep_that_ends_does_not_come_back(tmp_path: Path, before: Verb, after: Verb) -> None:
     with RunLock(tmp_path):
-        ask(tmp_path, before)
+        Run(tmp_path).ask(before)
         with pytest.raises(ControlError, match="is being"):
-            ask(tmp_path, after)
+            Run(tmp_path).ask(after)
         assert asked(tmp_path) is before
 
 

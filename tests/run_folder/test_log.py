@@ -1,18 +1,14 @@
 """The log in the run folder."""
 
 import re
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tuner.errors import StudyNotFoundError
-from tuner.run_folder.lock import RunLock, is_locked
-from tuner.run_folder.log import RunLog, read_log
-
-
-def read(folder: Path) -> Iterator[str]:
-    return read_log(folder, place=folder, look=lambda: is_locked(folder), follow=True)
+from tuner.run_folder.lock import RunLock
+from tuner.run_folder.log import RunLog
+from tuner.run_folder.run import Run
 
 
 def test_events_are_appended_with_the_time_of_day(tmp_path: Path) -> None:
@@ -21,7 +17,7 @@ def test_events_are_appended_with_the_time_of_day(tmp_path: Path) -> None:
         log.start("sweep", "bayes")
         log.event(text, is_detail=True)
         log.close()
-    lines = "".join(read(tmp_path)).splitlines()
+    lines = "".join(Run(tmp_path).log(follow=True)).splitlines()
     assert [re.sub(r"^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d ", "", line) for line in lines] == [
         "sweep  bayes",
         "one",
@@ -40,7 +36,7 @@ def test_a_full_disk_does_not_end_a_sweep(tmp_path: Path) -> None:
 def test_following_goes_on_while_a_driver_runs(tmp_path: Path) -> None:
     log = RunLog(tmp_path)
     lock = RunLock(tmp_path)
-    pieces = read(tmp_path)
+    pieces = Run(tmp_path).log(follow=True)
     log.event("one")
     assert "one" in next(pieces)
     log.event("two")
@@ -52,4 +48,4 @@ def test_following_goes_on_while_a_driver_runs(tmp_path: Path) -> None:
 
 def test_a_folder_without_one_is_refused(tmp_path: Path) -> None:
     with pytest.raises(StudyNotFoundError, match=r"holds no log\.txt"):
-        next(read(tmp_path))
+        next(Run(tmp_path).log(follow=True))

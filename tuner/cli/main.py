@@ -30,7 +30,7 @@ from tuner.errors import (
     StudyLockedError,
     StudyNotFoundError,
 )
-from tuner.object_storage.local_copy import follow
+from tuner.object_storage.run_at_uri import follow, open_run
 from tuner.results.results import Results, list_runs
 from tuner.run_folder.place import Place, as_place
 from tuner.spec.file import load_and_import, load_values
@@ -311,7 +311,7 @@ def board(folder: Place, port: int | None) -> None:
     """Start TensorBoard on FOLDER; ends with Ctrl-C."""
     from tensorboard import program
 
-    local = folder if isinstance(folder, Path) else follow(folder, "tensorboard/*")
+    local = follow(open_run(folder), "tensorboard/*")
     if not (local / "tensorboard").is_dir():
         raise StudyNotFoundError(f"{folder} holds no tensorboard/ folder.")
     server = program.TensorBoard()

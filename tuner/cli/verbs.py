@@ -5,8 +5,6 @@ Each takes a run folder, or with `--address` the id of a sweep that was submitte
 
 import json
 import sys
-import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,12 +15,11 @@ from ruamel.yaml.error import YAMLError
 from tuner.command import command_line
 from tuner.console import format_seconds
 from tuner.errors import ControlError, SpecError
-from tuner.object_storage.local_copy import Snapshot
+from tuner.object_storage.run_at_uri import open_run
 from tuner.results.results import Results, SweepState
-from tuner.run_folder.control import CONTROL_FILE, Verb, ask, asked
+from tuner.run_folder.control import Verb
 from tuner.run_folder.lock import is_locked
-from tuner.run_folder.log import LOG_FILE, read_log
-from tuner.run_folder.place import Place, as_place
+from tuner.run_folder.place import Place
 from tuner.spec.file import load_and_import
 from tuner.texts import say, say_json, say_whole
 from tuner.trial.environment import read_variables
@@ -30,8 +27,6 @@ from tuner.trial.environment import read_variables
 if TYPE_CHECKING:
     from tuner.remote.jobs import Cluster, SweepJob
 
-_WAIT_POLL_S = 1.0
-_WAIT_POLL_THERE_S = 5.0
 _target = click.argument("sweep", metavar="DIR|URI|ID")
 _address = click.option(
     "--address", help="A cluster's dashboard, http://HEAD:8265; SWEEP is then a submitted sweep's id."
@@ -107,7 +102,7 @@ _HINTS = {
 def logs(sweep: str, address: str | None, follow: bool) -> None:
     """Print what a sweep has told."""
     if address is None:
-        for text in _log(as_place(sweep), follow):
+        for text in open_run(sweep).log(follow=follow):
             say_whole(text)
         return
     cluster, job = _find(sweep, address)
@@ -153,18 +148,11 @@ def wait(sweep: str, address: str | None) -> None:
         told = f"its driver has ended with exit code {code}; see: {see}"
         say(f"{sweep}: {told if code else 'finished'}")
         sys.exit(code)
-    place = as_place(sweep)
-    if isinstance(place, Path):
-        Results(place)  # raises where it is no run folder
-        while is_locked(place):
-            time.sleep(_WAIT_POLL_S)
-    else:
-        snapshot = Snapshot(place)
-        while snapshot.is_running:
-            time.sleep(_WAIT_POLL_THERE_S)
-            snapshot.refresh()
-    results = Results.read(place)
-    say(f"{place}: {results.state.value}")
+    run = open_run(sweep)
+    Results.of(run)  # raises where it is no run folder
+    run.wait()
+    results = Results.of(run)
+    say(f"{run.place}: {results.state.value}")
     sys.exit(results.exit_code)
 
 
@@ -252,37 +240,17 @@ def resume_there(sweep: str, address: str) -> None:
 
 def resume_paused(place: Place, *, required: bool) -> bool:
     """Go on with a sweep that is paused; False where it is not running, unless it is required to be."""
-    if isinstance(place, Path):
-        is_paused = is_locked(place) and asked(place) is Verb.PAUSE
-    else:
-        snapshot = Snapshot(place)
-        is_paused = snapshot.is_running and asked(snapshot.bring(CONTROL_FILE)) is Verb.PAUSE
+    run = open_run(place)
+    is_paused = run.is_running and run.asked is Verb.PAUSE
     if required or is_paused:
         _ask(str(place), None, Verb.RESUME)
         return True
     return False
 
 
-def _log(place: Place, follow: bool) -> Iterator[str]:
-    if isinstance(place, Path):
-        return read_log(place, place=place, look=lambda: is_locked(place), follow=follow)
-    snapshot = Snapshot(place)
-
-    def look() -> bool:
-        snapshot.refresh()
-        snapshot.bring(LOG_FILE)
-        return snapshot.is_running
-
-    return read_log(snapshot.folder, place=place, look=look, follow=follow)
-
-
 def _ask(sweep: str, address: str | None, verb: Verb) -> None:
     if address is None:
-        place = as_place(sweep)
-        if isinstance(place, Path):
-            ask(place, verb)
-        else:
-            Snapshot(place).ask(verb)
+        open_run(sweep).ask(verb)
         _tell(verb, sweep)
         return
     cluster, job = _find(sweep, address)

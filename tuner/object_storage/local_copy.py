@@ -1,4 +1,4 @@
-"""The local copy of a run folder at a URI: what a driver works in, and what a reader looks at."""
+"""The local copy of a run folder at a URI, which its driver works in."""
 
 import contextlib
 import hashlib
@@ -6,12 +6,9 @@ import os
 import secrets
 import shutil
 import tempfile
-import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
-from fnmatch import fnmatchcase
 from pathlib import Path
 
 from tuner.command import command_line
@@ -24,11 +21,11 @@ from tuner.errors import (
     StorageError,
     StudyNotFoundError,
 )
-from tuner.object_storage.lease import Lease, is_held
+from tuner.object_storage.lease import Lease
 from tuner.object_storage.manifest import There, look
-from tuner.object_storage.object_store import Entry, ObjectStore
+from tuner.object_storage.object_store import ObjectStore
 from tuner.object_storage.uploader import GIVE_UP_S, Mirror, Stamp, mark_of, read_record, scan, start_record, unit_of
-from tuner.run_folder.control import CONTROL_FILE, Verb, asked, clear, request
+from tuner.run_folder.control import CONTROL_FILE, Verb, clear, request
 from tuner.run_folder.folder import check_ours, mark_of_run
 from tuner.run_folder.journal import JOURNAL_FILE
 from tuner.run_folder.layout import remove_run
@@ -37,9 +34,7 @@ from tuner.run_folder.marker import write_marker
 from tuner.run_folder.place import Place, Uri
 from tuner.run_folder.trial_files import SPEC_FILE, write_atomic
 
-_DOWNLOADS = 8
 _PAUSES_S = (0.5, 2.0)
-_FOLLOW_EVERY_S = 10.0
 
 
 def local_folder(uri: Uri) -> Path:
@@ -217,7 +212,7 @@ def _bring_whole(
     folder.parent.mkdir(parents=True, exist_ok=True)
     scratch = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
     try:
-        _bring(store, wanted, scratch)
+        store.download_all(wanted, scratch)
         if found.is_marked and found.marker is not None:
             write_marker(scratch, found.marker)
         aside = _set_copy_aside(folder) if folder.exists() else None
@@ -230,71 +225,3 @@ def _bring_whole(
         if not remove_run(aside, (name for name, stamp in brought.items() if stamps.get(name) == stamp)):
             tell(f"the local copy held files that {store.uri} does not; they are kept in {aside}")
     return scan(folder)
-
-
-def _bring(store: ObjectStore, names: list[str], folder: Path) -> list[str]:
-    """Those that were still there."""
-
-    def bring(name: str) -> bool:
-        try:
-            store.download(name, folder / name)
-        except FileNotFoundError:
-            return False
-        return True
-
-    with ThreadPoolExecutor(_DOWNLOADS) as pool:
-        return [name for name, is_here in zip(names, pool.map(bring, names), strict=True) if is_here]
-
-
-class Snapshot:
-    """A run folder at a URI as a reader sees it: in a temporary folder, with those files that were asked for."""
-
-    def __init__(self, uri: Uri) -> None:
-        self.uri = uri
-        self._store = ObjectStore(uri)
-        self._scratch = tempfile.TemporaryDirectory(prefix="tuner-")
-        self.folder = Path(self._scratch.name)
-        self._brought: dict[str, Entry] = {}
-        self.refresh()
-
-    def refresh(self) -> None:
-        """Look again what is there."""
-        # Asked first: what a driver has written before it ended is found then.
-        self.is_running = is_held(self._store)
-        self._there = self._store.entries()
-
-    def has(self, name: str) -> bool:
-        return name in self._there
-
-    def bring(self, *patterns: str) -> Path:
-        """Bring the files whose names match, as far as they are new or changed; gives the folder they are in."""
-        names = [
-            name
-            for name, entry in self._there.items()
-            if self._brought.get(name) != entry and any(fnmatchcase(name, pattern) for pattern in patterns)
-        ]
-        for name in _bring(self._store, names, self.folder):
-            self._brought[name] = self._there[name]
-        return self.folder
-
-    def ask(self, verb: Verb) -> None:
-        """Ask the driver that runs the sweep, as `control.ask` does for a folder; it looks every few seconds."""
-        before = asked(self.bring(CONTROL_FILE))
-        text = request(self.uri, verb, before=before, is_running=self.is_running)
-        self._store.write(CONTROL_FILE, text.encode())
-
-
-def follow(uri: Uri, *patterns: str) -> Path:
-    """A folder with the files that match, kept up to date by a thread as long as this process lives."""
-    snapshot = Snapshot(uri)
-    folder = snapshot.bring(*patterns)
-
-    def run() -> None:
-        while True:
-            time.sleep(_FOLLOW_EVERY_S)
-            with contextlib.suppress(ObjectStoreError):
-                snapshot.refresh()
-                snapshot.bring(*patterns)
-
-    threading.Thread(target=run, name="follow", daemon=True).start()
-    return folder

@@ -4,7 +4,8 @@ import os
 import re
 import secrets
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +23,7 @@ REQUEST_TIMEOUT_S = 5.0
 CONNECT_TIMEOUT_S = 5.0
 _CHUNK_BYTES = 1 << 22
 # Each time without anything that arrives.
+_DOWNLOADS = 8
 _DOWNLOADS_TRIED = 3
 _PAUSE_S = 1.0
 # Of a large file, by Amazon's library, before `PartUploads` tries a part once more.
@@ -118,6 +120,19 @@ class ObjectStore:
                 stream.write(chunk)
                 on_bytes(len(chunk))
                 size -= len(chunk)
+
+    def download_all(self, names: Sequence[str], folder: Path) -> list[str]:
+        """Write files below `folder`, several at a time; those that were still there."""
+
+        def download(name: str) -> bool:
+            try:
+                self.download(name, folder / name)
+            except FileNotFoundError:
+                return False
+            return True
+
+        with ThreadPoolExecutor(_DOWNLOADS) as pool:
+            return [name for name, is_here in zip(names, pool.map(download, names), strict=True) if is_here]
 
     def download(self, name: str, target: Path) -> None:
         """Write a file to `target`, there whole or not at all; goes on where it was cut off, as far as can be told.

@@ -16,7 +16,7 @@ import time
 from pathlib import Path
 
 from tuner.errors import ControlError, OccupiedError
-from tuner.object_storage.local_copy import Snapshot
+from tuner.object_storage.run_at_uri import open_run
 from tuner.run_folder.folder import adopt, check_ours, mark_of_run
 from tuner.run_folder.layout import driver_files
 from tuner.run_folder.marker import MARKER_FILE
@@ -139,8 +139,7 @@ def main(arguments: list[str]) -> None:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     try:
         target = Path(name)
-        folder = place if isinstance(place, Path) else Snapshot(place).bring("*")
-        pack(folder, target, best_only=best_only)
+        pack(open_run(place).bring("*"), target, best_only=best_only)
         told = {"file": target.name, "bytes": target.stat().st_size, "sha256": digest(target)}
         print(json.dumps(told), flush=True)
         time.sleep(_KEEP_S)

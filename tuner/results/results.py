@@ -7,15 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-from tuner.object_storage.local_copy import Snapshot
 from tuner.object_storage.object_store import ObjectStore
-from tuner.object_storage.uploader import mark_of
+from tuner.object_storage.run_at_uri import open_run
 from tuner.records import Report, TrialRecord, TrialState
 from tuner.run_folder.checkpoints import checkpoint_path, digest
-from tuner.run_folder.control import CONTROL_FILE, Verb, asked
+from tuner.run_folder.control import CONTROL_FILE, Verb
 from tuner.run_folder.journal import JOURNAL_FILE
-from tuner.run_folder.lock import is_locked
-from tuner.run_folder.place import Place, Uri, as_place
+from tuner.run_folder.place import Place, Uri
+from tuner.run_folder.run import Run
 from tuner.run_folder.trial_files import ERROR_FILE, METRICS_FILE, SPEC_FILE, finite, read_json, read_reports, trial_dir
 from tuner.spec.file import read_spec
 from tuner.spec.sweep_spec import SweepSpec
@@ -75,15 +74,17 @@ class Results:
     Args:
         folder: the run folder.
         place: of a run at a URI that one; `folder` is its local copy then.
-        snapshot: brings files into `folder` that are not there yet.
 
     Raises `StudyNotFoundError` where the folder holds none.
     """
 
-    def __init__(self, folder: Path, *, place: Place | None = None, snapshot: Snapshot | None = None) -> None:
-        self.folder = folder
-        self.place: Place = place or folder
-        self._snapshot = snapshot
+    def __init__(self, folder: Path, *, place: Place | None = None) -> None:
+        self._read(Run(folder, place))
+
+    def _read(self, run: Run) -> None:
+        self.run = run
+        self.folder = folder = run.bring(SPEC_FILE, JOURNAL_FILE, CONTROL_FILE, "best/*.json")
+        self.place = run.place
         self.spec, self.provenance = read_spec(folder, self.place)
         study = Study(
             folder,
@@ -100,34 +101,32 @@ class Results:
     @classmethod
     def read(cls, folder: Place | str) -> Self:
         """Of a run folder, which may be at a URI: its checkpoints stay there."""
-        place = as_place(folder)
-        if isinstance(place, Path):
-            return cls(place)
-        snapshot = Snapshot(place)
-        return cls(snapshot.bring(SPEC_FILE, JOURNAL_FILE, CONTROL_FILE, "best/*.json"), place=place, snapshot=snapshot)
+        return cls.of(open_run(folder))
+
+    @classmethod
+    def of(cls, run: Run) -> Self:
+        """Of a run as it was at its last look."""
+        results = cls.__new__(cls)
+        results._read(run)
+        return results
 
     def bring(self, place: Place) -> Path:
         """The local path of a file or folder of this run, such as `best.checkpoint`; from a URI it is brought here."""
         if isinstance(place, Path):
             return place
         name = place.path.removeprefix(f"{Uri(str(self.place)).path}/")
-        if self._snapshot:
-            self._snapshot.bring(name, f"{name}/*")
-        return self.folder / name
+        return self.run.bring(name, f"{name}/*") / name
 
     def _file(self, path: Path) -> Path:
         """A file in `folder`, brought there where it has to be."""
-        if self._snapshot:
-            self._snapshot.bring(path.relative_to(self.folder).as_posix())
+        self.run.bring(path.relative_to(self.folder).as_posix())
         return path
 
     def _reports(self, number: int) -> list[Report]:
         return read_reports(self._file(trial_dir(self.folder, number) / METRICS_FILE).parent)
 
     def _exists(self, folder: Path) -> bool:
-        if self._snapshot:
-            return self._snapshot.has(mark_of(folder.relative_to(self.folder).as_posix()))
-        return folder.exists()
+        return self.run.has_folder(folder.relative_to(self.folder).as_posix())
 
     def shown(self, path: Path) -> Place:
         """A path in `folder` as those know it who know `place`."""
@@ -187,12 +186,13 @@ class Results:
 
     @property
     def is_running(self) -> bool:
-        return self._snapshot.is_running if self._snapshot else is_locked(self.folder)
+        """Whether its driver was there at the last look."""
+        return self.run.is_running
 
     @property
     def state(self) -> SweepState:
         if self.is_running:
-            return _ASKED[asked(self.folder)]
+            return _ASKED[self.run.asked]
         ended_by = self.summary.get("ended_by")
         if ended_by is None or any(trial.state is TrialState.RUNNING for trial in self.trials):
             return SweepState.CRASHED

@@ -10,9 +10,7 @@ import time
 from pathlib import Path
 
 from tuner.errors import ControlError
-from tuner.run_folder.lock import is_locked
 from tuner.run_folder.place import Place
-from tuner.run_folder.trial_files import write_atomic
 
 CONTROL_FILE = "control.json"
 
@@ -40,18 +38,10 @@ _REFUSED = {
 }
 
 
-def ask(folder: Path, verb: Verb) -> None:
-    """Ask the driver that runs the sweep in `folder`; it looks once a second.
-
-    Raises `ControlError` where no driver runs, or where the sweep is on its way to its end.
-    """
-    write_atomic(folder / CONTROL_FILE, request(folder, verb, before=asked(folder), is_running=is_locked(folder)))
-
-
 def request(place: Place, verb: Verb, *, before: Verb, is_running: bool) -> str:
     """What is to be written for the driver of the sweep in `place`, of which `before` was asked last.
 
-    Raises `ControlError` as `ask` does.
+    Raises `ControlError` where no driver runs, or where the sweep is on its way to its end.
     """
     if not is_running:
         raise ControlError(f"{place} is not running, so there is nothing to {verb.value}; `tuner status` tells more.")

@@ -2,16 +2,12 @@
 
 import contextlib
 import time
-from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from tuner.console import LineConsole
-from tuner.errors import StudyNotFoundError
-from tuner.run_folder.place import Place
 from tuner.texts import Screen, one_line
 
 LOG_FILE = "log.txt"
-POLL_S = 0.5
 
 
 class RunLog(LineConsole):
@@ -28,33 +24,3 @@ class RunLog(LineConsole):
     def close(self) -> None:
         with contextlib.suppress(OSError):
             self._log.close()
-
-
-def read_log(folder: Path, *, place: Place, look: Callable[[], bool], follow: bool) -> Iterator[str]:
-    """The log's text, in pieces; with `follow` on to the end of the driver that runs. Blocks between pieces.
-
-    Args:
-        place: what the user calls the folder.
-        look: whether a driver runs; called before each reading, and may bring what is to be read.
-
-    Raises `StudyNotFoundError` where there is none.
-    """
-    read = 0
-    while True:
-        # Asked before reading: what a driver wrote before it ended is then read still.
-        goes_on = look() and follow
-        try:
-            with (folder / LOG_FILE).open("rb") as file:
-                file.seek(read)
-                new = file.read()
-        except FileNotFoundError:
-            raise StudyNotFoundError(
-                f"{place} holds no {LOG_FILE}: it is no run folder, or nothing has run yet."
-            ) from None
-        # Whole lines: a letter may be written in two halves.
-        new = new[: new.rfind(b"\n") + 1] if goes_on else new
-        read += len(new)
-        yield new.decode(errors="replace")
-        if not goes_on:
-            return
-        time.sleep(POLL_S)
