@@ -94,6 +94,7 @@ def test_storage_that_stays_away_ends_a_command_with_exit_code_1_and_the_way_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder = ran(tmp_path / "it", [({"optimizer": "adam", "lr": 0.1}, [0.5, 0.6, 0.7])])
+    (folder / "tensorboard").rmdir()
     (folder / "tensorboard").write_text("in the way of a folder")
     monkeypatch.setattr(tuner.run_folder.outage, "LIMIT_S", 0.5)
     monkeypatch.setattr(sys, "argv", ["tuner", "resume", str(folder), "--run-cap", "+1"])

@@ -40,7 +40,8 @@ def make_run_folder(folder: Path, place: Place, description: str, history: str) 
     except OSError as error:
         raise SpecError([f"output: {folder} can't be made: {error.strerror}; name a folder to write to."]) from None
     write_marker(target, new_marker("run", place.name))
-    (target / "trials").mkdir(exist_ok=True)
+    for name in ("trials", "tensorboard"):
+        (target / name).mkdir(exist_ok=True)
     if history:
         write_atomic(target / HISTORY_FILE, history)
     write_atomic(target / SPEC_FILE, description)
