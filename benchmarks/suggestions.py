@@ -18,8 +18,8 @@ import numpy as np
 import optuna
 
 from benchmarks.common import save
-from tuner.metric import Metric
-from tuner.records import Goal, Report, TrialState
+from tuner.metric import Goal, Metric
+from tuner.records import Report, TrialState
 from tuner.spec.space import SearchSpace
 from tuner.study.study import Study
 

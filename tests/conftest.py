@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 import torch
 
-from tuner.metric import Metric
-from tuner.records import Goal, Report
+from tuner.metric import Goal, Metric
+from tuner.records import Report
 from tuner.trial.trial import clear_cache
 
 ACCURACY = Metric("accuracy", Goal.MAXIMIZE)

@@ -13,8 +13,8 @@ from tests.trainables.trials import run_trial
 from trainables import image_classification
 from tuner import Sweep
 from tuner.export import write_model
-from tuner.metric import Metric
-from tuner.records import Goal, Report
+from tuner.metric import Goal, Metric
+from tuner.records import Report
 from tuner.run_folder.checkpoints import checkpoint_path
 from tuner.trial.checkpoint import load_checkpoint
 from tuner.trial.devices import MAX_CONTEXT_BYTES, Cuda, is_out_of_memory

@@ -157,7 +157,7 @@ class Trainer:
                 world.write(folder / world.random.choice(("model.bin", "logs/a.txt", ".cache/b", "curve.gz")))
             if chance() < 0.3:
                 world.throw()
-            if chance() < 0.05 and not recorder.has_reports:
+            if chance() < 0.05 and not recorder.tally.has_reports:
                 raise SpecError(["the first report lacks the metric"])
             if has_checkpoint := chance() < 0.7:
                 files = world.root / "given"

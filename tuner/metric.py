@@ -1,8 +1,27 @@
 """The metrics that a sweep watches."""
 
+import enum
+import math
 from dataclasses import dataclass
 
-from tuner.records import Goal
+
+class Goal(enum.Enum):
+    """The direction in which a metric improves."""
+
+    MINIMIZE = "minimize"
+    MAXIMIZE = "maximize"
+
+    def better(self, a: float, b: float) -> bool:
+        """Whether `a` is strictly better than `b`; NaN is never better."""
+        return a > b if self is Goal.MAXIMIZE else a < b
+
+    def rank(self, value: float) -> tuple[bool, float]:
+        """Sorts the best value first, and those that are not finite last."""
+        return not math.isfinite(value), -value if self is Goal.MAXIMIZE else value
+
+    @property
+    def worst(self) -> float:
+        return float("-inf") if self is Goal.MAXIMIZE else float("inf")
 
 
 @dataclass(frozen=True)

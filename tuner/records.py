@@ -5,9 +5,11 @@ Plain values that cross layers; knows nothing of Ray, Optuna or files.
 
 import enum
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
+
+from tuner.metric import Goal
 
 
 class TrialState(enum.Enum):
@@ -38,21 +40,6 @@ class FailureReason(enum.Enum):
     OOM = "oom"
     TIMEOUT = "timeout"
     LOST = "lost"
-
-
-class Goal(enum.Enum):
-    """The direction in which a metric improves."""
-
-    MINIMIZE = "minimize"
-    MAXIMIZE = "maximize"
-
-    def better(self, a: float, b: float) -> bool:
-        """Whether `a` is strictly better than `b`; NaN is never better."""
-        return a > b if self is Goal.MAXIMIZE else a < b
-
-    @property
-    def worst(self) -> float:
-        return float("-inf") if self is Goal.MAXIMIZE else float("inf")
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,9 +100,30 @@ class TrialRecord:
 
     def best_step(self, goal: Goal) -> int | None:
         """The step of the best value of the curve (the earliest of equals), None without a finite one."""
-        best: int | None = None
-        for step in sorted(self.curve):
-            value = self.curve[step]
-            if math.isfinite(value) and (best is None or goal.better(value, self.curve[best])):
-                best = step
-        return best
+        best = best_of([(self.number, self.curve)], goal)
+        return best.step if best else None
+
+
+@dataclass(frozen=True)
+class BestStep:
+    """The best step that any trial has reached, whatever became of the trial later.
+
+    Attributes:
+        number: the trial's.
+        value: the first metric at that step.
+    """
+
+    number: int
+    step: int
+    value: float
+
+    def rank(self, goal: Goal) -> tuple[tuple[bool, float], int, int]:
+        """Sorts the best first; of equals the first trial's first."""
+        return goal.rank(self.value), self.number, self.step
+
+
+def best_of(curves: Iterable[tuple[int, Mapping[int, float]]], goal: Goal) -> BestStep | None:
+    """The best step of trials, given as numbers and curves; None without a finite value."""
+    found = (BestStep(number, step, curve[step]) for number, curve in curves for step in curve)
+    finite = (best for best in found if math.isfinite(best.value))
+    return min(finite, key=lambda best: best.rank(goal), default=None)

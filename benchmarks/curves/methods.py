@@ -15,7 +15,7 @@ from ray.tune.search.optuna import OptunaSearch
 
 from benchmarks.curves.sketches import ForestThompson, HighestRungTPE
 from tuner.methods.optuna_space import suggest
-from tuner.records import Goal
+from tuner.metric import Goal
 from tuner.simulation.rows import RowSampler
 from tuner.simulation.simulator import Method
 from tuner.simulation.sweep import SimulatedSweep

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from tuner.records import Goal
+from tuner.metric import Goal
 from tuner.simulation.simulator import Run
 
 

@@ -17,7 +17,7 @@ from smac import MultiFidelityFacade, Scenario
 from smac.runhistory import StatusType, TrialInfo, TrialValue
 
 from tuner.methods.optuna_space import distributions, restored
-from tuner.records import Goal
+from tuner.metric import Goal
 from tuner.simulation.rows import RowSampler
 from tuner.simulation.task import Task
 

@@ -15,7 +15,7 @@ from syne_tune.optimizer.schedulers.asha import AsynchronousSuccessiveHalving
 from syne_tune.optimizer.schedulers.searchers.multi_fidelity_searcher import IndependentMultiFidelitySearcher
 
 from tuner.methods.optuna_space import distributions, restored
-from tuner.records import Goal
+from tuner.metric import Goal
 from tuner.simulation.rows import RowSampler
 from tuner.simulation.task import Task
 from tuner.stopping.table import STEP

@@ -16,8 +16,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from tuner.metric import Metric
-from tuner.records import Goal
+from tuner.metric import Goal, Metric
 from tuner.results.results import Results
 from tuner.simulation.recorded import RecordedSweep
 from tuner.simulation.task import Task

@@ -11,7 +11,7 @@ from benchmarks.curves.statistics import interval, mean_ranks, regrets
 from benchmarks.curves.tasks import data_folder, load_task, task_names
 from tests.recorded import whole_sweep
 from tests.simulation.tasks import Slopes, Table
-from tuner.records import Goal
+from tuner.metric import Goal
 from tuner.simulation.simulator import Run, simulate
 
 

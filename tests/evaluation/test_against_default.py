@@ -12,8 +12,8 @@ from tuner.cli.main import cli
 from tuner.errors import ControlError, SpecError, StopTrial
 from tuner.evaluation.against_default import EVALUATION_FILE, default_params, train_and_score
 from tuner.export import EXPORT_FILE
-from tuner.metric import Metric
-from tuner.records import Goal, Report
+from tuner.metric import Goal, Metric
+from tuner.records import Report
 from tuner.spec.sweep_spec import SweepSpec
 from tuner.trial.trial import Trial
 

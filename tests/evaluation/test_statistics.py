@@ -5,7 +5,7 @@ import pytest
 from scipy import stats
 
 from tuner.evaluation.statistics import Gain, estimate, gain
-from tuner.records import Goal
+from tuner.metric import Goal
 
 
 def found(tuned: list[float], default: list[float], goal: Goal = Goal.MAXIMIZE) -> Gain:

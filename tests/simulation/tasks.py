@@ -5,8 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from tuner.metric import Metric
-from tuner.records import Goal
+from tuner.metric import Goal, Metric
 from tuner.spec.space import SearchSpace
 
 

@@ -11,8 +11,7 @@ import pytest
 import tuner
 from tests.bad_specs import BAD, GOOD, LR, also, without
 from tuner.errors import SpecError
-from tuner.metric import Metric, Patience
-from tuner.records import Goal
+from tuner.metric import Goal, Metric, Patience
 from tuner.spec.space import Choice, Constant, Float, Parameter, SearchSpace
 from tuner.spec.sweep_spec import EARLY_TERMINATE, METHODS, Budget, Resources, SweepSpec, json_schema
 

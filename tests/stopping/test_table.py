@@ -18,8 +18,8 @@ from ray.tune.schedulers import (
 
 from tests.conftest import ACCURACY, LOSS
 from tuner.errors import SpecError
-from tuner.metric import Metric
-from tuner.records import Goal, TrialRecord, TrialState
+from tuner.metric import Goal, Metric
+from tuner.records import TrialRecord, TrialState
 from tuner.spec.space import SearchSpace
 from tuner.stopping.asking import Asking
 from tuner.stopping.names import RAYS_OWN, metric_key

@@ -5,7 +5,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from tests.study.test_recorder import open_recorder, train
-from tuner.records import Goal, TrialState
+from tuner.metric import Goal
+from tuner.records import TrialState
 from tuner.run_folder.background import Beside
 from tuner.run_folder.checkpoints import checkpoint_path, checkpoint_steps
 from tuner.run_folder.trial_files import TrialFiles, trial_dir

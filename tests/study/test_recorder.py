@@ -74,13 +74,13 @@ def test_a_step_that_the_study_alone_knows_of_is_not_the_best_yet(recorder: Reco
     recorder.study.report(number, [report(2, 0.9)])  # killed before it could write the rest
     recorder.abandon()
     again = open_recorder(recorder.folder)
-    assert again.best is not None
-    assert (again.best.step, again.best.value) == (1, 0.4)
+    assert again.tally.best is not None
+    assert (again.tally.best.step, again.tally.best.value) == (1, 0.4)
     running = again.ask()
     assert running is not None
     assert running.number == number
     more(again, number, [0.9], first=2)
-    assert again.best.step == 2
+    assert again.tally.best.step == 2
 
 
 def written_steps(recorder: Recorder, number: int) -> tuple[list[int], list[int], list[int]]:
@@ -115,8 +115,8 @@ def test_a_pruned_or_failed_trial_may_hold_the_best_step(recorder: Recorder) -> 
     recorder.finish(completed, TrialState.COMPLETED)
     failed = train(recorder, [0.95, 0.1])
     recorder.finish(failed, TrialState.FAILED, FailureReason.OOM, "too large", "Traceback ...")
-    assert recorder.best is not None
-    assert (recorder.best.number, recorder.best.step) == (failed, 1)
+    assert recorder.tally.best is not None
+    assert (recorder.tally.best.number, recorder.tally.best.step) == (failed, 1)
     assert saved(recorder, pruned) == []
     assert saved(recorder, failed) == [1]
     assert saved(recorder, completed) == [2]
@@ -143,16 +143,16 @@ def test_a_driver_that_comes_back_goes_on_from_the_last_checkpoint_recorded(tmp_
     recorder.study.close()
 
     again = open_recorder(tmp_path)
-    assert again.counts == {TrialState.COMPLETED: 1}
-    assert again.best is not None
-    assert again.best.number == done
+    assert again.tally.counts == {TrialState.COMPLETED: 1}
+    assert again.tally.best is not None
+    assert again.tally.best.number == done
     running = again.ask()
     assert running is not None
     assert (running.number, running.restore_step, running.last_step) == (number, 3, 3)
     more(again, number, [0.8, 0.9], first=4)
     again.finish(number, TrialState.COMPLETED)
     assert written_steps(again, number) == ([1, 2, 3, 4, 5],) * 3
-    assert (again.best.number, again.best.step) == (number, 5)
+    assert (again.tally.best.number, again.tally.best.step) == (number, 5)
     fresh = again.ask()
     assert fresh is not None
     assert fresh.number == 2
@@ -169,8 +169,8 @@ def test_a_failed_attempt_is_taken_back_to_its_last_checkpoint(recorder: Recorde
     recorder.report(number, [report(3, 0.3), report(4, 0.4)])
     recorder.finish(number, TrialState.COMPLETED)
     assert written_steps(recorder, number) == ([1, 2, 3, 4],) * 3
-    assert recorder.best is not None
-    assert (recorder.best.step, recorder.best.value) == (4, 0.4)
+    assert recorder.tally.best is not None
+    assert (recorder.tally.best.step, recorder.tally.best.value) == (4, 0.4)
     assert "its process died" in (trial_dir(recorder.folder, number) / "error.txt").read_text()
 
 
@@ -260,8 +260,8 @@ def test_with_several_metrics_a_trial_counts_with_its_last_step(tmp_path: Path) 
     recorder.finish(running.number, TrialState.COMPLETED)
     assert study.record(running.number).values == (0.5, 0.1)
     # What one looks at first is the best step of the first metric all the same.
-    assert recorder.best is not None
-    assert (recorder.best.step, recorder.best.value) == (1, 0.9)
+    assert recorder.tally.best is not None
+    assert (recorder.tally.best.step, recorder.tally.best.value) == (1, 0.9)
 
 
 def test_the_table_of_tensorboard_tells_how_a_trial_has_ended(recorder: Recorder) -> None:
@@ -319,7 +319,7 @@ def test_a_trial_that_reports_again_is_no_longer_preempted_and_its_pace_is_that_
     (tmp_path / "trials").mkdir()
     study = Study(tmp_path, "s", None, (ACCURACY,), SPEC.parameters, write=True)
     recorder = Recorder(tmp_path, SPEC, study, "random", 0, clock=lambda: now_s)
-    assert not recorder.has_reports
+    assert not recorder.tally.has_reports
     running = recorder.ask()
     assert running is not None
     running.is_preempted = True
@@ -327,7 +327,7 @@ def test_a_trial_that_reports_again_is_no_longer_preempted_and_its_pace_is_that_
     recorder.report(running.number, [])
     assert running.is_preempted
     recorder.report(running.number, [report(1), report(2), report(3)])
-    assert recorder.has_reports
+    assert recorder.tally.has_reports
     assert not running.is_preempted
     assert running.reported_at == now_s
     assert running.median_step_s() == 10.0

@@ -2,14 +2,15 @@ from typing import Any
 
 import pytest
 
-from tuner.records import Goal, TrialState
-from tuner.study.retention import Candidate, Keep, needless_after, needless_while_running
+from tuner.metric import Goal
+from tuner.records import TrialState
+from tuner.study.retention import Keep, SavedStep, needless_after, needless_while_running
 
 DONE, PRUNED, FAILED = TrialState.COMPLETED, TrialState.PRUNED, TrialState.FAILED
 
 
-def candidates(values: dict[tuple[int, int], float]) -> list[Candidate]:
-    return [Candidate(number, step, value, 100) for (number, step), value in values.items()]
+def candidates(values: dict[tuple[int, int], float]) -> list[SavedStep]:
+    return [SavedStep(number, step, value, 100) for (number, step), value in values.items()]
 
 
 @pytest.mark.parametrize(

@@ -2,8 +2,7 @@ from typing import Any
 
 import pytest
 
-from tuner.metric import Metric
-from tuner.records import Goal
+from tuner.metric import Goal, Metric
 from tuner.spec.sweep_spec import Budget
 from tuner.study.sweep_end import Progress, judge
 

@@ -18,8 +18,7 @@ from trainables.vision import images
 from trainables.vision.augmentation import AUGMENTATIONS
 from trainables.vision.images import Dataset
 from tuner.export import predict, write_model
-from tuner.metric import Metric
-from tuner.records import Goal
+from tuner.metric import Goal, Metric
 from tuner.run_folder.checkpoints import checkpoint_path
 from tuner.trial.checkpoint import load_checkpoint
 from tuner.trial.trial import NotFinite

@@ -15,8 +15,7 @@ from tests.trainables.trials import metrics_of, run_trial
 from trainables.recommendation import Settings, evaluate, export, set_loss, train
 from tuner.errors import ControlError
 from tuner.export import predict, write_model
-from tuner.metric import Metric
-from tuner.records import Goal
+from tuner.metric import Goal, Metric
 from tuner.run_folder.checkpoints import checkpoint_path
 from tuner.trial.checkpoint import load_checkpoint
 

@@ -15,8 +15,8 @@ from trainables.tables.tables import Source, load_development
 from trainables.tabular import MODELS, Settings, evaluate, export, fit, guessed, scores, train, unfinished
 from tuner.errors import ControlError
 from tuner.export import predict, write_model
-from tuner.metric import Metric
-from tuner.records import Goal, Report
+from tuner.metric import Goal, Metric
+from tuner.records import Report
 from tuner.run_folder.checkpoints import checkpoint_path
 from tuner.trial.checkpoint import load_checkpoint
 from tuner.trial.trial import NotFinite

@@ -19,8 +19,7 @@ from trainables.token_classification import (
     told_of_entities,
     train,
 )
-from tuner.metric import Metric
-from tuner.records import Goal
+from tuner.metric import Goal, Metric
 from tuner.run_folder.checkpoints import checkpoint_path
 from tuner.trial.checkpoint import load_checkpoint
 

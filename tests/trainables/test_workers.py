@@ -21,8 +21,7 @@ from tests.trainables.trials import ACCURACY
 from tests.trainables.vision.test_images import write_tree as write_images
 from tests.trainables.workers import Task, run_with_workers
 from trainables.training.batch_norm import SharedBatchNorm, share_statistics
-from tuner.metric import Metric
-from tuner.records import Goal
+from tuner.metric import Goal, Metric
 
 pytestmark = pytest.mark.slow  # two processes that import transformers
 

@@ -7,8 +7,8 @@ from typing import Any
 import torch
 
 from tuner.errors import StopTrial
-from tuner.metric import Metric
-from tuner.records import Goal, Report
+from tuner.metric import Goal, Metric
+from tuner.records import Report
 from tuner.trial.seeds import seed_everything
 from tuner.trial.trial import Group, NotFinite, Trial
 

@@ -16,8 +16,8 @@ from torch.utils.data.distributed import DistributedSampler
 
 from tests.conftest import ACCURACY, LOSS, folder_of
 from tuner.errors import CheckpointError, MetricError, StepError
-from tuner.metric import Metric, Patience
-from tuner.records import Goal, Report
+from tuner.metric import Goal, Metric, Patience
+from tuner.records import Report
 from tuner.run_folder.checkpoints import checkpoint_path, checkpoint_steps
 from tuner.trial.checkpoint import load_checkpoint
 from tuner.trial.trial import NotFinite, Plateau, Trial

@@ -16,8 +16,8 @@ from tuner.command import command_line
 from tuner.console import make_console
 from tuner.errors import ControlError, SpecError, StopTrial
 from tuner.evaluation.statistics import Estimate, Gain, estimate, gain
-from tuner.metric import Metric, Patience
-from tuner.records import Goal, Report, TrialRecord
+from tuner.metric import Goal, Metric, Patience
+from tuner.records import Report, TrialRecord
 from tuner.results.results import Best, Results
 from tuner.results.scores import find_evaluate, score
 from tuner.run_folder.checkpoints import checkpoint_path

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from tuner.records import Goal
+from tuner.metric import Goal
 
 LEVEL = 0.95
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from tuner.object_storage.object_store import ObjectStore
 from tuner.object_storage.run_at_uri import open_run
-from tuner.records import Report, TrialRecord, TrialState
+from tuner.records import Report, TrialRecord, TrialState, best_of
 from tuner.run_folder.checkpoints import checkpoint_path, digest
 from tuner.run_folder.control import CONTROL_FILE, Verb
 from tuner.run_folder.journal import JOURNAL_FILE
@@ -143,15 +143,10 @@ class Results:
     @property
     def best(self) -> Best | None:
         """None until a trial has reported a finite value."""
-        goal = self.spec.metrics[0].goal
-        found: tuple[TrialRecord, int] | None = None
-        for trial in self.trials:
-            step = trial.best_step(goal)
-            if step is not None and (found is None or goal.better(trial.curve[step], found[0].curve[found[1]])):
-                found = (trial, step)
+        found = best_of(((trial.number, trial.curve) for trial in self.trials), self.spec.metrics[0].goal)
         if found is None:
             return None
-        trial, step = found
+        trial, step = self.trials[found.number], found.step
         folder = trial_dir(self.folder, trial.number)
         report = next((r for r in self._reports(trial.number) if r.step == step), None)
         checkpoint = checkpoint_path(folder, step)
@@ -161,7 +156,7 @@ class Results:
         return Best(
             trial,
             step,
-            trial.curve[step],
+            found.value,
             trial.params_at(step),
             dict(report.metrics) if report else {},
             self.shown(checkpoint) if self._exists(checkpoint) else None,

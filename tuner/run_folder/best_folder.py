@@ -7,11 +7,10 @@ import secrets
 import shlex
 import shutil
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tuner.records import Report
+from tuner.records import BestStep, Report
 from tuner.run_folder.checkpoints import CHECKSUMS_FILE, checkpoint_path, checkpoint_steps, damage, digest
 from tuner.run_folder.owned_files import checkpoint_files, put_in_place
 from tuner.run_folder.trial_files import (
@@ -32,16 +31,7 @@ _CAN_NOT_SHARE = (errno.EXDEV, errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, err
 BEST_FILES = ("best.json", PARAMS_FILE, "test.json", "error.txt", "evaluation.json", "report.json", "report.txt")
 
 
-@dataclass(frozen=True)
-class Best:
-    """The best step that any trial has reached, whatever became of the trial later."""
-
-    number: int
-    step: int
-    value: float
-
-
-def is_written(folder: Path, best: Best) -> bool:
+def is_written(folder: Path, best: BestStep) -> bool:
     """Whether `best/` holds that very step, as it was reported last, and its parameters can be read."""
     written = read_json(folder / "best" / "best.json")
     is_same = (written.get("trial"), written.get("step")) == (best.number, best.step)
@@ -66,7 +56,7 @@ def _report(source: Path, step: int) -> Report | None:
     return next((report for report in read_reports(source) if report.step == step), None)
 
 
-def write_best(folder: Path, best: Best, params: Mapping[str, Any], seed: int) -> None:
+def write_best(folder: Path, best: BestStep, params: Mapping[str, Any], seed: int) -> None:
     """Make `best/` anew, whole or not at all.
 
     Args:

@@ -8,7 +8,8 @@ from dataclasses import replace
 from typing import Any
 
 from tuner.errors import SimulationError
-from tuner.records import FailureReason, Goal, TrialRecord, TrialState
+from tuner.metric import Goal
+from tuner.records import FailureReason, TrialRecord, TrialState
 from tuner.results.results import Results
 from tuner.spec.domains import Choice
 from tuner.spec.space import SearchSpace

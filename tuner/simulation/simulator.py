@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from tuner.records import Goal
+from tuner.metric import Goal
 from tuner.simulation.task import Task, blocks
 
 

@@ -14,8 +14,7 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
 from tuner.errors import SpecError
-from tuner.metric import Metric, Patience
-from tuner.records import Goal
+from tuner.metric import Goal, Metric, Patience
 from tuner.spec.cross_checks import cross_problems
 from tuner.spec.fields import Field, meant, nearest_choice, present, read, shown, without_numpy
 from tuner.spec.json_schema import json_schema

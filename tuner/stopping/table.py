@@ -23,8 +23,8 @@ from ray.tune.schedulers import (
 )
 
 from tuner.errors import SpecError
-from tuner.metric import Metric
-from tuner.records import Goal, Report
+from tuner.metric import Goal, Metric
+from tuner.records import Report
 from tuner.spec.space import Choice, Float, Int, SearchSpace
 from tuner.stopping.asking import Asking
 from tuner.stopping.auto import RecentHalving

@@ -5,8 +5,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from tuner.records import BestStep
 from tuner.run_folder.background import Beside
-from tuner.run_folder.best_folder import Best, is_written, write_best
+from tuner.run_folder.best_folder import is_written, write_best
 from tuner.study.study import Study
 from tuner.trial.seeds import derive_seed
 
@@ -14,7 +15,7 @@ from tuner.trial.seeds import derive_seed
 REPLACE_S = 1.0
 
 
-class BestFolder:
+class BestKeeper:
     """`best/` of a run folder.
 
     Args:
@@ -27,9 +28,9 @@ class BestFolder:
         self._study = study
         self._seed = seed
         self._beside = beside
-        self._wanted: Best | None = None
+        self._wanted: BestStep | None = None
 
-    def keep(self, best: Best | None, *, surely: bool = False) -> None:
+    def keep(self, best: BestStep | None, *, surely: bool = False) -> None:
         """Have it made anew, unless it holds that step; with `surely` it is looked at, whatever was wanted before."""
         if best is None or (best == self._wanted and not surely):
             return
@@ -41,7 +42,7 @@ class BestFolder:
         """The best step was undone: if it comes again, it is another, whatever its value."""
         self._wanted = None
 
-    def _write(self, best: Best, params: Mapping[str, Any]) -> None:
+    def _write(self, best: BestStep, params: Mapping[str, Any]) -> None:
         # Where it is another by now, that one comes next.
         if best != self._wanted or is_written(self._folder, best):
             return

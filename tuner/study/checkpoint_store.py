@@ -6,13 +6,14 @@ from collections import deque
 from collections.abc import Mapping
 from pathlib import Path
 
-from tuner.records import Goal, TrialState
+from tuner.metric import Goal
+from tuner.records import TrialState
 from tuner.run_folder.background import Beside
 from tuner.run_folder.checkpoints import checkpoint_path, checkpoint_steps
 from tuner.run_folder.owned_files import remove_checkpoint
 from tuner.run_folder.trial_files import TrialFiles, trial_dir
 from tuner.spec.sections import Checkpoints
-from tuner.study.retention import Candidate, needless_after, needless_while_running
+from tuner.study.retention import SavedStep, needless_after, needless_while_running
 
 
 class CheckpointStore:
@@ -29,7 +30,7 @@ class CheckpointStore:
         self._rule = rule
         self._goal = goal
         self._beside = beside
-        self._found: dict[tuple[int, int], Candidate] = {}
+        self._found: dict[tuple[int, int], SavedStep] = {}
         self._pins: dict[int, deque[int]] = {}
 
     def add(self, number: int, step: int, value: float) -> None:
@@ -37,7 +38,7 @@ class CheckpointStore:
         path = checkpoint_path(trial_dir(self._folder, number), step)
         if path.exists():
             size = sum(file.stat().st_size for file in path.rglob("*"))
-            self._found[number, step] = Candidate(number, step, value, size)
+            self._found[number, step] = SavedStep(number, step, value, size)
 
     def take_up(self, number: int, curve: Mapping[int, float]) -> None:
         """Take up what a trial of an earlier run has left."""

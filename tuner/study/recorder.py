@@ -6,7 +6,6 @@ The engine calls it from one thread and holds no state of its own that would hav
 import contextlib
 import math
 import time
-from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -16,17 +15,17 @@ from optuna.samplers import BaseSampler
 
 from tuner.records import FailureReason, Report, TrialRecord, TrialState
 from tuner.run_folder.background import Beside
-from tuner.run_folder.best_folder import Best
 from tuner.run_folder.outage import storing
 from tuner.run_folder.trial_files import TrialFiles, read_reports, set_trial_aside, trial_dir
 from tuner.spec.sweep_spec import SweepSpec
-from tuner.study.best_keeper import BestFolder
+from tuner.study.best_keeper import BestKeeper
 from tuner.study.checkpoint_store import CheckpointStore
 from tuner.study.database import DATABASE_ERRORS
 from tuner.study.derived import mend
 from tuner.study.running_trial import Attempts, Running
 from tuner.study.study import Study
 from tuner.study.sweep_end import Progress
+from tuner.study.tally import Tally
 from tuner.study.tensorboard import EventLog
 from tuner.study.usage import Usage
 
@@ -43,8 +42,7 @@ class Recorder:
     Attributes:
         checkpoints: that there are.
         running: trials that were asked for and have not ended, by number.
-        counts: of the finished trials, by state.
-        has_reports: whether any trial of the sweep has ever reported its metric.
+        tally: how the sweep stands as a whole.
         gpus: of each worker of a trial that is asked for; a whole one as long as gpu `auto` is not measured.
         on_end: called with the record of each trial that ends.
         on_retry: called with each trial that is tried again, and why.
@@ -68,9 +66,7 @@ class Recorder:
         self.spec = spec
         self.study = study
         self.running: dict[int, Running] = {}
-        self.counts: Counter[TrialState] = Counter()
-        self.best: Best | None = None
-        self.has_reports = False
+        self.tally = Tally(spec.metrics[0].goal)
         self.gpus = study.gpu_share() or spec.resources.gpus
         self.on_end: Callable[[TrialRecord], None] = lambda record: None
         self.on_retry: Callable[[Running, str], None] = lambda running, message: None
@@ -79,18 +75,11 @@ class Recorder:
         self.on_damage: Callable[[Running, Sequence[str]], None] = lambda running, damaged: None
         self._method, self._seed = method, seed
         self._start_with = spec.start_with if start_with is None else start_with
-        self._goal = spec.metrics[0].goal
-        self._num_failed = self._num_diverged = 0
-        self._mistakes: list[str] = []
         self._clock = clock
         self._usage = Usage(study, spec.resources.workers, clock=clock)
         self._beside = Beside()
-        self._best_folder = BestFolder(folder, study, seed, self._beside)
-        self.checkpoints = CheckpointStore(folder, spec.checkpoints, self._goal, self._beside)
-        self._final: dict[int, TrialState] = {}
-        # Trials that may have saved once more before the decision to stop reached them.
-        self._cut_short: list[int] = []
-        self._ended = 0
+        self._best_keeper = BestKeeper(folder, study, seed, self._beside)
+        self.checkpoints = CheckpointStore(folder, spec.checkpoints, spec.metrics[0].goal, self._beside)
         self._is_summed_up = bool(study.summary())
         self._params_of_best: dict[int, Mapping[str, Any]] = {}
         records = study.records()
@@ -116,23 +105,22 @@ class Recorder:
         return self.study.num_trials
 
     def progress(self) -> Progress:
-        good = self.counts[TrialState.COMPLETED] + self.counts[TrialState.PRUNED]
+        tally = self.tally
+        good = tally.counts[TrialState.COMPLETED] + tally.counts[TrialState.PRUNED] + tally.num_diverged
         return Progress(
             elapsed_s=self.elapsed_s,
             gpu_s=self._usage.gpu_s(self.running),
-            num_good=good + self._num_diverged + sum(running.last is not None for running in self.running.values()),
-            num_failed=self._num_failed,
-            mistakes=self._mistakes,
-            best=self.best.value if self.best else None,
+            num_good=good + sum(running.last is not None for running in self.running.values()),
+            num_failed=tally.num_failed,
+            mistakes=tally.mistakes,
+            best=tally.best.value if tally.best else None,
         )
 
     @property
     def pace_s(self) -> float | None:
         """Seconds of wall time for each trial that has ended since this process took over."""
-        return self._usage.run_s / self._ended if self._ended else None
-
-    def state_of(self, number: int) -> TrialState:
-        return self._final.get(number, TrialState.RUNNING)
+        ended = self.tally.num_ended_now
+        return self._usage.run_s / ended if ended else None
 
     def params_of(self, number: int) -> Mapping[str, Any]:
         if number in self.running:
@@ -183,7 +171,7 @@ class Recorder:
             # It took over another trial's state and goes on from there: its own later steps are undone.
             self._restart_from(running, running.files.cut(reports[0].step - 1))
         self.study.report(number, reports)
-        self.has_reports = True
+        self.tally.has_reports = True
         running.is_preempted, running.silent_gpu_s = False, 0.0
         running.files.append(reports)
         running.log.add(reports)
@@ -231,20 +219,10 @@ class Recorder:
         running.log.close()
         running.files.close()
         running.files.tidy()
-        self._ended += 1
-        if state is TrialState.FAILED:
-            # Those of an earlier run do not count: somebody has looked at them and goes on.
-            self._num_failed += 1
-            if reason is FailureReason.NAN:
-                self._num_diverged += 1
-            else:
-                self._mistakes.append(message)
-        if state is not TrialState.COMPLETED:
-            self._cut_short.append(number)
-        self._remember_end(number, state)
+        self.tally.finished(number, state, reason, message)
         self._usage.finished(number, running.gpu_s, self.elapsed_s)
-        self._best_folder.keep(self.best)
-        self.checkpoints.drop_after(self._final)
+        self._best_keeper.keep(self.tally.best)
+        self.checkpoints.drop_after(self.tally.ended)
         self.on_end(self.study.record(number))
 
     @storing(*DATABASE_ERRORS)
@@ -286,10 +264,10 @@ class Recorder:
         for number in list(self.running):
             self.interrupt(number)
         self.checkpoints.unpin()
-        self.checkpoints.drop_after(self._final)
-        for number in self._cut_short:
+        self.checkpoints.drop_after(self.tally.ended)
+        for number in self.tally.cut_short:
             self.checkpoints.drop_late(number)
-        self._best_folder.keep(self.best, surely=True)
+        self._best_keeper.keep(self.tally.best, surely=True)
         self.settle()
         self._beside.close()
         self._usage.book(self.running)
@@ -310,37 +288,20 @@ class Recorder:
         return EventLog(self.folder / "tensorboard" / f"{number:04d}", self.spec.parameters)
 
     def _follow(self, running: Running, report: Report) -> None:
-        value = report.metrics[self.spec.metrics[0].name]
+        metric = self.spec.metrics[0]
+        value = report.metrics[metric.name]
         trained_s = max(0.0, report.time_s - (running.last.time_s if running.last else 0.0))
         running.trained_s += trained_s
         running.reported_gpu_s += trained_s * running.gpus * self.spec.resources.workers
         running.last = report
         running.curve[report.step] = value
         if math.isfinite(value) and (
-            running.best is None or self._goal.better(value, running.best.metrics[self.spec.metrics[0].name])
+            running.best is None or metric.goal.better(value, running.best.metrics[metric.name])
         ):
             running.best = report
         if report.has_checkpoint:
             self.checkpoints.add(running.number, report.step, value)
-        self._offer(running.number, report.step, value)
-
-    def _offer(self, number: int, step: int, value: float) -> None:
-        """Take it for the best if it is; of equals the first trial's first, as everybody who reads the study does."""
-        if not math.isfinite(value):
-            return
-        best = self.best
-        is_first = best is not None and value == best.value and (number, step) < (best.number, best.step)
-        if best is None or is_first or self._goal.better(value, best.value):
-            self.best = Best(number, step, value)
-
-    def _find_best(self) -> None:
-        """Anew, after the step that held it was undone."""
-        self.best = None
-        self._best_folder.forget()
-        for record in self.study.records():
-            curve = self.running[record.number].curve if record.number in self.running else record.curve
-            for step, value in curve.items():
-                self._offer(record.number, step, value)
+        self.tally.reported(running.number, report.step, value)
 
     def _rewind(self, running: Running, recorded: Mapping[int, float]) -> None:
         self.settle()  # what is about to be deleted must not be gone on from
@@ -367,11 +328,16 @@ class Recorder:
             self._follow(running, report)
         # What was used for steps that are undone was used.
         running.lost_gpu_s, running.reported_gpu_s = max(used_s, running.reported_gpu_s), 0.0
-        if self.best and self.best.number == running.number and self.best.step not in running.curve:
-            self._find_best()
+        best = self.tally.best
+        if best and best.number == running.number and best.step not in running.curve:
+            self._best_keeper.forget()
+            self.tally.find_best((one.number, self._curve(one)) for one in self.study.records())
         path = self.folder / "tensorboard" / f"{running.number:04d}"
         EventLog.rewrite(path, running.params, kept, space=self.spec.parameters)
         running.log = self._event_log(running.number)
+
+    def _curve(self, record: TrialRecord) -> Mapping[int, float]:
+        return self.running[record.number].curve if record.number in self.running else record.curve
 
     def _values(self, running: Running) -> list[float]:
         """What the study is told: the best of the curve; with several metrics those of the last step."""
@@ -381,20 +347,15 @@ class Recorder:
 
     def _remember(self, record: TrialRecord) -> None:
         """Take up what an earlier run of this sweep recorded."""
-        self.has_reports = self.has_reports or bool(record.curve)
+        self.tally.has_reports |= bool(record.curve)
         folder = trial_dir(self.folder, record.number)
         # A driver that was killed may have told the study more than it had written; that step comes again.
         steps = record.curve if record.state.is_final else {report.step for report in read_reports(folder)}
         for step, value in record.curve.items():
             if step in steps:
-                self._offer(record.number, step, value)
+                self.tally.reported(record.number, step, value)
         if not record.state.is_final:
             return
-        self._remember_end(record.number, record.state)
-        self._num_diverged += record.reason is FailureReason.NAN
+        self.tally.taken_up(record.number, record.state, record.reason)
         self._usage.finished(record.number, record.gpu_s, record.ended_at_s)
         self.checkpoints.take_up(record.number, record.curve)
-
-    def _remember_end(self, number: int, state: TrialState) -> None:
-        self.counts[state] += 1
-        self._final[number] = state

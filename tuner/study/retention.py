@@ -1,17 +1,17 @@
 """Which checkpoints a sweep keeps: a rule that decides and deletes nothing."""
 
-import math
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from tuner.records import Goal, TrialState
+from tuner.metric import Goal
+from tuner.records import TrialState
 
 Keep = Literal["best", "last", "all"] | int
 
 
 @dataclass(frozen=True)
-class Candidate:
+class SavedStep:
     """A checkpoint on disk.
 
     Attributes:
@@ -24,7 +24,7 @@ class Candidate:
     size_bytes: int
 
 
-def needless_while_running(candidates: Collection[Candidate], keep: Keep, goal: Goal) -> set[int]:
+def needless_while_running(candidates: Collection[SavedStep], keep: Keep, goal: Goal) -> set[int]:
     """The steps that a running trial can do without: it needs its best, and its last two to go on.
 
     Two, since the last one may turn out to be damaged.
@@ -36,7 +36,7 @@ def needless_while_running(candidates: Collection[Candidate], keep: Keep, goal: 
 
 
 def needless_after(
-    candidates: Collection[Candidate],
+    candidates: Collection[SavedStep],
     states: Mapping[int, TrialState],
     keep: Keep,
     max_bytes: float | None,
@@ -59,10 +59,10 @@ def needless_after(
     return {(c.number, c.step) for c in finished} - kept
 
 
-def _wanted(finished: Collection[Candidate], keep: Keep, goal: Goal) -> Iterable[Candidate]:
+def _wanted(finished: Collection[SavedStep], keep: Keep, goal: Goal) -> Iterable[SavedStep]:
     if keep == "all":
         return finished
-    trials: dict[int, list[Candidate]] = {}
+    trials: dict[int, list[SavedStep]] = {}
     for candidate in finished:
         trials.setdefault(candidate.number, []).append(candidate)
     if keep == "last":
@@ -71,7 +71,7 @@ def _wanted(finished: Collection[Candidate], keep: Keep, goal: Goal) -> Iterable
     return bests[: 1 if keep == "best" else keep]
 
 
-def _within(max_bytes: float, kept: Collection[Candidate], best: Candidate, goal: Goal) -> set[tuple[int, int]]:
+def _within(max_bytes: float, kept: Collection[SavedStep], best: SavedStep, goal: Goal) -> set[tuple[int, int]]:
     """The best ones that fit, the best of all in any case."""
     total, fits = best.size_bytes, {(best.number, best.step)}
     for candidate in sorted(kept, key=lambda c: _rank(c, goal)):
@@ -81,16 +81,10 @@ def _within(max_bytes: float, kept: Collection[Candidate], best: Candidate, goal
     return fits
 
 
-def _best(candidates: Collection[Candidate], goal: Goal) -> Candidate:
+def _best(candidates: Collection[SavedStep], goal: Goal) -> SavedStep:
     return min(candidates, key=lambda c: _rank(c, goal))
 
 
-def _rank(candidate: Candidate, goal: Goal) -> tuple[bool, float, int, int]:
-    """Sorts the best first; what is not finite last, the earlier of equals first."""
-    value = candidate.value
-    return (
-        not math.isfinite(value),
-        -value if goal is Goal.MAXIMIZE else value,
-        candidate.number,
-        candidate.step,
-    )
+def _rank(candidate: SavedStep, goal: Goal) -> tuple[tuple[bool, float], int, int]:
+    """Sorts the best first; of equals the first trial's first."""
+    return goal.rank(candidate.value), candidate.number, candidate.step

@@ -18,8 +18,8 @@ from optuna.trial import TrialState as OptunaState
 
 from tuner.methods.attributes import OUTCOME, VALUES
 from tuner.methods.optuna_space import stored, suggest
-from tuner.metric import Metric
-from tuner.records import FailureReason, Goal, Report, TrialRecord, TrialState
+from tuner.metric import Goal, Metric
+from tuner.records import FailureReason, Report, TrialRecord, TrialState
 from tuner.spec.space import SearchSpace
 from tuner.study.optuna_records import CHANGES, read_params, read_record
 from tuner.study.optuna_study import open_study

@@ -19,8 +19,8 @@ from torch.utils.data import DataLoader
 from torch.utils.data.distributed import DistributedSampler
 
 from tuner.errors import MetricError, MissingMetricError, StepError, StopTrial
-from tuner.metric import Metric
-from tuner.records import Goal, Report
+from tuner.metric import Goal, Metric
+from tuner.records import Report
 from tuner.run_folder.checkpoints import checkpoint_path, digest
 from tuner.spec.fields import did_you_mean, shown
 from tuner.trial.checkpoint import State, load_checkpoint, save_checkpoint, set_rng_state

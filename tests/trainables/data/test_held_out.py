@@ -4,8 +4,7 @@ import pytest
 import torch
 
 from trainables.data.held_out import check_judged, told_of_held_out
-from tuner.metric import Metric
-from tuner.records import Goal
+from tuner.metric import Goal, Metric
 from tuner.trial.trial import Trial
 
 NAMES = ("cat", "dog", "owl")

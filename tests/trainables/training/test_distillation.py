@@ -15,8 +15,7 @@ from tests.trainables.trials import ACCURACY, metrics_of, run_trial
 from trainables import image_classification, text_classification, token_classification
 from trainables.training.distillation import Distillation, told_of_teacher
 from tuner.export import predict, write_model
-from tuner.metric import Metric
-from tuner.records import Goal
+from tuner.metric import Goal, Metric
 from tuner.run_folder.checkpoints import checkpoint_path
 from tuner.trial.checkpoint import load_checkpoint
 

@@ -261,7 +261,7 @@ class Controller(WarmController):
         super().stop_trial(trial)
         self._forget(trial)
         # One that failed may have done so before it took what it needs: the next one is measured.
-        if memory is not None and self._recorder.state_of(trial.number) is not TrialState.FAILED:
+        if memory is not None and self._recorder.tally.state_of(trial.number) is not TrialState.FAILED:
             share = share_for(memory)
             self._slots.share(share)
             self._recorder.gpus = share
@@ -327,7 +327,7 @@ class Controller(WarmController):
             ending,
             running,
             retries=self._recorder.spec.failures.retries,
-            has_reports=self._recorder.has_reports,
+            has_reports=self._recorder.tally.has_reports,
             is_winding_down=self._is_winding_down,
             has_whole_gpu=lambda: self._slots.can_hold(1),
             rests_node=lambda: self._rest_node(trial, ending),

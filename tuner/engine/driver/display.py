@@ -29,7 +29,7 @@ class Display:
         self._slots = slots
         self._console = console
         self._run_cap = run_cap
-        self._told_best = recorder.best
+        self._told_best = recorder.tally.best
         self._has_told_note = False
         recorder.on_end = self._tell_end
         recorder.on_retry = self._tell_retry
@@ -45,7 +45,7 @@ class Display:
 
     def tell_best(self) -> None:
         """Tell of a new best step, if there is one since the last call."""
-        best = self._recorder.best
+        best = self._recorder.tally.best
         if best is not None and best != self._told_best:
             self._told_best = best
             name = self._recorder.spec.metrics[0].name
@@ -95,7 +95,7 @@ class Display:
         return SweepView(
             running=running,
             best=self._best_view(),
-            counts={**recorder.counts, TrialState.RUNNING: len(running)},
+            counts={**recorder.tally.counts, TrialState.RUNNING: len(running)},
             run_cap=self._run_cap,
             elapsed_s=recorder.elapsed_s,
             remaining_s=self._remaining_s(),
@@ -104,12 +104,12 @@ class Display:
         )
 
     def _best_view(self) -> TrialView | None:
-        best = self._recorder.best
+        best = self._recorder.tally.best
         if best is None:
             return None
         return TrialView(
             number=best.number,
-            state=self._recorder.state_of(best.number),
+            state=self._recorder.tally.state_of(best.number),
             step=best.step,
             value=best.value,
             best=best.value,
@@ -120,7 +120,7 @@ class Display:
     def _remaining_s(self) -> float | None:
         """By the pace so far; the budget's hours are its upper end."""
         recorder = self._recorder
-        done = sum(recorder.counts.values())
+        done = sum(recorder.tally.counts.values())
         pace = [recorder.pace_s * (self._run_cap - done)] if self._run_cap and recorder.pace_s else []
         hours = recorder.spec.budget.hours
         left = [hours * 3600 - recorder.elapsed_s] if hours else []
