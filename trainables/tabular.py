@@ -40,7 +40,7 @@ from trainables.tables.tables import (
     load_test,
     read_rows,
 )
-from trainables.tables.tabular_networks import NETWORKS, NetworkSettings, train_network
+from trainables.tables.tabular_networks import NETWORKS, NetworkSettings, Workers, train_network
 from trainables.training.batches import balanced_weights
 from trainables.training.optim import DESCENT
 from trainables.training.settings import POSITIVE, SHARE, Allowed, Range, read_settings
@@ -143,8 +143,7 @@ def train(trial: Trial) -> None:
     the same step, compares them as by the mean of the folds run.
     """
     settings = Settings.from_params(trial.params)
-    if trial.world_size > 1:
-        raise ValueError("trainables.tabular trains in one process: leave resources.workers out")
+    workers = Workers(trial.rank, trial.world_size, trial.prepare)
     development = _development(trial, settings)
     table, schema = development.table, development.schema
     told = {**development.told, "notes": [*development.told["notes"], *settings.doubts]}
@@ -156,7 +155,7 @@ def train(trial: Trial) -> None:
     done: list[dict[str, float]] = state["scores"] if state else []
     for fold in range(len(done), settings.folds):
         rows, held_out = splits[fold]
-        predictor = fit(settings, schema, rows, _seed(trial.seed, fold), trial.device)
+        predictor = fit(settings, schema, rows, _seed(trial.seed, fold), trial.device, workers)
         done = [*done, scores("val", schema, held_out, predictor(held_out))]
         # Summed in the same order whether the trial was interrupted or not.
         so_far = {name: sum(each[name] for each in done) / len(done) for name in done[0]}
@@ -245,8 +244,18 @@ class TabularModel(nn.Module):
         return (out.reshape(-1) * self._scale + self._offset).float()
 
 
-def fit(settings: Settings, schema: Schema, rows: Table, seed: int, device: torch.device | str) -> Predictor:
-    """A model of these rows alone: scaling, missing values, categories and the target's scale are learned from them."""
+def fit(
+    settings: Settings,
+    schema: Schema,
+    rows: Table,
+    seed: int,
+    device: torch.device | str,
+    workers: Workers | None = None,
+) -> Predictor:
+    """A model of these rows alone: scaling, missing values, categories and the target's scale are learned from them.
+
+    Several workers share a network's batches; a model of scikit-learn is fitted by each of them alike.
+    """
     encoder = Encoder.fit(rows, settings.scaling)
     x = encoder(rows)
     if schema.is_classification:
@@ -254,9 +263,10 @@ def fit(settings: Settings, schema: Schema, rows: Table, seed: int, device: torc
     else:
         offset, scale = float(rows.target.mean()), float(rows.target.std()) or 1.0
         y = ((rows.target - offset) / scale).astype(np.float32)
-    is_network = settings.model in NETWORKS
     model: Fitted | Network = (
-        _fit_network(settings, schema, x, y, seed, device) if is_network else _fit_other(settings, schema, x, y, seed)
+        _fit_network(settings, schema, x, y, seed, device, workers)
+        if settings.model in NETWORKS
+        else _fit_other(settings, schema, x, y, seed)
     )
     return Predictor(encoder, model, offset, scale)
 
@@ -313,7 +323,13 @@ def _seed(seed: int, fold: int) -> int:
 
 
 def _fit_network(
-    settings: Settings, schema: Schema, x: Matrix, y: npt.NDArray[Any], seed: int, device: torch.device | str
+    settings: Settings,
+    schema: Schema,
+    x: Matrix,
+    y: npt.NDArray[Any],
+    seed: int,
+    device: torch.device | str,
+    workers: Workers | None,
 ) -> Network:
     network = train_network(
         lambda: NETWORKS[settings.model](x.shape[1], len(schema.classes) or 1, settings),
@@ -323,6 +339,7 @@ def _fit_network(
         class_weights=_class_weights(settings, schema, y),
         seed=seed,
         device=device,
+        workers=workers,
     )
     return Network(network, len(schema.classes), device)
 

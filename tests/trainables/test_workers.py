@@ -34,6 +34,8 @@ NAMES = (
     "recordings",
     "sequence",
     "matrix",
+    "table",
+    "forest",
     "tiny",
 )
 
@@ -51,6 +53,8 @@ def write_tasks(folder: Path) -> dict[str, Task]:
     walks = [(f"u{user}", f"i{(7 * user + step) % 20:02d}", step) for user in range(25) for step in range(4 + user % 5)]
     films = {"dataset": write_interactions(folder / "walks", walks).dataset, "width": 16, "dropout": 0.0, "epochs": 2}
     films |= {"batch_size": 7, "max_length": 8}
+    # Folds of which some are weighed otherwise, and whose batches no two workers can halve.
+    table = {"dataset": "wine", "folds": 2, "class_weight": "balanced", "batch_size": 15, "epochs": 3, "dropout": 0.0}
     tiny = write_images(folder / "tiny", 3)
     recommended = Metric("val_ndcg10", Goal.MAXIMIZE)
     return {
@@ -68,6 +72,8 @@ def write_tasks(folder: Path) -> dict[str, Task]:
         "recordings": Task("trainables.audio_classification", tones, ACCURACY),
         "sequence": Task("trainables.recommendation", {**films, "model": "sequence"}, recommended),
         "matrix": Task("trainables.recommendation", {**films, "model": "matrix"}, recommended),
+        "table": Task("trainables.tabular", {**table, "model": "resnet", "width": 16}, ACCURACY),
+        "forest": Task("trainables.tabular", {**table, "model": "random_forest", "n_estimators": 10}, ACCURACY),
         # With one image to validate with.
         "tiny": Task("trainables.image_classification", {"dataset": str(tiny), "image_size": 8, "epochs": 2}, ACCURACY),
     }

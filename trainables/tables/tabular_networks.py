@@ -5,6 +5,7 @@ Knows nothing of columns or trials.
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -12,6 +13,7 @@ import torch
 from torch import nn
 from torch.nn.functional import cross_entropy, mse_loss
 
+from trainables.training.batch_norm import share_statistics
 from trainables.training.epochs import Epochs
 from trainables.training.optim import Descent
 
@@ -73,6 +75,14 @@ class _ResNetBlock(nn.Module):
 NETWORKS: dict[str, Callable[[int, int, NetworkSettings], nn.Module]] = {"mlp": make_mlp, "resnet": make_resnet}
 
 
+class Workers(NamedTuple):
+    """The processes that train a network together, of which this is one; `prepare` wraps it for them."""
+
+    rank: int
+    world_size: int
+    prepare: Callable[[nn.Module], nn.Module]
+
+
 def train_network(
     make: Callable[[], nn.Module],
     x: npt.NDArray[np.float32],
@@ -82,23 +92,29 @@ def train_network(
     class_weights: npt.NDArray[np.float32] | None,
     seed: int,
     device: torch.device | str,
+    workers: Workers | None = None,
 ) -> nn.Module:
     """A network trained on all of `x`, `[n, inputs]`, in evaluation mode; a function of its arguments alone on a CPU.
 
     Args:
         y: class indices for cross entropy, or float values for the mean squared error, `[n]`.
         class_weights: of the loss, `[classes]`.
+        workers: each must call it with the same data; all get the same network.
     """
     torch.manual_seed(seed)  # for the first weights
     model = make().to(device)
+    rank, world_size, prepare = workers or Workers(0, 1, lambda module: module)
+    if world_size > 1:
+        share_statistics(model)
+    network = prepare(model)
     inputs, targets = torch.from_numpy(x).to(device), torch.from_numpy(y).to(device)
     is_classification = not targets.is_floating_point()
     weights = None if class_weights is None else torch.from_numpy(class_weights).to(device)
     row_weights = None if weights is None else weights[targets]
-    epochs = Epochs(model, settings, len(inputs), seed=seed, device=device)
+    epochs = Epochs(model, settings, len(inputs), seed=seed, device=device, rank=rank, world_size=world_size)
 
     def loss_of(rows: torch.Tensor, _: torch.Generator) -> torch.Tensor:
-        out = model(inputs[rows])
+        out = network(inputs[rows])
         if is_classification:
             return cross_entropy(out, targets[rows], weights, label_smoothing=settings.label_smoothing)
         return mse_loss(out.squeeze(1), targets[rows])
