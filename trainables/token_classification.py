@@ -6,7 +6,7 @@
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import nn
@@ -104,13 +104,13 @@ def train(trial: Trial) -> None:
     doubts = told_of_entities("validation", data.validation, tags)
     about_teacher = told_of_teacher(settings.teacher, validated)
     keep_notes(trial, [*settings.notes, *data.notes, *about_parts, *doubts, *about_teacher])
-    labels, held_out_labels = (
-        labels_of(pieces, some, sentences, tags).to(trial.device)
+    wanted_of, wanted_of_held_out = (
+        wanted_from(pieces, some, sentences, tags).to(trial.device)
         for pieces, some, sentences in ((rows, texts, data.train), (held_out, held_out_texts, data.validation))
     )
     weights = torch.ones(len(tags), device=trial.device)
     weights[0] = settings.outside_weight
-    row_weights = torch.where(labels == IGNORED, 0.0, weights[labels.clamp(min=0)]).sum(dim=1)
+    row_weights = (weights[wanted_of.classes.clamp(min=0)] * wanted_of.shares).sum(dim=1)
     model = _make_model(settings, len(tags))
     groups = settings.param_groups(model, model.encoder)
     training = Training(trial, settings, model, len(rows), lengths=rows.lengths.cpu(), groups=groups)
@@ -120,24 +120,24 @@ def train(trial: Trial) -> None:
     def loss_of(batch: torch.Tensor, _: torch.Generator) -> torch.Tensor:
         ids, lengths = rows.batch(batch)
         logits = training.network(ids, lengths)
-        wanted = labels[batch, : ids.shape[1]]
-        loss = cross_entropy(
-            logits.flatten(0, 1), wanted.flatten(), weights, reduction="sum", label_smoothing=settings.label_smoothing
+        wanted, shares = wanted_of.of(batch, ids.shape[1])
+        losses = cross_entropy(
+            logits.transpose(1, 2), wanted, weights, reduction="none", label_smoothing=settings.label_smoothing
         )
         # The mean, but for windows without a piece whose unit has a tag, of which there is none.
-        loss = loss / row_weights[batch].sum().clamp(min=1e-6)
+        loss = (losses * shares).sum() / row_weights[batch].sum().clamp(min=1e-6)
         if taught is None:
             return loss
         there = batch.to(rows.ids.device)
         units = rows.unit_of[there, : ids.shape[1]].long().clamp(min=0)
         told = taught[rows.text_of[there].long()[:, None], units].to(ids.device)
         counts = (wanted != IGNORED) & told.isfinite().all(dim=2)
-        return settings.distil(loss, logits[counts], told[counts], weights[wanted[counts]])
+        return settings.distil(loss, logits[counts], told[counts], (weights[wanted.clamp(min=0)] * shares)[counts])
 
     def judge() -> tuple[dict[str, float], dict[str, Any]]:
-        found = training.outputs(len(held_out), lambda batch: _tag(training.model, held_out, batch, held_out_labels))
+        found = training.outputs(len(held_out), lambda batch: _tag(training.model, held_out, batch, wanted_of_held_out))
         told = tags_of(held_out, found[:, :-1], held_out_texts, data.validation, tags)
-        loss = float(found[:, -1].sum() / (held_out_labels != IGNORED).sum())
+        loss = float(found[:, -1].sum() / wanted_of_held_out.shares.sum())
         return entity_scores("val", data.validation.tags, told) | {"val_loss": loss}, {}
 
     training.run(loss_of, judge, about, row_weights)
@@ -236,9 +236,27 @@ def told_of_entities(part: str, sentences: Sentences, names: Sequence[str]) -> l
     return told_of_held_out(part, "entities", labels, kinds)
 
 
-def labels_of(pieces: Pieces, written: Sequence[Written], sentences: Sentences, names: Sequence[str]) -> torch.Tensor:
-    """Classes `[n, length]` at the first pieces of units, `IGNORED` elsewhere and where `names` has not the tag."""
-    return pieces.labels([one.unit_tags(tags) for one, tags in zip(written, sentences.tags, strict=True)], names)
+class Wanted(NamedTuple):
+    """What is to be learned at each place, `[n, length]`: its class, and the share of its word that it counts for."""
+
+    classes: torch.Tensor
+    shares: torch.Tensor
+
+    def of(self, rows: torch.Tensor, length: int) -> "Wanted":
+        return Wanted(self.classes[rows, :length], self.shares[rows, :length])
+
+    def to(self, device: torch.device | str) -> "Wanted":
+        return Wanted(self.classes.to(device), self.shares.to(device))
+
+
+def wanted_from(pieces: Pieces, written: Sequence[Written], sentences: Sentences, names: Sequence[str]) -> Wanted:
+    """Classes at the first pieces of units; `IGNORED`, and without a share, elsewhere and where `names` lacks the tag.
+
+    A word counts once, into however many units it is cut: most inner signs are those of addresses and names of users,
+    outside of entities, and would outweigh what is to be found.
+    """
+    classes = pieces.labels([one.unit_tags(tags) for one, tags in zip(written, sentences.tags, strict=True)], names)
+    return Wanted(classes, torch.where(classes == IGNORED, 0.0, pieces.shares(written)))
 
 
 def tags_of(
@@ -249,7 +267,7 @@ def tags_of(
     return [one.word_tags(tags, len(words)) for one, tags, words in zip(written, found, sentences.words, strict=True)]
 
 
-def _tag(model: nn.Module, pieces: Pieces, rows: torch.Tensor, labels: torch.Tensor | None = None) -> torch.Tensor:
+def _tag(model: nn.Module, pieces: Pieces, rows: torch.Tensor, wanted_of: Wanted | None = None) -> torch.Tensor:
     """The classes of some sentences' pieces, and last the loss of each sentence: `[n, length + 1]`."""
     order = pieces.lengths[rows.to(pieces.lengths.device)].argsort()
     found = torch.zeros(len(rows), pieces.ids.shape[1] + 1, device=rows.device)
@@ -258,10 +276,10 @@ def _tag(model: nn.Module, pieces: Pieces, rows: torch.Tensor, labels: torch.Ten
         ids, lengths = pieces.batch(batch)
         logits = model(ids, lengths)
         found[part, : ids.shape[1]] = logits.argmax(dim=2).to(found.dtype)
-        if labels is not None:
-            wanted = labels[batch, : ids.shape[1]]
+        if wanted_of is not None:
+            wanted, shares = wanted_of.of(batch, ids.shape[1])
             losses = cross_entropy(logits.transpose(1, 2), wanted, reduction="none", ignore_index=IGNORED)
-            found[part, -1] = losses.sum(dim=1)
+            found[part, -1] = (losses * shares).sum(dim=1)
     return found
 
 
@@ -303,5 +321,5 @@ def _pieces(trial: Trial, settings: Settings, part: str, written: Sequence[Writt
     """Cut once on the node; on the trial's device where it has room."""
     key = f"pieces {settings.source} {part} {settings.pretrained} {settings.max_length}"
     pieces = trial.shared(key, lambda: cut(settings.pretrained, written, settings.max_length))
-    place = trial.device if trial.has_room(3 * pieces.ids.nbytes) else "cpu"  # with labels of twice the size
+    place = trial.device if trial.has_room(4 * pieces.ids.nbytes) else "cpu"  # with what is wanted, of thrice the size
     return trial.cached(f"{key} {place}", lambda: pieces.to(place))

@@ -4,6 +4,7 @@ A unit is a word or a sign of a text, as `spans_of` finds them in any script; it
 learned from sentences of given words is so what is asked of raw texts.
 """
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -49,6 +50,11 @@ class Written(NamedTuple):
             found.append(tags[word] if is_first or tags[word] == OUTSIDE else f"I-{tags[word][2:]}")
         return found
 
+    def unit_shares(self) -> list[float]:
+        """What each unit counts for, so that every given word counts as one."""
+        counts = Counter(self.words)
+        return [1.0 / counts[word] for word in self.words]
+
     def word_tags(self, tags: Sequence[str], num_words: int) -> list[str]:
         """The tag of each word, which is its first unit's, from those of the units; `O` for words without one."""
         found = [OUTSIDE] * num_words
@@ -93,6 +99,14 @@ class Pieces:
             text, unit = int(self.text_of[row]), int(self.unit_of[row, piece])
             labels[row, piece] = place.get(tags[text][unit], IGNORED)
         return labels
+
+    def shares(self, written: Sequence[Written]) -> torch.Tensor:
+        """What is learned from each place counts for, `[n, length]`: a word's units share the weight of one."""
+        found = torch.zeros(self.unit_of.shape)
+        of_units = [one.unit_shares() for one in written]
+        for row, piece in torch.nonzero(self.unit_of != IGNORED).tolist():
+            found[row, piece] = of_units[int(self.text_of[row])][int(self.unit_of[row, piece])]
+        return found
 
     def tags(self, classes: torch.Tensor, written: Sequence[Written], names: Sequence[str]) -> list[list[str]]:
         """The tag of each unit of each text, from the classes `[n, length]`; `O` for units that have no piece."""

@@ -50,6 +50,17 @@ def test_an_entity_goes_on_within_a_word() -> None:
     assert written.word_tags(["O", "B-loc", "O", "I-loc", "B-per"], 3) == ["O", "B-loc", "B-per"]
 
 
+def test_a_word_counts_once_whatever_it_is_cut_into(bert: str) -> None:
+    """The signs within addresses and users' names, outside of entities, would outweigh what is to be found."""
+    written = [Written.of(("hi", "@paris.", "ada")), Written.raw("@paris.")]
+    pieces = cut(bert, written, 16)
+    there = pieces.unit_of != IGNORED
+    shares = pieces.shares(written)
+    assert shares[0][there[0]].tolist() == pytest.approx([1, 1 / 3, 1 / 3, 1 / 3, 1])
+    assert shares[1][there[1]].tolist() == [1, 1, 1]
+    assert not shares[~there].any()
+
+
 @pytest.mark.parametrize(
     ("words", "text"),
     [
