@@ -21,16 +21,7 @@ from benchmarks.common import Silent
 from tests.conftest import report
 from tuner import Results, Sweep
 from tuner.engine.driver import run as engine
-from tuner.errors import (
-    ControlError,
-    ObjectStoreError,
-    OccupiedError,
-    ResourceError,
-    SpecError,
-    StorageError,
-    StudyLockedError,
-    StudyNotFoundError,
-)
+from tuner.errors import REFUSALS, ResourceError, SpecError, StorageError, StudyNotFoundError
 from tuner.export import export_best
 from tuner.object_storage import lease
 from tuner.object_storage import uploader as mirror
@@ -49,16 +40,6 @@ from tuner.trial.checkpoint import save_checkpoint
 from tuner.trial.scratch import Scratch
 from tuner.trial.trial import Trial
 
-REFUSED = (
-    ControlError,
-    ObjectStoreError,
-    OccupiedError,
-    ResourceError,
-    SpecError,
-    StorageError,
-    StudyLockedError,
-    StudyNotFoundError,
-)
 IDS = ("a", "b")
 # In folders of ours and in others.
 NAMES = (
@@ -300,7 +281,7 @@ def live(world: World) -> None:
         world.log.append(action.__name__)
         try:
             action(world)
-        except (*REFUSED, KeyboardInterrupt) as error:
+        except (*REFUSALS, StorageError, KeyboardInterrupt) as error:
             world.log.append(f"  {type(error).__name__}: {str(error)[:200]}")
         world.check()
     check_curves(world)

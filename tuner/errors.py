@@ -84,3 +84,17 @@ class StopTrial(BaseException):
     Derives from `BaseException`, so that an `except Exception` in a training loop does not swallow it;
     `finally` blocks and context managers run as usual.
     """
+
+
+REFUSALS = (
+    SpecError,
+    ResourceError,
+    StudyLockedError,
+    StudyNotFoundError,
+    ControlError,
+    ClusterError,
+    ObjectStoreError,
+    OccupiedError,
+    SimulationError,
+)
+"""What is of the user's making, and is mended before anything can run: a command exits with 2."""

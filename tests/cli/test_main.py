@@ -120,6 +120,12 @@ def test_a_good_file_is_told(spec: Path) -> None:
     ]
 
 
+def test_a_single_parameter_is_counted_as_one(spec: Path) -> None:
+    spec.write_text("trainable: tests.loops:ends\nmetric: {name: loss}\nparameters: {how: well}\n")
+    result = CliRunner().invoke(cli, ["check", str(spec)])
+    assert "over 1 parameter." in result.output
+
+
 def test_try_runs_one_trial_here_with_what_was_set(spec: Path) -> None:
     result = CliRunner().invoke(cli, ["try", str(spec), "--set", "lr=1e-1", "--set", "epochs=3"])
     assert result.exit_code == 0, result.output

@@ -52,6 +52,17 @@ def drive(uri: Uri, journal: str, told: list[str] | None = None) -> Path:
     return folder
 
 
+def gone_on(uri: Uri, elsewhere: Callable[[str], None], *, is_emptied: bool = False) -> Path:
+    """A driver here, then one on another machine, from what the first left or from nothing; the folder here."""
+    folder = drive(uri, "1\n")
+    if is_emptied:
+        shutil.rmtree(uri.text.removeprefix("file://"))
+    elsewhere("b")
+    drive(uri, "1\n2\n")
+    elsewhere("a")
+    return folder
+
+
 def test_what_a_driver_leaves_is_there_and_another_machine_goes_on_from_it(
     uri: Uri, elsewhere: Callable[[str], None]
 ) -> None:
@@ -87,10 +98,7 @@ def test_the_local_copy_is_used_where_it_is_newer(uri: Uri) -> None:
 def test_the_local_copy_is_replaced_where_another_machine_has_gone_on(
     uri: Uri, elsewhere: Callable[[str], None]
 ) -> None:
-    drive(uri, "1\n")
-    elsewhere("b")
-    drive(uri, "1\n2\n")
-    elsewhere("a")
+    gone_on(uri, elsewhere)
     told: list[str] = []
     with opened(uri, told.append) as folder:
         assert (folder / "study.journal").read_text() == BEGUN + "1\n2\n"
@@ -101,10 +109,7 @@ def test_the_local_copy_is_replaced_where_another_machine_has_gone_on(
 def test_a_local_copy_that_another_machine_has_not_seen_is_kept_aside(
     uri: Uri, elsewhere: Callable[[str], None]
 ) -> None:
-    folder = drive(uri, "1\n")
-    elsewhere("b")
-    drive(uri, "1\n2\n")
-    elsewhere("a")
+    folder = gone_on(uri, elsewhere)
     put(folder, "study.journal", BEGUN + "1\n3\n")
     told: list[str] = []
     with opened(uri, told.append) as folder:
@@ -184,11 +189,7 @@ def test_a_copy_of_what_was_deleted_at_the_uri_is_not_brought_back(uri: Uri) -> 
 
 
 def test_a_copy_of_another_sweep_of_that_name_is_kept_aside(uri: Uri, elsewhere: Callable[[str], None]) -> None:
-    folder = drive(uri, "1\n")
-    shutil.rmtree(uri.text.removeprefix("file://"))
-    elsewhere("b")
-    drive(uri, "1\n2\n")
-    elsewhere("a")
+    folder = gone_on(uri, elsewhere, is_emptied=True)
     told: list[str] = []
     with opened(uri, told.append) as again:
         assert (again / "study.journal").read_text() == BEGUN + "1\n2\n"
@@ -198,11 +199,8 @@ def test_a_copy_of_another_sweep_of_that_name_is_kept_aside(uri: Uri, elsewhere:
 
 
 def test_files_of_the_user_in_a_copy_that_is_replaced_are_kept(uri: Uri, elsewhere: Callable[[str], None]) -> None:
-    folder = drive(uri, "1\n")
+    folder = gone_on(uri, elsewhere)
     put(folder, "trials/0000/notes.txt", "mine")
-    elsewhere("b")
-    drive(uri, "1\n2\n")
-    elsewhere("a")
     told: list[str] = []
     with opened(uri, told.append) as again:
         assert (again / "study.journal").read_text() == BEGUN + "1\n2\n"

@@ -4,12 +4,12 @@ import fcntl
 import json
 import os
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
 import pytest
+
+from tests.processes import end, go, line, start
 
 # Takes the lock of a file, forks a child that lives on, and tells its id; what follows is up to the test.
 PROCESS = """
@@ -43,30 +43,6 @@ shared = SharedData(sys.argv[1])
 print(json.dumps(shared.get("key", load)), flush=True)
 sys.stdin.readline()
 """
-
-
-def start(program: str, *args: str) -> subprocess.Popen[str]:
-    command = [sys.executable, "-c", program, *args]
-    return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-
-
-def line(process: subprocess.Popen[str]) -> str:
-    assert process.stdout is not None
-    return process.stdout.readline().strip()
-
-
-def go(process: subprocess.Popen[str]) -> None:
-    assert process.stdin is not None
-    process.stdin.write("\n")
-    process.stdin.flush()
-
-
-def end(process: subprocess.Popen[str]) -> None:
-    process.kill()
-    process.wait()
-    for stream in (process.stdin, process.stdout):
-        assert stream is not None
-        stream.close()
 
 
 def is_free(path: Path) -> bool:

@@ -9,8 +9,6 @@ import pickle
 import select
 import shutil
 import signal
-import subprocess
-import sys
 import tempfile
 import warnings
 from collections.abc import Iterator
@@ -24,6 +22,7 @@ import psutil
 import pytest
 import torch
 
+from tests.processes import end, go, line, start
 from tuner.trial.scratch import Scratch, runtime_folder
 from tuner.trial.shared_data import SharedData
 
@@ -65,22 +64,6 @@ def shared(tmp_path: Path) -> Iterator[SharedData]:
     shared.close()
 
 
-def process(name: str) -> subprocess.Popen[str]:
-    command = [sys.executable, "-c", PROCESS, name]
-    return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-
-
-def line(process: subprocess.Popen[str]) -> str:
-    assert process.stdout is not None
-    return process.stdout.readline().strip()
-
-
-def go(process: subprocess.Popen[str]) -> None:
-    assert process.stdin is not None
-    process.stdin.write("\n")
-    process.stdin.flush()
-
-
 def through_another(name: str, value: Any) -> Any:
     """A value as a second holder of the name gets it, which must not load it."""
     with closing(SharedData(name)) as first, closing(SharedData(name)) as second:
@@ -91,12 +74,11 @@ def through_another(name: str, value: Any) -> Any:
 @pytest.mark.slow
 def test_processes_load_once_and_share_the_memory_whoever_dies(tmp_path: Path) -> None:
     name = f"{tmp_path.name}-{os.getpid()}"
-    first = process(name)
+    first = start(PROCESS, name)
     assert line(first) == "loading"
-    second, third = process(name), process(name)
+    second, third = start(PROCESS, name), start(PROCESS, name)
     # The one that loads dies half way: another takes over, once.
-    first.kill()
-    first.communicate()
+    end(first)
     (loading,) = select.select([second.stdout, third.stdout], [], [], 60)[0]
     loader, other = (second, third) if loading is second.stdout else (third, second)
     assert line(loader) == "loading"
@@ -112,16 +94,14 @@ def test_processes_load_once_and_share_the_memory_whoever_dies(tmp_path: Path) -
     # Without the one that has loaded it, those that come later still find it.
     os.kill(loader.pid, signal.SIGKILL)
     loader.communicate()
-    late = process(name)
+    late = start(PROCESS, name)
     assert json.loads(line(late))["who"] == loader.pid
     for each in (other, late):
-        each.kill()
-        each.communicate()
+        end(each)
     # Nobody had the time to clean up, and nothing is left.
-    again = process(name)
+    again = start(PROCESS, name)
     assert line(again) == "loading"
-    again.kill()
-    again.communicate()
+    end(again)
 
 
 @pytest.mark.parametrize(

@@ -17,17 +17,12 @@ from tuner.cli.verbs import COMMANDS, changed_by, resume_paused, resume_there, s
 from tuner.command import command_line
 from tuner.console import format_params
 from tuner.errors import (
-    ClusterError,
+    REFUSALS,
     ControlError,
     ExportError,
     NoReaderError,
-    ObjectStoreError,
-    OccupiedError,
-    ResourceError,
-    SimulationError,
     SpecError,
     StorageError,
-    StudyLockedError,
     StudyNotFoundError,
 )
 from tuner.object_storage.run_at_uri import follow, open_run
@@ -40,17 +35,6 @@ from tuner.texts import one_line, open_closed_streams, say, say_json, say_whole
 from tuner.trial.environment import adopt
 from tuner.version import VERSION
 
-_REFUSED = (
-    SpecError,
-    ResourceError,
-    StudyLockedError,
-    StudyNotFoundError,
-    ControlError,
-    ClusterError,
-    ObjectStoreError,
-    OccupiedError,
-    SimulationError,
-)
 # Of files that may not be written, or read: a read-only mount, another user's, a name that no disk takes.
 _FORBIDDEN = (errno.EROFS, errno.EACCES, errno.EPERM, errno.ENAMETOOLONG, errno.ENOSPC, errno.EDQUOT)
 _json = click.option("--json", "as_json", is_flag=True, help="Print JSON; docs/json.md describes it.")
@@ -135,7 +119,9 @@ def check(spec: Path, changes: dict[str, Any]) -> None:
 
         gather_history(described)
     rule = described.early_terminate["type"] if described.early_terminate else "no early stopping"
-    say(f"{spec} is right: {described.method}, {rule}, over {len(described.parameters.parameters)} parameters.")
+    count = len(described.parameters.parameters)
+    parameters = "1 parameter" if count == 1 else f"{count} parameters"
+    say(f"{spec} is right: {described.method}, {rule}, over {parameters}.")
     say(*(f"  {line}" for line in describe(described)))
     _hint(spec, changes)
 
@@ -327,7 +313,7 @@ def main() -> None:
     adopt()
     try:
         cli(standalone_mode=False)
-    except _REFUSED as error:
+    except REFUSALS as error:
         _end(2, *str(error).splitlines())
     except (StorageError, ExportError) as error:
         _end(1, str(error))
