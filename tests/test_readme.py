@@ -12,7 +12,8 @@ from click.testing import CliRunner
 
 from tuner.cli.main import cli
 from tuner.results.results import Results
-from tuner.spec.sweep_spec import SweepSpec, load_yaml
+from tuner.spec.sweep_spec import SweepSpec
+from tuner.spec.yaml_text import load_yaml
 
 TEXT = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
 

@@ -35,8 +35,9 @@ from tuner.run_folder.provenance import PROVENANCE, provenance
 from tuner.run_folder.trial_files import METRICS_FILE, SPEC_FILE, write_atomic
 from tuner.spec.file import Trainable, check_same, differences, load_and_import, read_spec
 from tuner.spec.keys import NONE
-from tuner.spec.sweep_spec import SweepSpec, import_trainable, to_yaml
-from tuner.spec.trainable import check_shadows, check_signature, label_of, name_of
+from tuner.spec.sweep_spec import SweepSpec
+from tuner.spec.trainable import check_shadows, check_signature, import_trainable, label_of, name_of
+from tuner.spec.yaml_text import to_yaml
 from tuner.study.database import DATABASE_ERRORS, delete_study
 from tuner.study.database_url import guard, recordable
 from tuner.study.recorder import Recorder

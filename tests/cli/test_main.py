@@ -19,7 +19,7 @@ from tuner.results.results import Results, SweepState
 from tuner.run_folder.place import Uri
 from tuner.run_folder.trial_files import TrialFiles, trial_dir
 from tuner.spec.file import load_file
-from tuner.spec.sweep_spec import load_yaml, to_yaml
+from tuner.spec.yaml_text import load_yaml, to_yaml
 from tuner.study.study import Study
 from tuner.sweep import Sweep
 

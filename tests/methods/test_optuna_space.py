@@ -5,7 +5,8 @@ import pytest
 
 from tuner.methods.optuna_space import distribution, from_optuna, suggest, to_optuna
 from tuner.methods.table import METHODS, make_sampler
-from tuner.spec.space import Choice, Constant, SearchSpace
+from tuner.spec.domains import Choice, Constant
+from tuner.spec.space import SearchSpace
 from tuner.trial.seeds import derive_seed
 
 SPACE = SearchSpace.from_dict(

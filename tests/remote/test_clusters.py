@@ -26,7 +26,8 @@ from tuner.cli.main import cli
 from tuner.engine.cluster import _workers
 from tuner.engine.driver.plan import plan_slots
 from tuner.results.results import Results
-from tuner.spec.sweep_spec import Resources, SweepSpec
+from tuner.spec.sections import Resources
+from tuner.spec.sweep_spec import SweepSpec
 
 ROOT = Path(__file__).parents[2]
 CLUSTER, DOCS = ROOT / "cluster.yaml", ROOT / "docs" / "clusters"

@@ -19,7 +19,7 @@ from tuner.results.results import Results, SweepState
 from tuner.results.start_from import HISTORY_FILE, History
 from tuner.run_folder.lock import RunLock
 from tuner.spec.file import read_spec
-from tuner.spec.sweep_spec import load_yaml
+from tuner.spec.yaml_text import load_yaml
 from tuner.study.recorder import Recorder
 from tuner.study.study import Study
 

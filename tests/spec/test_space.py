@@ -7,7 +7,8 @@ import random
 import pytest
 
 from tuner.errors import SpecError
-from tuner.spec.space import Choice, Constant, Float, Int, Parameter, SearchSpace, SpaceDraft
+from tuner.spec.domains import Choice, Constant, Float, Int
+from tuner.spec.space import Parameter, SearchSpace, SpaceDraft
 
 DOMAINS = [
     Float(0.0, 1.0),

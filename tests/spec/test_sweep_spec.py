@@ -12,8 +12,12 @@ import tuner
 from tests.bad_specs import BAD, GOOD, LR, also, without
 from tuner.errors import SpecError
 from tuner.metric import Goal, Metric, Patience
-from tuner.spec.space import Choice, Constant, Float, Parameter, SearchSpace
-from tuner.spec.sweep_spec import EARLY_TERMINATE, METHODS, Budget, Resources, SweepSpec, json_schema
+from tuner.spec.domains import Choice, Constant, Float
+from tuner.spec.json_schema import json_schema
+from tuner.spec.keys import EARLY_TERMINATE, METHODS
+from tuner.spec.sections import Budget, Resources
+from tuner.spec.space import Parameter, SearchSpace
+from tuner.spec.sweep_spec import SweepSpec
 
 SCHEMA_FILE = Path(tuner.__file__).with_name("sweep.schema.json")
 FULL = {

@@ -19,7 +19,8 @@ from tuner.results.results import Results
 from tuner.run_folder.checkpoints import checkpoint_steps, digest
 from tuner.run_folder.provenance import PROVENANCE
 from tuner.run_folder.trial_files import TrialFiles, read_reports, trial_dir, write_atomic
-from tuner.spec.sweep_spec import SweepSpec, to_yaml
+from tuner.spec.sweep_spec import SweepSpec
+from tuner.spec.yaml_text import to_yaml
 from tuner.study.recorder import Recorder
 from tuner.study.study import Study
 from tuner.trial.checkpoint import load_checkpoint, save_checkpoint

@@ -16,7 +16,8 @@ from tuner.run_folder.provenance import PROVENANCE, provenance
 from tuner.run_folder.trial_files import SPEC_FILE, trial_dir
 from tuner.spec.file import read_spec
 from tuner.spec.space import SearchSpace
-from tuner.spec.sweep_spec import SweepSpec, to_yaml
+from tuner.spec.sweep_spec import SweepSpec
+from tuner.spec.yaml_text import to_yaml
 from tuner.study.revision import open_study
 from tuner.study.study import Study
 

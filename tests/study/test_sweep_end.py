@@ -3,7 +3,7 @@ from typing import Any
 import pytest
 
 from tuner.metric import Goal, Metric
-from tuner.spec.sweep_spec import Budget
+from tuner.spec.sections import Budget
 from tuner.study.sweep_end import Progress, judge
 
 START: dict[str, Any] = {

@@ -28,7 +28,8 @@ from tensorboard.plugins.hparams.backend_context import Context
 from tensorboard.plugins.hparams.list_session_groups import Handler
 
 from tuner.records import Report, TrialState
-from tuner.spec.space import Choice, Constant, Float, Int, Parameter, SearchSpace
+from tuner.spec.domains import Choice, Constant, Float, Int
+from tuner.spec.space import Parameter, SearchSpace
 from tuner.study.tensorboard import EventLog, write_experiment
 
 CHROMIUM = shutil.which("chromium")

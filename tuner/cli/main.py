@@ -29,7 +29,7 @@ from tuner.object_storage.run_at_uri import follow, open_run
 from tuner.results.results import Results, list_runs
 from tuner.run_folder.place import Place, as_place
 from tuner.spec.file import load_and_import, load_values
-from tuner.spec.sweep_spec import json_schema
+from tuner.spec.json_schema import json_schema
 from tuner.spec.understood import describe, hints
 from tuner.texts import one_line, open_closed_streams, say, say_json, say_whole
 from tuner.trial.environment import adopt

@@ -14,8 +14,8 @@ from optuna.distributions import (
     IntDistribution,
 )
 
-from tuner.spec.domains import as_primitive
-from tuner.spec.space import Choice, Constant, Float, Int, SearchSpace
+from tuner.spec.domains import Choice, Constant, Float, Int, as_primitive
+from tuner.spec.space import SearchSpace
 
 
 def suggest(space: SearchSpace, trial: optuna.Trial) -> dict[str, Any]:

@@ -29,7 +29,8 @@ from tuner.remote.code_package import SWEEP_FOLDER, pack
 from tuner.remote.dashboard import Dashboard, check_version
 from tuner.remote.folder_archive import digest, unpack
 from tuner.run_folder.place import Uri, as_place
-from tuner.spec.sweep_spec import SweepSpec, to_yaml
+from tuner.spec.sweep_spec import SweepSpec
+from tuner.spec.yaml_text import to_yaml
 from tuner.trial.environment import POINTER, as_text
 
 DEFAULT_OUTPUT = "~/runs"

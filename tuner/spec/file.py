@@ -16,7 +16,9 @@ from tuner.run_folder.trial_files import SPEC_FILE
 from tuner.spec.conditions import parse_when
 from tuner.spec.keys import NONE, SWEEP
 from tuner.spec.other_tools import ours
-from tuner.spec.sweep_spec import SweepSpec, import_trainable, load_yaml
+from tuner.spec.sweep_spec import SweepSpec
+from tuner.spec.trainable import import_trainable
+from tuner.spec.yaml_text import load_yaml
 
 if TYPE_CHECKING:
     from tuner.trial.trial import Trial

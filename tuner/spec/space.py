@@ -20,12 +20,9 @@ from tuner.spec.conditions import (
     sound_conditions,
     told,
 )
-from tuner.spec.domains import MAX_GRID_VALUES, Choice, Constant, Domain, Float, Int, as_primitive, same
+from tuner.spec.domains import MAX_GRID_VALUES, Choice, Constant, Domain, Float, as_primitive, same
 from tuner.spec.fields import listed, shown, unknown, without_numpy
 from tuner.spec.parameter_syntax import looks_sampled, parse_domain
-
-__all__ = ["Choice", "Constant", "Domain", "Float", "Int", "Parameter", "SearchSpace", "SpaceDraft"]
-
 
 # What a study's database holds.
 MAX_PARAMETER_NAME = 500

@@ -6,18 +6,13 @@ All mistakes of a description are told at once. Knows nothing of how a sweep is 
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from io import StringIO
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
-
-from ruamel.yaml import YAML
-from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
 from tuner.errors import SpecError
 from tuner.metric import Goal, Metric, Patience
 from tuner.spec.cross_checks import cross_problems
 from tuner.spec.fields import Field, meant, nearest_choice, present, read, shown, without_numpy
-from tuner.spec.json_schema import json_schema
 from tuner.spec.keys import (
     BUDGET,
     CHECKPOINTS,
@@ -34,20 +29,7 @@ from tuner.spec.keys import (
 )
 from tuner.spec.sections import Budget, Checkpoints, Failures, Resources
 from tuner.spec.space import SearchSpace, SpaceDraft
-from tuner.spec.trainable import import_trainable
-
-__all__ = [
-    "EARLY_TERMINATE",
-    "METHODS",
-    "Budget",
-    "Checkpoints",
-    "Failures",
-    "Resources",
-    "SweepSpec",
-    "import_trainable",
-    "json_schema",
-]
-
+from tuner.spec.yaml_text import load_yaml
 
 # In the place of a rule that is not given: what it is depends on the method.
 _LEFT_OUT: dict[str, Any] = {"type": "left out"}
@@ -127,10 +109,9 @@ class SweepSpec:
             leaves.pop(path.replace(".", "_"), None)
         if values.get("name", "") is None:
             values["name"] = re.sub(r"[^A-Za-z0-9._-]+", "-", name_default)[:MAX_NAME] or "sweep"
-        problems += cross_problems(leaves)
         if problems:
-            raise SpecError(problems)
-        return cls(**values)
+            raise SpecError([*problems, *cross_problems(leaves)])
+        return cls(**values)  # which applies the rules
 
     @classmethod
     def from_yaml(cls, path: Path | str) -> "SweepSpec":
@@ -284,34 +265,3 @@ _READERS: dict[str, Callable[[Any], _Read]] = {
 }
 # Where an attribute has another name than its key.
 _ATTRIBUTES = {"metric": "metrics"}
-
-
-def to_yaml(data: Mapping[str, Any]) -> str:
-    """What `from_yaml` reads back as the same values."""
-    stream = StringIO()
-    yaml = YAML()
-    yaml.default_flow_style = False
-    yaml.width = 1 << 20  # a folded text does not always come back as it was
-    yaml.dump(dict(data), stream)
-    return stream.getvalue()
-
-
-def load_yaml(path: Path) -> Any:
-    """The values in a file; raises `SpecError` where it is not there, or is no YAML."""
-    try:
-        content = path.read_bytes()
-        if content[:2] in (b"\xff\xfe", b"\xfe\xff") or b"\0" in content[:4]:
-            raise SpecError([f"{path}: the file is UTF-16 text, as some editors write it: save it as UTF-8."])
-        return YAML(typ="safe", pure=True).load(content.decode("utf-8"))
-    except FileNotFoundError:
-        problem = f"{path}: there is no such file; give the path of a sweep file."
-    except (OSError, UnicodeDecodeError) as error:
-        problem = f"{path}: the file can't be read as UTF-8 text: {error}."
-    except MarkedYAMLError as error:
-        mark = error.problem_mark
-        place = f", line {mark.line + 1}, column {mark.column + 1}" if mark else ""
-        reason = str(error.problem or error.context).splitlines()[0]
-        problem = f"{path}{place}: this is not valid YAML: {reason}."
-    except YAMLError as error:
-        problem = f"{path}: this is not valid YAML: {str(error).splitlines()[0]}."
-    raise SpecError([problem])

@@ -25,7 +25,8 @@ from ray.tune.schedulers import (
 from tuner.errors import SpecError
 from tuner.metric import Goal, Metric
 from tuner.records import Report
-from tuner.spec.space import Choice, Float, Int, SearchSpace
+from tuner.spec.domains import Choice, Float, Int
+from tuner.spec.space import SearchSpace
 from tuner.stopping.asking import Asking
 from tuner.stopping.auto import RecentHalving
 from tuner.stopping.names import metric_key

@@ -9,7 +9,8 @@ from optuna.trial import TrialState as OptunaState
 from tuner.methods.attributes import OUTCOME
 from tuner.methods.optuna_space import from_optuna
 from tuner.records import FailureReason, TrialRecord, TrialState
-from tuner.spec.space import Constant, SearchSpace
+from tuner.spec.domains import Constant
+from tuner.spec.space import SearchSpace
 
 # The attribute with the configurations that a rule has given a trial.
 CHANGES = "tuner:changes"

@@ -23,7 +23,8 @@ from tuner.spec.domains import Choice, Constant, Float, Int, same
 from tuner.spec.fields import shown
 from tuner.spec.file import read_spec
 from tuner.spec.space import Parameter, SearchSpace
-from tuner.spec.sweep_spec import SweepSpec, to_yaml
+from tuner.spec.sweep_spec import SweepSpec
+from tuner.spec.yaml_text import to_yaml
 from tuner.study.study import Study
 
 # What Optuna's CMA-ES keeps at a trial is the state of a search within the old bounds.

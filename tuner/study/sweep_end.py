@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from tuner.metric import Metric
-from tuner.spec.sweep_spec import Budget
+from tuner.spec.sections import Budget
 
 # A sweep whose first trials all fail with the same message is not worth going on with.
 ALIKE = 3

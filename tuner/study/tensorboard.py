@@ -23,7 +23,8 @@ from tensorboard.summary.writer.record_writer import RecordWriter
 
 from tuner.records import Report, TrialState
 from tuner.run_folder.layout import SCRATCH_FILE
-from tuner.spec.space import Choice, Constant, Domain, Float, Int, Parameter, SearchSpace
+from tuner.spec.domains import Choice, Constant, Domain, Float, Int
+from tuner.spec.space import Parameter, SearchSpace
 
 EXPERIMENT_FILE = "events.out.tfevents.0000000000.experiment"
 

@@ -10,7 +10,7 @@ import torch
 
 from tuner.errors import SpecError, StopTrial
 from tuner.records import Report
-from tuner.spec.space import Constant
+from tuner.spec.domains import Constant
 from tuner.spec.sweep_spec import SweepSpec
 from tuner.trial.devices import best_device
 from tuner.trial.seeds import seed_everything

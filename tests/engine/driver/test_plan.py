@@ -4,7 +4,7 @@ import pytest
 
 from tuner.engine.driver.plan import plan_slots
 from tuner.errors import ResourceError
-from tuner.spec.sweep_spec import Resources
+from tuner.spec.sections import Resources
 
 LAPTOP = [{"CPU": 8.0}]
 CLUSTER = [{"CPU": 4.0}, {"CPU": 16.0, "GPU": 2.0}, {"CPU": 16.0, "GPU": 2.0}]

@@ -9,7 +9,7 @@ from tests.conftest import LOSS
 from tuner.engine.driver.slots import Slots
 from tuner.engine.process.trial_process import Job
 from tuner.errors import ResourceError
-from tuner.spec.sweep_spec import Resources
+from tuner.spec.sections import Resources
 from tuner.stopping.asking import Asking
 
 CLUSTER = [{"CPU": 16.0, "GPU": 1.0}, {"CPU": 16.0, "GPU": 1.0}]

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Literal
 
 from tuner.errors import ResourceError
-from tuner.spec.sweep_spec import Resources
+from tuner.spec.sections import Resources
 
 
 def plan_slots(resources: Resources, nodes: Sequence[Mapping[str, float]], parallel: int | Literal["auto"]) -> int:

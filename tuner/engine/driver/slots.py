@@ -14,7 +14,7 @@ from tuner.engine.driver.resting import RestingNodes
 from tuner.engine.process.trial_process import Job
 from tuner.engine.workers.trial_actor import make_actor_class
 from tuner.errors import ResourceError
-from tuner.spec.sweep_spec import Resources
+from tuner.spec.sections import Resources
 
 
 @dataclass(frozen=True)
