@@ -2,7 +2,6 @@
 
 import logging
 import os
-import re
 import socket
 import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -12,13 +11,9 @@ from typing import Any
 
 import psutil
 import ray
-import ray._private.ray_logging as ray_logging
-import ray._private.state as ray_state
-import ray._private.utils as ray_utils
-from ray._private.authentication.authentication_token_setup import AUTH_MODE_ENV_VAR, _enable_token_auth
-from ray._raylet import AuthenticationTokenLoader  # type: ignore[attr-defined]  # its stub leaves it out
 from ruamel.yaml import YAML
 
+from tuner.engine.ray_compat import runtime, sentences
 from tuner.engine.surroundings import check_loopback, ensure_token, temp_dir
 from tuner.errors import ClusterError
 from tuner.texts import one_line
@@ -27,8 +22,6 @@ CONNECT_TIMEOUT_S = 10.0
 NODE_TIMEOUT_S = 5.0
 SETTLE_S = 0.4
 _UNSET = "; without RAY_ADDRESS a cluster is started on this machine"
-# A resource that the head alone has.
-_HEAD = "node:__internal_head__"
 
 
 @contextmanager
@@ -50,9 +43,7 @@ def connected(address: str | None, *, verbose: bool) -> Iterator[None]:
         options |= {"_temp_dir": folder} if (folder := temp_dir()) else {}
     try:
         _knock(given or "", source)
-        command = one_line(ray_utils.get_entrypoint_name())
-        # Ray keeps it as UTF-8, which a file name in the command is not where the locale is another.
-        ray_utils.get_entrypoint_name = lambda: command
+        runtime.name_driver(one_line)
         ray.init(
             address=given or "local",
             log_to_driver=verbose,
@@ -64,8 +55,7 @@ def connected(address: str | None, *, verbose: bool) -> Iterator[None]:
             raise
         raise ClusterError(_why_not(source, error)) from error
     if not verbose:
-        # Ray prints what its nodes report of dead workers whatever its log level is; the sweep tells it itself.
-        ray_logging.stdout_deduplicator.skip_re = re.compile("")
+        runtime.hide_dead_workers()  # the sweep tells of them itself
         for name in ("ray.tune", "ray.train", "ray.data"):
             logging.getLogger(name).setLevel(logging.ERROR)
     try:
@@ -79,11 +69,11 @@ def use_token() -> bool:
 
     Only where one is asked for: a cluster that asks for none can't work with processes that show one.
     """
-    if AUTH_MODE_ENV_VAR in os.environ:
-        return os.environ[AUTH_MODE_ENV_VAR].lower() == "token"
-    if not AuthenticationTokenLoader.instance().has_token(ignore_auth_mode=True):
+    if runtime.AUTH_MODE in os.environ:
+        return os.environ[runtime.AUTH_MODE].lower() == "token"
+    if not runtime.has_token():
         return False
-    _enable_token_auth()
+    runtime.show_token()
     return True
 
 
@@ -101,19 +91,13 @@ def _knock(address: str, source: str) -> None:
 
 def _why_not(source: str, error: Exception) -> str:
     text = " ".join(str(error).split())
-    if "Version mismatch" in text:
+    if sentences.OTHER_VERSIONS in text:
         return f"{source}: {text} Use the same versions of Ray and Python here and on the cluster."
     return (
         f"{source}: no Ray cluster could be reached there ({text[:200]}). `ray start --head` starts one; `auto` is for "
         f"a machine that belongs to it{_UNSET * source.startswith('RAY_')}. RAY_AUTH_MODE=token shows this user's "
         "token."
     )
-
-
-def node_of(actor_id: str | None) -> str:
-    """The id of the node that an actor is on, or was; empty where it was never started."""
-    actor = ray_state.actors(actor_id) if actor_id else None
-    return str(actor["Address"]["NodeID"]) if actor else ""
 
 
 def is_alive(node_id: str) -> bool:
@@ -184,13 +168,10 @@ def node_resources(without: Collection[str] = ()) -> Sequence[Mapping[str, float
     path = _autoscaler_config(ray.get_runtime_context().gcs_address)
     if path is None:
         return alive
-    return [*(resources for resources in alive if _HEAD in resources), *_workers(YAML(typ="safe").load(path))]
-
-
-def free_resources() -> Mapping[str, Mapping[str, float]]:
-    """What nobody holds of each node that is alive, by its id."""
-    found: Mapping[str, Mapping[str, float]] = ray_state.available_resources_per_node()
-    return found
+    return [
+        *(resources for resources in alive if runtime.HEAD_RESOURCE in resources),
+        *_workers(YAML(typ="safe").load(path)),
+    ]
 
 
 def can_grow() -> bool:
@@ -202,8 +183,8 @@ def _autoscaler_config(gcs_address: str) -> Path | None:
     """What the autoscaler of this cluster was started with, if it runs on this machine and was given anything."""
     for process in psutil.process_iter(["cmdline"]):
         command = process.info["cmdline"] or []
-        if f"--gcs-address={gcs_address}" in command:
-            given = [text.partition("=")[2] for text in command if text.startswith("--autoscaling-config=")]
+        if sentences.GCS_ADDRESS + gcs_address in command:
+            given = [text.partition("=")[2] for text in command if text.startswith(sentences.AUTOSCALER_CONFIG)]
             if given and Path(given[0]).expanduser().is_file():
                 return Path(given[0]).expanduser()
     return None

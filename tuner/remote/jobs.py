@@ -19,10 +19,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ray.exceptions import AuthenticationError
+from ray.exceptions import RayError
 from ray.job_submission import JobStatus
 
 from tuner.command import command_line
+from tuner.engine.ray_compat import sentences
 from tuner.errors import ClusterError, SpecError
 from tuner.remote import entrypoint
 from tuner.remote.code_package import SWEEP_FOLDER, pack
@@ -41,7 +42,6 @@ _START_TIMEOUT_S = 120.0
 # A head that does not answer is waited for that long.
 _AWAY_S = 120.0
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}")
-_BEGIN = "Running entrypoint for job"
 _ENVIRONMENT_FILE = "environment.json"
 
 
@@ -164,7 +164,7 @@ class Cluster:
                         entrypoint_label_selector=_only_on(node),
                     )
             except ClusterError as error:
-                if "already exists" not in str(error):
+                if sentences.ID_IS_TAKEN not in str(error):
                     raise
                 # Somebody was faster with the same id.
                 job = self.find(id)
@@ -291,7 +291,7 @@ class Cluster:
         """What a job's command has printed, without what Ray has printed before it."""
         with self._sentences():
             text: str = self._client.get_job_logs(name)
-        return text.partition(_BEGIN)[2].partition("\n")[2]
+        return text.partition(sentences.JOB_BEGINS)[2].partition("\n")[2]
 
     def _attempts(self, id: str) -> list[SweepJob]:
         with self._sentences():
@@ -319,7 +319,7 @@ class Cluster:
         """What Ray's client and the network raise, as sentences."""
         try:
             yield
-        except (AuthenticationError, OSError, RuntimeError, ValueError) as error:
+        except (RayError, OSError, RuntimeError, ValueError) as error:
             if isinstance(error, ClusterError | SpecError):
                 raise
             raise ClusterError(f"{self.address}: {_last_line(str(error))}") from error

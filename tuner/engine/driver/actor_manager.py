@@ -15,7 +15,7 @@ from ray.air.execution._internal.tracked_actor import TrackedActor
 from ray.exceptions import RayActorError, RayError, RayTaskError
 from ray.util import placement_group_table
 
-from tuner.engine.cluster import free_resources
+from tuner.engine.ray_compat.runtime import free_resources, id_of
 
 
 class ActorManager(RayActorManager):  # type: ignore[misc]  # Ray's classes are untyped
@@ -56,7 +56,7 @@ class ActorManager(RayActorManager):  # type: ignore[misc]  # Ray's classes are 
         if isinstance(exception, RayError) and not isinstance(exception, RayActorError | RayTaskError):
             tracked = tracked_actor_task._tracked_actor
             actor, _ = self._live_actors_to_ray_actors_resources.get(tracked, (None, None))
-            died = RayActorError(actor._actor_id.hex() if actor else None, str(exception))
+            died = RayActorError(id_of(actor) if actor else None, str(exception))
             died.__cause__ = exception
             exception = died
         super()._actor_task_failed(tracked_actor_task, exception)

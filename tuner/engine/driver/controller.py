@@ -11,7 +11,7 @@ from ray.air.execution._internal.tracked_actor import TrackedActor
 from ray.exceptions import RayError
 from ray.tune.result import DONE
 
-from tuner.engine.cluster import alive_nodes, can_grow, is_own_node, name_of, node_of
+from tuner.engine.cluster import alive_nodes, can_grow, is_own_node, name_of
 from tuner.engine.driver.losses import ending_of
 from tuner.engine.driver.ray_trial import RayTrial, result_of
 from tuner.engine.driver.remedies import Remedy, remedy_for
@@ -20,6 +20,7 @@ from tuner.engine.driver.slots import Slots
 from tuner.engine.driver.stalls import forgive, is_overdue, stall
 from tuner.engine.driver.warm import WarmController
 from tuner.engine.process.report_queue import Batch, Ending
+from tuner.engine.ray_compat.runtime import id_of, node_of
 from tuner.errors import SpecError, StorageError
 from tuner.records import FailureReason, Report, TrialState
 from tuner.run_folder.checkpoints import trial_and_step
@@ -354,7 +355,7 @@ class Controller(WarmController):
     def _rest_node(self, trial: RayTrial, ending: Ending) -> bool:
         """Let the node of a trial rest that could not write, unless it is the run folder that nobody can write to."""
         actor = trial.temporary_state.ray_actor
-        node = ending.node_id or (node_of(actor._actor_id.hex()) if actor else "")
+        node = ending.node_id or (node_of(id_of(actor)) if actor else "")
         if not node or (ending.lacks_storage and (is_own_node(node) or outage(self._recorder.folder))):
             return False
         if not self._slots.rest(node, alive_nodes()):

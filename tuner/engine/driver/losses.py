@@ -3,11 +3,13 @@
 from ray.exceptions import OutOfMemoryError as RayOutOfMemoryError
 from ray.exceptions import RayActorError
 
-from tuner.engine.cluster import is_alive, node_of
+from tuner.engine.cluster import is_alive
 from tuner.engine.driver.ray_trial import RayTrial
 from tuner.engine.process.deaths import death_of
 from tuner.engine.process.last_words import Death
 from tuner.engine.process.report_queue import Ending, failure
+from tuner.engine.ray_compat.runtime import node_of
+from tuner.engine.ray_compat.sentences import FAILED_AT_START
 from tuner.engine.workers.messages import DIED_AT_START
 from tuner.records import FailureReason, TrialState
 
@@ -24,7 +26,7 @@ def ending_of(trial: RayTrial, exception: Exception) -> Ending:
         node = node_of(exception.actor_id)
         if exception.preempted or not is_alive(node):
             return Ending(TrialState.FAILED, FailureReason.LOST, "its node was lost", text, lost_node=True)
-        if "creation task" in text:
+        if FAILED_AT_START in text:
             return _not_started(text)
         return _died(death_of(exception.actor_id, node), FailureReason.LOST, text)
     if is_oom:

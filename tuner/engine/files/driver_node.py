@@ -6,10 +6,10 @@ from typing import Any
 
 import ray
 from ray.exceptions import RayTaskError
-from ray.experimental.internal_kv import _internal_kv_del, _internal_kv_exists, _internal_kv_put
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from tuner.engine.files.trial_folder import FileKeeper, RemoteFolder, RunFolder, SharedFolder, is_shared, put_marker
+from tuner.engine.ray_compat.runtime import delete_key, has_key, put_key
 
 # So many transfers go on at a time.
 MAX_TRANSFERS = 8
@@ -27,7 +27,7 @@ class DriverNode:
 
     def poll(self) -> None:
         """Start the actor once a process has asked for it; does not block."""
-        if self._actor is None and _internal_kv_exists(_key(self.token)):
+        if self._actor is None and has_key(_key(self.token)):
             here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
             self._actor = (
                 ray.remote(FileKeeper)
@@ -46,7 +46,7 @@ class DriverNode:
     def close(self) -> None:
         if self._actor is not None:
             ray.kill(self._actor)
-            _internal_kv_del(_key(self.token))
+            delete_key(_key(self.token))
 
 
 def open_folder(folder: Path, token: str) -> RunFolder:
@@ -73,7 +73,7 @@ class _Caller:
 
 
 def _connect(token: str) -> Any:
-    _internal_kv_put(_key(token), b"1")
+    put_key(_key(token))
     deadline = time.monotonic() + CONNECT_TIMEOUT_S
     while True:
         try:

@@ -7,6 +7,7 @@ from ray.exceptions import RayError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from tuner.engine.process.last_words import Death, LastWords, forget, read_death, tell_exits
+from tuner.engine.ray_compat.runtime import session_dir
 
 # How long another node may take to read them: it may have to start a process for that.
 READ_TIMEOUT_S = 60.0
@@ -40,5 +41,4 @@ def _read(actor_id: str) -> Death:
 
 
 def _folder() -> Path:
-    """Of Ray's on this machine, which all its processes of a user can write to."""
-    return Path(ray._private.worker.global_worker.node.get_session_dir_path()) / "tuner"
+    return session_dir() / "tuner"

@@ -7,22 +7,20 @@ first, which costs some microseconds. Knows nothing of ray.
 import contextlib
 import json
 import os
-import re
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tuner.engine.ray_compat.sentences import CRASHED, LOG_PREFIXES
 from tuner.records import Report
 
 # So much of what a process has printed in its last trial is looked at, and kept.
 TAIL_BYTES = 1 << 15
 TAIL_LINES = 30
 _EXIT = "tuner: this process ends itself by os._exit"
-# What Ray's processes print when a signal ends them that their own code has brought about.
-_SIGNAL = re.compile(r"^\*\*\* (SIGABRT|SIGBUS|SIGFPE|SIGILL|SIGSEGV) received at")
-# Ray's own lines in the logs of its processes.
-_NOISE = (":job_id:", ":actor_name:", ":task_name:", _EXIT)
+# What is no word of the code's own.
+_NOISE = (*LOG_PREFIXES, _EXIT)
 
 
 @dataclass(frozen=True)
@@ -128,7 +126,7 @@ def read_death(folder: Path, name: str) -> Death:
         if line.startswith(_EXIT):
             cause, told = f"with exit code {line.rpartition(' ')[2]}", err[:index]
             break
-        if signal := _SIGNAL.match(line):
+        if signal := CRASHED.match(line):
             cause, told = f"by {signal[1]}", err[:index]  # what follows is where, which `printed` holds
     err, told, out = [[line for line in lines if not line.startswith(_NOISE)] for lines in (err, told, out)]
     return Death(

@@ -23,6 +23,7 @@ from tuner.engine.process.deaths import death_of
 from tuner.engine.process.last_words import Death, LastWords
 from tuner.engine.process.report_queue import Batch, Ending, ReportQueue, Stopped
 from tuner.engine.process.trial_process import Job, Task
+from tuner.engine.ray_compat.runtime import session_dir
 from tuner.engine.workers.messages import DIED_AT_START, Ended, Hello, Lost, Mean, Ready, Reply, Reported, ToSlot
 from tuner.engine.workers.trainer import SlotTrainer
 from tuner.engine.workers.worker import serve
@@ -103,7 +104,7 @@ class WorkerGroup:
             num_workers=self.size,
             cpus=self._job.cpus,
             gpus=self._job.gpus,
-            storage=f"{ray._private.worker.global_worker.node.get_session_dir_path()}/artifacts/tuner",
+            storage=str(session_dir() / "artifacts/tuner"),
         )
         try:
             trainer.fit()
