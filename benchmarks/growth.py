@@ -21,7 +21,7 @@ WINDOW = 500
 
 def noop(trial: tuner.Trial) -> None:
     for step in range(1, 4):
-        trial.report(step, {"loss": trial.params["x"] / step})
+        trial.report({"loss": trial.params["x"] / step}, step=step)
 
 
 class Watch(Silent):

@@ -34,7 +34,7 @@ SLOTS = 2
 
 def noop(trial: tuner.Trial) -> None:
     for step in range(1, STEPS + 1):
-        trial.report(step, {"loss": trial.params["x"] / step})
+        trial.report({"loss": trial.params["x"] / step}, step=step)
 
 
 def ray_noop(config: dict[str, Any]) -> None:

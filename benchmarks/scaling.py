@@ -32,7 +32,7 @@ def sleeper(trial: tuner.Trial) -> None:
     trial.cached("all slots are up", lambda: _wait_for_all(trial))
     for step in range(1, LAST_STEP + 1):
         time.sleep(trial.params["step_s"])
-        trial.report(step, {"loss": trial.params["x"] / step, "ended_at": time.time()})
+        trial.report({"loss": trial.params["x"] / step, "ended_at": time.time()}, step=step)
 
 
 def _wait_for_all(trial: tuner.Trial) -> bool:

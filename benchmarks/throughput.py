@@ -33,7 +33,7 @@ def quick(trial: tuner.Trial) -> None:
     kept_s, began = [], time.time()
     for step in range(1, STEPS + 1):
         started = time.perf_counter()
-        trial.report(step, metrics_of(step))
+        trial.report(metrics_of(step), step=step)
         kept_s.append(time.perf_counter() - started)
     note(Path(trial.params["notes"]), began, kept_s)
 

@@ -12,7 +12,7 @@ import torch
 
 from tuner.metric import Goal, Metric
 from tuner.records import Report
-from tuner.trial.trial import clear_cache
+from tuner.trial.process_cache import clear_cache
 
 ACCURACY = Metric("accuracy", Goal.MAXIMIZE)
 LOSS = Metric("loss", Goal.MINIMIZE)

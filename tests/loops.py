@@ -32,8 +32,8 @@ def descent(trial: Trial) -> None:
         weight = (weight - trial.params["lr"] * velocity).detach().requires_grad_()
         time.sleep(trial.params.get("step_s", 0.0))
         trial.report(
-            step,
             {"loss": loss, "pid": os.getpid(), "threads": torch.get_num_threads()},
+            step=step,
             state={"weight": weight.detach().clone(), "velocity": velocity},
         )
 
@@ -44,13 +44,13 @@ def ends(trial: Trial) -> None:
     if how == "silent":
         return
     if how == "nameless":
-        trial.report(1, {"lost": 1.0})
+        trial.report({"lost": 1.0}, step=1)
     for step in (1, 2):
-        trial.report(step, {"loss": 1.0 / step}, state={"step": step})
+        trial.report({"loss": 1.0 / step}, step=step, state={"step": step})
     if how == "nan":
-        trial.report(3, {"loss": float("nan")})
+        trial.report({"loss": float("nan")}, step=3)
     elif how == "inf":
-        trial.report(3, {"loss": float("inf")})
+        trial.report({"loss": float("inf")}, step=3)
     elif how == "error":
         raise KeyError("no such thing")
     elif how == "memory":
@@ -60,7 +60,7 @@ def ends(trial: Trial) -> None:
     elif how == "hangs":
         time.sleep(600)
     elif how == "text":
-        trial.report(3, {"loss": "low"})
+        trial.report({"loss": "low"}, step=3)
     elif how == "unpicklable":
         raise Unpicklable
     elif how == "exits":
@@ -79,7 +79,7 @@ class Haunting:
 
 def haunts(trial: Trial) -> None:
     """What the first one leaves can't be cleaned up."""
-    trial.report(1, {"loss": 1.0, "pid": os.getpid()})
+    trial.report({"loss": 1.0, "pid": os.getpid()}, step=1)
     if trial.number == 0:
         Haunting()
 
@@ -98,7 +98,7 @@ def fails_once(trial: Trial) -> None:
         if step == 3 and not mark.exists():
             mark.touch()
             os._exit(9)
-        trial.report(step, {"loss": 1.0 / step}, state={"step": step} if step % 2 == 0 else None)
+        trial.report({"loss": 1.0 / step}, step=step, state={"step": step} if step % 2 == 0 else None)
 
 
 def dirty(trial: Trial) -> None:
@@ -118,46 +118,46 @@ def dirty(trial: Trial) -> None:
     random.seed(1)
     if trial.params["leave_thread"]:
         threading.Thread(target=time.sleep, args=(600,), name="left behind").start()
-    trial.report(1, found)
+    trial.report(found, step=1)
 
 
 def wrong_metric(trial: Trial) -> None:
-    trial.report(1, {"lost": 1.0, "size": 2})
+    trial.report({"lost": 1.0, "size": 2}, step=1)
 
 
 def two_metrics(trial: Trial) -> None:
     x = trial.params["x"]
     for step in range(1, 5):
-        trial.report(step, {"loss": x**2 + 1 / step, "cost": (x - 1) ** 2})
+        trial.report({"loss": x**2 + 1 / step, "cost": (x - 1) ** 2}, step=step)
 
 
 def talks(trial: Trial) -> None:
     """Prints, and leaves a thread behind, for which its process is replaced."""
     print("this is what it says", flush=True)
     threading.Thread(target=time.sleep, args=(600,), name="left behind", daemon=False).start()
-    trial.report(1, {"loss": trial.params["x"]})
+    trial.report({"loss": trial.params["x"]}, step=1)
 
 
 def huge(trial: Trial) -> None:
     """Reports what a loss may come to that is about to diverge."""
     for step in range(1, 5):
-        trial.report(step, {"loss": trial.params["x"] * 1.7e308 / step, "cost": trial.params["x"] ** 2 * 1.7e308})
+        trial.report({"loss": trial.params["x"] * 1.7e308 / step, "cost": trial.params["x"] ** 2 * 1.7e308}, step=step)
 
 
 def reports_rays_names(trial: Trial) -> None:
     """What Ray Tune would take for its own, each of which would end or steer the trial in some way."""
     for step in range(1, 5):
         values = dict.fromkeys(sorted(RAYS_OWN), -1.0 * step)
-        trial.report(step, {**values, "loss": 1 / step, "done": 1 + trial.params["lr"] / step})
+        trial.report({**values, "loss": 1 / step, "done": 1 + trial.params["lr"] / step}, step=step)
 
 
 def reports_umlauts(trial: Trial) -> None:
     print("größe", trial.params)
-    trial.report(1, {"größe": 0.5})
+    trial.report({"größe": 0.5}, step=1)
 
 
 def scaled(trial: Trial, scale: float = 1.0) -> None:
-    trial.report(1, {"loss": scale * trial.params["lr"]})
+    trial.report({"loss": scale * trial.params["lr"]}, step=1)
 
 
 cached = functools.lru_cache(scaled)
@@ -189,7 +189,7 @@ def leaks(trial: Trial) -> None:
     if len(seen) == 1:
         trial.cached("leak", lambda: bytearray(b"x") * (2 << 30))
     seen.append(1)
-    trial.report(1, {"loss": 1.0, "pid": os.getpid()})
+    trial.report({"loss": 1.0, "pid": os.getpid()}, step=1)
 
 
 def data_parallel(trial: Trial) -> None:
@@ -226,8 +226,8 @@ def data_parallel(trial: Trial) -> None:
         means = {f"mean_{name}": value for name, value in trial.mean(found).items()}
         value = math.nan if how == "nan" and step == 3 and trial.rank == 0 else loss.item() + trial.rank
         trial.report(
-            step,
             {"loss": value, "world": trial.world_size, "pid": os.getpid(), **found, **means},
+            step=step,
             state={"model": model.state_dict()},
         )
     if trial.rank == 1:
@@ -251,7 +251,7 @@ def shares(trial: Trial) -> None:
         return {"x": torch.ones(1 << 20)}
 
     mean = trial.prepare(trial.shared("ones", load))["x"].mean()
-    trial.report(1, {"loss": mean, "pid": os.getpid()})
+    trial.report({"loss": mean, "pid": os.getpid()}, step=1)
     time.sleep(0.1)
 
 
@@ -259,7 +259,7 @@ def on_gpu(trial: Trial) -> None:
     """Fills some of its GPU; reports what it found there and what it holds."""
     at_start = torch.cuda.memory_allocated()
     block = trial.prepare(torch.ones(1 << 20))
-    trial.report(1, {"loss": block.mean(), "at_start": at_start, "allocated": torch.cuda.memory_allocated()})
+    trial.report({"loss": block.mean(), "at_start": at_start, "allocated": torch.cuda.memory_allocated()}, step=1)
 
 
 def exceeds_gpu_once(trial: Trial) -> None:
@@ -271,7 +271,7 @@ def exceeds_gpu_once(trial: Trial) -> None:
         if step == 2:
             mark.touch()
         block = torch.ones(size, dtype=torch.uint8, device=trial.device)
-        trial.report(step, {"loss": 1.0 / step + 0.0 * block.sum(), "pid": os.getpid()}, state={"step": step})
+        trial.report({"loss": 1.0 / step + 0.0 * block.sum(), "pid": os.getpid()}, step=step, state={"step": step})
 
 
 def descent_away(trial: Trial) -> None:
@@ -296,7 +296,7 @@ def travels(trial: Trial) -> None:
         with (trial.dir / "notes.txt").open("a") as file:
             file.write(f"{step}\n")
         time.sleep(trial.params["step_s"])
-        trial.report(step, {"loss": abs(trial.number - 3) + 1 / step, "away": away}, state={"weight": weight})
+        trial.report({"loss": abs(trial.number - 3) + 1 / step, "away": away}, step=step, state={"weight": weight})
 
 
 def on_fake_gpu(trial: Trial) -> None:
@@ -307,7 +307,7 @@ def on_fake_gpu(trial: Trial) -> None:
         blocks = [gpu.allocate(int(trial.params["gb"] * fake_gpu.GB))] if step > 1 else []
         time.sleep(trial.params["step_s"])
         metrics = {"loss": 1.0 / step, "share": gpu.share, "pid": os.getpid(), "began": began, "ended": time.time()}
-        trial.report(step, metrics, state={"step": step})
+        trial.report(metrics, step=step, state={"step": step})
         blocks.clear()
 
 
@@ -320,4 +320,4 @@ def fills_its_disk(trial: Trial) -> None:
             while away:
                 ballast.write(bytes(1 << 20))
         for step in range(1, 4):
-            trial.report(step, {"loss": 1.0 / step, "away": away}, state={"weight": torch.zeros(1 << 20)})
+            trial.report({"loss": 1.0 / step, "away": away}, step=step, state={"weight": torch.zeros(1 << 20)})

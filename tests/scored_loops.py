@@ -11,7 +11,7 @@ def curve(trial: Trial) -> None:
     for step, value in enumerate(map(float, trial.params["curve"].split()), start=1):
         accuracy = value + trial.seed / 100
         state = {"accuracy": accuracy, "step": step} if trial.params.get("saves", True) else None
-        trial.report(step, {"val_accuracy": accuracy}, state=state)
+        trial.report({"val_accuracy": accuracy}, step=step, state=state)
 
 
 def evaluate(params: Mapping[str, Any], state: Mapping[str, Any], device: Any) -> dict[str, Any]:

@@ -161,7 +161,7 @@ def train(trial: Trial) -> None:
         so_far = {name: sum(each[name] for each in done) / len(done) for name in done[0]}
         counted = [*done, *(unfinished(so_far, guess) for guess in guesses[fold + 1 :])]
         means = {name: sum(each[name] for each in counted) / settings.folds for name in so_far}
-        trial.report(fold + 1, means, state={"scores": done, "seed": trial.seed})
+        trial.report(means, step=fold + 1, state={"scores": done, "seed": trial.seed})
 
 
 def evaluate(params: Mapping[str, Any], state: Mapping[str, Any], device: torch.device | str) -> dict[str, Any]:

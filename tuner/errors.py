@@ -86,6 +86,14 @@ class StopTrial(BaseException):
     """
 
 
+class NotFinite(StopTrial):
+    """The metric is NaN or infinite: the trial ends as FAILED(nan)."""
+
+
+class Plateau(StopTrial):
+    """The metric's patience ran out: the trial ends as COMPLETED."""
+
+
 REFUSALS = (
     SpecError,
     ResourceError,

@@ -54,6 +54,7 @@ class Report:
         has_checkpoint: whether a checkpoint of this step was written.
         digest: of that checkpoint's files: it tells them from those that another attempt has saved at the same step.
         note: what the user is to be told of it, if anything; not kept.
+        advice: what the user is to be told of the training loop's code, once in a sweep; not kept.
     """
 
     step: int
@@ -63,6 +64,7 @@ class Report:
     has_checkpoint: bool = False
     digest: str = ""
     note: str = ""
+    advice: str = ""
 
 
 @dataclass(frozen=True)

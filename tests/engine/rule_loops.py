@@ -26,7 +26,7 @@ def graded(trial: Trial) -> None:
         if step == 2 and trial.number == ERROR:
             raise ValueError("comes to grief")
         time.sleep(0.01)
-        trial.report(step, {"loss": value, "count": count}, state={"count": count})
+        trial.report({"loss": value, "count": count}, step=step, state={"count": count})
 
 
 def writes_policy(folder: Path) -> Path:

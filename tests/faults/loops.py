@@ -31,7 +31,7 @@ def walk(trial: Trial) -> None:
         mean = trial.mean({"place": place})["place"]
         size = params.get("size", 0)
         saved = {"place": place, "ballast": torch.ones(size, dtype=torch.uint8)} if size >= 0 else None
-        trial.report(step, {"loss": mean, "rank": trial.rank}, saved)
+        trial.report({"loss": mean, "rank": trial.rank}, step=step, state=saved)
 
 
 def before_step(trial: Trial, step: int) -> None:
@@ -58,7 +58,7 @@ def swells(trial: Trial) -> None:
     for step in range(1, 31):
         held.append(bytearray(b"x") * trial.params["step_bytes"])
         time.sleep(0.1)
-        trial.report(step, {"loss": 1.0 / step})
+        trial.report({"loss": 1.0 / step}, step=step)
 
 
 def damage(checkpoint: Path, how: str) -> None:
@@ -88,7 +88,7 @@ def jump() -> None:
 
 def reports(trial: Trial) -> None:
     """Reports one good step, then what its parameter `what` names."""
-    trial.report(1, {"loss": 1.0})
+    trial.report({"loss": 1.0}, step=1)
     bad = {
         "nan": {"loss": float("nan")},
         "infinite": {"loss": float("inf")},
@@ -97,4 +97,4 @@ def reports(trial: Trial) -> None:
         "missing": {"accuracy": 1.0},
         "none": {"loss": None},
     }
-    trial.report(2, bad[trial.params["what"]])
+    trial.report(bad[trial.params["what"]], step=2)

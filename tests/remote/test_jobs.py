@@ -28,7 +28,7 @@ def train(trial):
     state = trial.restore()
     for step in range(state.step + 1 if state else 1, 7):
         time.sleep(0.3)
-        trial.report(step, {"loss": trial.params["x"] / step}, state={"step": step})
+        trial.report({"loss": trial.params["x"] / step}, step=step, state={"step": step})
 """
 SWEEP = """
 trainable: mine:train

@@ -17,11 +17,11 @@ from trainables.training.optim import OPTIMIZERS, SCHEDULES
 from trainables.vision import images
 from trainables.vision.augmentation import AUGMENTATIONS
 from trainables.vision.images import Dataset
+from tuner.errors import NotFinite
 from tuner.export import predict, write_model
 from tuner.metric import Goal, Metric
 from tuner.run_folder.checkpoints import checkpoint_path
 from tuner.trial.checkpoint import load_checkpoint
-from tuner.trial.trial import NotFinite
 
 CPU = torch.device("cpu")
 SCORES = ("accuracy", "balanced_accuracy", "precision", "recall", "f1", "auc", "calibration_error", "loss")

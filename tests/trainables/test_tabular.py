@@ -13,13 +13,12 @@ from trainables import tabular
 from trainables.tables.folds import fold_numbers
 from trainables.tables.tables import Source, load_development
 from trainables.tabular import MODELS, Settings, evaluate, export, fit, guessed, scores, train, unfinished
-from tuner.errors import ControlError
+from tuner.errors import ControlError, NotFinite
 from tuner.export import predict, write_model
 from tuner.metric import Goal, Metric
 from tuner.records import Report
 from tuner.run_folder.checkpoints import checkpoint_path
 from tuner.trial.checkpoint import load_checkpoint
-from tuner.trial.trial import NotFinite
 
 QUICK = {"epochs": 4, "width": 16, "depth": 1, "n_estimators": 10, "max_iter": 10}
 CLASS_METRICS = {"accuracy", "balanced_accuracy", "precision", "recall", "f1", "auc", "calibration_error", "loss"}

@@ -6,11 +6,11 @@ from typing import Any
 
 import torch
 
-from tuner.errors import StopTrial
+from tuner.errors import NotFinite, StopTrial
 from tuner.metric import Goal, Metric
 from tuner.records import Report
 from tuner.trial.seeds import seed_everything
-from tuner.trial.trial import Group, NotFinite, Trial
+from tuner.trial.trial import Group, Trial
 
 ACCURACY = Metric("val_accuracy", Goal.MAXIMIZE)
 

@@ -40,7 +40,7 @@ def trained(optimizer: Optimizer, model: nn.Module, steps: int = 3) -> None:
 def saved(tmp_path: Path, optimizer: Optimizer, **more: Any) -> Path:
     """The checkpoint of a trial with the parameters of before."""
     trial = a_trial(tmp_path, BEFORE, [])
-    trial.report(1, {"loss": 1.0}, state={"optimizer": optimizer.state_dict(), **more})
+    trial.report({"loss": 1.0}, step=1, state={"optimizer": optimizer.state_dict(), **more})
     return tmp_path / "checkpoints" / "step-0001"
 
 
@@ -118,9 +118,9 @@ def test_a_copied_learning_rate_that_is_gone_on_with_is_told_once(tmp_path: Path
     state = trial.restore()
     assert state
     optimizer.load_state_dict(state["optimizer"])
-    trial.report(2, {"loss": 1.0})
+    trial.report({"loss": 1.0}, step=2)
     for step in (3, 4):
-        trial.report(step, {"loss": 1.0}, state={"optimizer": optimizer.state_dict()})
+        trial.report({"loss": 1.0}, step=step, state={"optimizer": optimizer.state_dict()})
     assert [bool(report.note) for report in told] == [False, True, False]
     assert "goes on with lr 0.1, copied" in told[1].note
     assert "in the place of 0.02: load that by trial.load_optimizer(optimizer, state)" in told[1].note

@@ -13,7 +13,8 @@ from trainables.training.batch_norm import share_statistics
 from trainables.training.epochs import Epochs, LossOf
 from trainables.training.optim import DESCENT, Descent, ParamGroups
 from trainables.training.settings import SHARE, YES_OR_NO, Allowed, Range
-from tuner.trial.trial import NotFinite, Trial
+from tuner.errors import NotFinite
+from tuner.trial.trial import Trial
 
 # The metrics of the model as it is now, and what is to be saved beside it.
 Judge = Callable[[], tuple[Mapping[str, float], Mapping[str, Any]]]
@@ -118,7 +119,7 @@ class Training:
             judged, found = judge()
             metrics |= judged
             self._follow(metrics)
-            self._trial.report(self._epochs.epoch, metrics, state={**self._state(), **about, **found})
+            self._trial.report(metrics, step=self._epochs.epoch, state={**self._state(), **about, **found})
 
     @property
     def _goes_on(self) -> bool:

@@ -18,7 +18,8 @@ from ray.train.v2._internal.execution.train_fn_utils import DistributedTrainFnUt
 
 from tuner.errors import MetricError
 from tuner.run_folder.checkpoints import FILES
-from tuner.trial.trial import Trial, as_float
+from tuner.trial.reported import as_float
+from tuner.trial.trial import Trial
 
 
 class RayTrainLoop:
@@ -99,7 +100,7 @@ class _Reporting:
             checkpoint.as_directory() if checkpoint else nullcontext() as folder,
             self._trial.gathered(Path(folder) if folder else None) as folders,
         ):
-            self._trial.report(self._step, metrics, state={} if folders else None, files=folders)
+            self._trial.report(metrics, step=self._step, state={} if folders else None, files=folders)
         if checkpoint:
             self._saved_step = self._step
         if checkpoint and is_needless:

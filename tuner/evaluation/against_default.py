@@ -14,7 +14,7 @@ from typing import Any
 
 from tuner.command import command_line
 from tuner.console import make_console
-from tuner.errors import ControlError, SpecError, StopTrial
+from tuner.errors import ControlError, NotFinite, Plateau, SpecError, StopTrial
 from tuner.evaluation.statistics import Estimate, Gain, estimate, gain
 from tuner.metric import Goal, Metric, Patience
 from tuner.records import Report, TrialRecord
@@ -29,7 +29,7 @@ from tuner.spec.trainable import import_trainable
 from tuner.sweep import Sweep
 from tuner.trial.checkpoint import load_checkpoint
 from tuner.trial.seeds import seed_everything
-from tuner.trial.trial import NotFinite, Plateau, Trial
+from tuner.trial.trial import Trial
 
 EVALUATION_FILE = "evaluation.json"
 TUNED, DEFAULT = "tuned", "default"
@@ -192,7 +192,7 @@ def train_and_score(trial: Trial) -> None:
         state, _ = load_checkpoint(checkpoint_path(Path(folder), training.best_step))
         scored = score(evaluate, params, state, trial.device)
     told = {f"{_SCORE}{name}": math.nan if value is None else value for name, value in scored.scores.items()}
-    trial.report(training.last_step + 1, {plan["metric"]: training.best, "best step": training.best_step, **told})
+    trial.report({plan["metric"]: training.best, "best step": training.best_step, **told}, step=training.last_step + 1)
 
 
 class _Enough(StopTrial):
@@ -233,7 +233,7 @@ class _Training:
         else:
             self._drop(report.step)
         if math.isfinite(value):
-            self._outer.report(report.step, {self._metric.name: value})
+            self._outer.report({self._metric.name: value}, step=report.step)
             self.last_step = report.step
         if stop is None and self._max_iter is not None and report.step >= self._max_iter:
             raise _Enough

@@ -47,6 +47,7 @@ class Recorder:
         on_end: called with the record of each trial that ends.
         on_retry: called with each trial that is tried again, and why.
         on_note: called with each trial of which something is to be told while it runs, and that.
+        on_advice: called with what is to be told of the training loop's code.
         on_aside: called with each new trial that found files in its place, and where those are now.
         on_damage: called with each trial that goes on from an older checkpoint, and what is wrong with the newer ones.
     """
@@ -71,6 +72,7 @@ class Recorder:
         self.on_end: Callable[[TrialRecord], None] = lambda record: None
         self.on_retry: Callable[[Running, str], None] = lambda running, message: None
         self.on_note: Callable[[Running, str], None] = lambda running, note: None
+        self.on_advice: Callable[[str], None] = lambda advice: None
         self.on_aside: Callable[[int, Path], None] = lambda number, aside: None
         self.on_damage: Callable[[Running, Sequence[str]], None] = lambda running, damaged: None
         self._method, self._seed = method, seed
@@ -182,6 +184,8 @@ class Recorder:
             self._follow(running, report)
             if report.note:
                 self.on_note(running, report.note)
+            if report.advice:
+                self.on_advice(report.advice)
         self.checkpoints.drop_while_running(number)
 
     @storing(*DATABASE_ERRORS)

@@ -58,8 +58,10 @@ def _with_numbers(value: Any, above: tuple[int, ...] = ()) -> Any:
 
     What holds none is not copied.
     """
-    if isinstance(value, np.generic):
-        return value.item()
+    if isinstance(value, np.generic) or (isinstance(value, np.ndarray) and not value.ndim):
+        number = value.item()
+        # That of a long double is one again.
+        return float(number) if isinstance(number, np.floating) else number
     if id(value) in above or not isinstance(value, dict | list | tuple):
         return value
     above = (*above, id(value))

@@ -5,8 +5,6 @@ in the `deliver` callable that takes the reports, and in the group.
 """
 
 import json
-import math
-import numbers
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
@@ -18,28 +16,25 @@ import torch
 from torch.utils.data import DataLoader
 from torch.utils.data.distributed import DistributedSampler
 
-from tuner.errors import MetricError, MissingMetricError, StepError, StopTrial
-from tuner.metric import Goal, Metric
+from tuner.errors import MetricError, StopTrial
+from tuner.metric import Metric
 from tuner.records import Report
 from tuner.run_folder.checkpoints import checkpoint_path, digest
-from tuner.spec.fields import did_you_mean, shown
+from tuner.spec.fields import shown
 from tuner.trial.checkpoint import State, load_checkpoint, save_checkpoint, set_rng_state
 from tuner.trial.devices import best_device, has_bfloat16, has_room, to_device
 from tuner.trial.optimizers import ignored, load
+from tuner.trial.process_cache import cached
+from tuner.trial.progress import Progress
+from tuner.trial.reported import OLD_ORDER, as_floats, step_after, understands_old_order
 from tuner.trial.shared_data import SharedData
 
 T = TypeVar("T")
 
 _FOREIGN_LOOPS = "A loop of `config` that calls ray.train.report runs as it is by `train = tuner.from_ray_train(loop)`."
 
-# TensorBoard has 64 bits for a step.
-MAX_STEP = 2**63 - 1
-
 # Takes a report, and what ends the trial after it, if anything does; raises `StopTrial` to end it.
 Deliver = Callable[[Report, StopTrial | None], None]
-
-# Data that outlives trials, by key; one dictionary a process.
-_CACHE: dict[str, Any] = {}
 
 
 class Group(Protocol):
@@ -103,18 +98,24 @@ class Trial:
         # What `report` has raised to end the loop: it counts even if the loop swallows it.
         self.stop: StopTrial | None = None
         self._last_step = 0
+        self._is_count_shared = False
+        # What the user is to be told of the loop's code, once.
+        self._advice = ""
+        self._has_advised = False
         # What the state that it goes on from was trained with.
         self._plain: dict[str, Any] = json.loads(json.dumps(self.params, default=repr))
         self._params_before = self._plain
-        self._time_s = 0.0
-        self._resumed_at = time.monotonic()
-        self._best = metrics[0].goal.worst if metrics else 0.0
-        self._best_step = 0
+        self._progress = Progress(metrics)
 
+    def _advise(self) -> None:
+        self._advice, self._has_advised = "" if self._has_advised else OLD_ORDER, True
+
+    @understands_old_order(_advise)
     def report(
         self,
-        step: int,
         metrics: Mapping[str, Any],
+        *,
+        step: int | None = None,
         state: Mapping[str, Any] | None = None,
         files: PathLike[str] | str | Sequence[PathLike[str] | str] | None = None,
     ) -> None:
@@ -127,42 +128,35 @@ class Trial:
         metrics and the state are those of rank 0. `trial.mean` gives metrics of all.
 
         Args:
-            step: 1-based, increasing.
             metrics: numbers, or one-element tensors or arrays, by name; the sweep's metric among them.
+            step: increasing, from 1. Left out, the reports are counted: from 1, and after `restore` from the step
+                after the restored one.
             state: tensors, numbers, strings and lists, tuples and dicts of them.
             files: a folder that is copied into the checkpoint, for what other libraries save; needs a `state`. Of
                 several folders, all is put together; see `gathered`.
         """
-        if not _is_step(step) or not self._last_step < step <= MAX_STEP:
-            raise StepError(
-                f"trial.report: step must be a whole number above {self._last_step}, the step reported last; "
-                f"got {shown(step)}. Steps are 1-based; after trial.restore() go on at state.step + 1."
-            )
-        step = int(step)
-        values = _as_floats(metrics, self.metrics)
-        self._follow(step, values)
+        step = step_after(self._counted() if step is None else self._last_step, step)
+        values = as_floats(metrics, self.metrics)
+        self._progress.follow(step, values)
         saved = ""
         if state is not None and self.rank == 0:
-            progress: dict[str, float | str] = {
-                "time_s": self._elapsed_s(),
-                "best": self._best,
-                "best_step": self._best_step,
-            }
-            progress |= {"params": json.dumps(self._plain)}
+            progress = self._progress.saved() | {"params": json.dumps(self._plain)}
             saved = digest(save_checkpoint(self.dir, step, state, progress, _folders(files)))
         self._last_step = step
         for sampler in self._samplers:
             sampler.set_epoch(step)
         # Rank 0 decides for all: the others may see other values, and must not end alone.
-        stop = None if self.rank else self._judge(step, values)
+        stop = None if self.rank else self._progress.judge(step, values)
+        advice, self._advice = self._advice, ""
         report = Report(
             step=step,
             metrics=values,
-            time_s=self._elapsed_s(),
+            time_s=self._progress.time_s,
             timestamp=time.time(),
             has_checkpoint=state is not None,
             digest=saved,
             note=self._note_on(state),
+            advice=advice,
         )
         self._deliver(report, stop)
         if stop is not None:
@@ -179,10 +173,18 @@ class Trial:
         state, rng = load_checkpoint(self._restore_from)
         set_rng_state(rng)
         self._last_step = max(self._last_step, state.step)
-        self._time_s, self._best, self._best_step = rng["time_s"], rng["best"], rng["best_step"]
-        self._resumed_at = time.monotonic()
+        self._progress.restore(rng)
         self._params_before = json.loads(rng["params"]) if "params" in rng else self._plain
         return state
+
+    def _counted(self) -> int:
+        """The step reported last. Of several workers it is rank 0's, which may be the only one to have restored."""
+        if self._group is not None and self._restore_from is not None and not self._is_count_shared:
+            mine = 0 if self.rank else self._last_step
+            told = self._group.mean({"the steps reported": float(mine)})["the steps reported"]
+            self._last_step = max(self._last_step, round(told * self.world_size))
+            self._is_count_shared = True
+        return self._last_step
 
     def load_optimizer(self, optimizer: torch.optim.Optimizer, state: Mapping[str, Any]) -> None:
         """`optimizer.load_state_dict(state)`, with the settings of the trial's own parameters.
@@ -238,15 +240,15 @@ class Trial:
         Args:
             values: numbers, or one-element tensors or arrays, by name.
         """
-        mine = _as_floats(values, ())
+        mine = as_floats(values, ())
         return self._group.mean(mine) if self._group else mine
 
     @contextmanager
     def gathered(self, files: PathLike[str] | str | None) -> Iterator[list[Path]]:
         """The folders of files that the trial's workers give, for a checkpoint that each of them holds a part of.
 
-        All workers must enter it, and report within it: `with trial.gathered(folder) as folders: trial.report(step,
-        metrics, state={}, files=folders)`. Blocks until all have; rank 0 gets the folders, the others none. Of a name
+        All workers must enter it, and report within it: `with trial.gathered(folder) as folders:
+        trial.report(metrics, state={}, files=folders)`. Blocks until all have; rank 0 gets the folders, the others none. Of a name
         that several workers give, the lowest rank's file is kept.
 
         Args:
@@ -264,9 +266,7 @@ class Trial:
 
         Put what the result depends on into the key.
         """
-        if key not in _CACHE:
-            _CACHE[key] = load()
-        return cast(T, _CACHE[key])
+        return cached(key, load)
 
     def shared(self, key: str, load: Callable[[], T]) -> T:
         """`load()` once on this node, in the first process to come; the others wait, and share what it returned.
@@ -300,33 +300,6 @@ class Trial:
         told = f"its optimizer goes on with {copied}, copied with another trial's state, in the place of {own}"
         return f"{told}: load that by trial.load_optimizer(optimizer, state)" if names else ""
 
-    def _elapsed_s(self) -> float:
-        return self._time_s + time.monotonic() - self._resumed_at
-
-    def _follow(self, step: int, values: Mapping[str, float]) -> None:
-        """Keep the best value, improvements too small for the patience left out."""
-        if not self.metrics:
-            return
-        first = self.metrics[0]
-        margin = first.patience.min_delta if first.patience else 0.0
-        bar = self._best + margin if first.goal is Goal.MAXIMIZE else self._best - margin
-        if first.goal.better(values[first.name], bar):
-            self._best, self._best_step = values[first.name], step
-
-    def _judge(self, step: int, values: Mapping[str, float]) -> StopTrial | None:
-        """What ends the trial here where no other trial needs to be asked: a value that is no number, a plateau."""
-        for metric in self.metrics:
-            value = values[metric.name]
-            if not math.isfinite(value):
-                return NotFinite(f"{metric.name} is {value} at step {step}")
-        patience = self.metrics[0].patience if self.metrics else None
-        if patience is not None and step - self._best_step >= patience.steps:
-            return Plateau(
-                f"{self.metrics[0].name} has not improved for {step - self._best_step} steps; "
-                f"best {self._best:g} at step {self._best_step}"
-            )
-        return None
-
 
 def call(train: Callable[[Trial], Any], trial: Trial) -> None:
     """Run a training loop; one that hands its metrics back instead of reporting them is told how it is done."""
@@ -336,62 +309,7 @@ def call(train: Callable[[Trial], Any], trial: Trial) -> None:
         raise MetricError(f"{told}. {_FOREIGN_LOOPS}")
 
 
-class NotFinite(StopTrial):
-    """The metric is NaN or infinite: the trial ends as FAILED(nan)."""
-
-
-class Plateau(StopTrial):
-    """The metric's patience ran out: the trial ends as COMPLETED."""
-
-
 def _folders(files: PathLike[str] | str | Sequence[PathLike[str] | str] | None) -> list[Path]:
     if files is None:
         return []
     return [Path(files)] if isinstance(files, str | PathLike) else [Path(folder) for folder in files]
-
-
-def clear_cache() -> None:
-    """Forget all that `Trial.cached` holds in this process."""
-    _CACHE.clear()
-
-
-def cached_values() -> list[Any]:
-    """All that `Trial.cached` holds in this process."""
-    return list(_CACHE.values())
-
-
-def _is_step(step: object) -> bool:
-    return isinstance(step, numbers.Integral) and not isinstance(step, bool)
-
-
-def _as_floats(metrics: Mapping[str, Any], wanted: tuple[Metric, ...]) -> dict[str, float]:
-    values: dict[str, float] = {}
-    for name, value in metrics.items():
-        if not isinstance(name, str) or not name or not name.isprintable():
-            raise MetricError(f"trial.report: the name of a metric must be a text on one line; got {shown(name)}.")
-        number = as_float(value)
-        if number is None:
-            shape = getattr(value, "shape", None)
-            given = f"{type(value).__name__} of shape {tuple(shape)}" if shape is not None else shown(value)
-            raise MetricError(f"trial.report: metric {name!r} must be a number or a one-element tensor; got {given}.")
-        values[name] = number
-    missing = [metric.name for metric in wanted if metric.name not in values]
-    if missing:
-        near = did_you_mean(missing[0], values)
-        told = ", ".join(map(repr, values)) or "nothing"
-        raise MissingMetricError(
-            f"trial.report: the sweep's metric {', '.join(map(repr, missing))} is not among the reported ones{near}. "
-            "Report it each time; if it is measured at some steps only, report at those steps alone. Or change "
-            f"`metric` in the sweep file. What was reported: {told}."
-        )
-    return values
-
-
-def as_float(value: Any) -> float | None:
-    """A number, or the one element of a tensor or array; None for anything else."""
-    if isinstance(value, str | bytes):
-        return None
-    try:
-        return float(value.item() if hasattr(value, "item") else value)
-    except (TypeError, ValueError, RuntimeError, OverflowError):
-        return None

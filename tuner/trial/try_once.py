@@ -8,13 +8,13 @@ from typing import Any
 
 import torch
 
-from tuner.errors import SpecError, StopTrial
+from tuner.errors import NotFinite, SpecError, StopTrial
 from tuner.records import Report
 from tuner.spec.domains import Constant
 from tuner.spec.sweep_spec import SweepSpec
 from tuner.trial.devices import best_device
 from tuner.trial.seeds import seed_everything
-from tuner.trial.trial import NotFinite, Trial, call
+from tuner.trial.trial import Trial, call
 
 
 def try_once(
@@ -43,6 +43,8 @@ def try_once(
     def tell(report: Report, stop: StopTrial | None) -> None:
         nonlocal num_reports
         num_reports += 1
+        if report.advice:
+            say(report.advice)
         values = "  ".join(f"{name} {value:.5g}" for name, value in report.metrics.items())
         say(f"step {report.step:>4}  {report.time_s:7.1f} s  {values}")
 

@@ -1,5 +1,6 @@
 """What a sweep shows and tells while it runs, in the words of docs/reliability.md; without a cluster."""
 
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -72,6 +73,15 @@ def test_what_becomes_of_trials_is_told(recorder: Recorder) -> None:
     assert failed.startswith("trial 0000 failed (lost), 1 steps, best 0.2 at 1 (")
     assert failed.endswith("error.txt): its process died")
     assert fresh == "trial 0001 is tried again, from its start: its process died"
+
+
+def test_what_is_told_of_the_loops_code_is_told_once_a_sweep(recorder: Recorder) -> None:
+    console = Seen()
+    display_of(recorder, console)
+    for _ in range(2):
+        number = train(recorder, [])
+        recorder.report(number, [replace(report(1, 0.1), advice="write it so"), report(2, 0.2)])
+    assert console.events == ["write it so"]
 
 
 def test_the_table_shows_what_is_left_to_do(recorder: Recorder) -> None:

@@ -455,7 +455,7 @@ def test_a_trainable_that_holds_its_data_is_told_where_to_load_them(tmp_path: Pa
     data = bytes(run.MAX_TRAINABLE_BYTES + 1)
 
     def train(trial: Trial) -> None:
-        trial.report(1, {"loss": data[0]})
+        trial.report({"loss": data[0]}, step=1)
 
     with pytest.raises(SpecError, match=r"holds 90 MiB of data.* trial\.shared"):
         sweep(train, tmp_path, parameters={"lr": LR}, run_cap=1)

@@ -31,7 +31,7 @@ def drain(session: Session) -> tuple[list[int], list[Batch]]:
 def test_every_report_comes_once_and_in_order(tmp_path: Path) -> None:
     def train(trial: Trial) -> None:
         for step in range(1, 5001):
-            trial.report(step, {"accuracy": step})
+            trial.report({"accuracy": step}, step=step)
 
     steps, batches = drain(start(train, tmp_path))
     assert steps == list(range(1, 5001))
@@ -45,7 +45,7 @@ def test_the_loop_runs_ahead_of_a_driver_that_is_away(tmp_path: Path) -> None:
 
     def train(trial: Trial) -> None:
         for step in range(1, 101):
-            trial.report(step, {"accuracy": 0})
+            trial.report({"accuracy": 0}, step=step)
         done.set()
 
     session = start(train, tmp_path)
@@ -63,7 +63,7 @@ def test_the_loop_waits_where_the_rule_is_asked_until_the_next_batch_is_asked_fo
 
     def train(trial: Trial) -> None:
         for step in steps:
-            trial.report(step, {"accuracy": 0})
+            trial.report({"accuracy": 0}, step=step)
             passed.append(step)
 
     session = start(train, tmp_path, Asking(frozenset({3, 9})))
@@ -84,7 +84,7 @@ def test_a_stop_ends_a_waiting_loop_at_that_very_step(tmp_path: Path) -> None:
         try:
             for step in range(1, 10):
                 try:
-                    trial.report(step, {"accuracy": 0})
+                    trial.report({"accuracy": 0}, step=step)
                 except Exception:
                     passed.append(-1)
                 passed.append(step)
@@ -104,7 +104,7 @@ def test_a_stop_reaches_a_loop_that_does_not_wait_at_its_next_report(tmp_path: P
         step = 0
         while True:
             step += 1
-            trial.report(step, {"accuracy": 0})
+            trial.report({"accuracy": 0}, step=step)
             time.sleep(0.001)
 
     session = start(train, tmp_path)
@@ -118,7 +118,7 @@ def test_a_loop_far_ahead_of_the_driver_is_held_back(tmp_path: Path, monkeypatch
 
     def train(trial: Trial) -> None:
         for step in range(1, 100):
-            trial.report(step, {"accuracy": 0})
+            trial.report({"accuracy": 0}, step=step)
             passed.append(step)
 
     session = start(train, tmp_path)
@@ -134,7 +134,7 @@ def test_an_exception_comes_after_the_reports_before_it(
     tmp_path: Path, error: Exception, reason: FailureReason
 ) -> None:
     def train(trial: Trial) -> None:
-        trial.report(1, {"accuracy": 0})
+        trial.report({"accuracy": 0}, step=1)
         raise error
 
     steps, batches = drain(start(train, tmp_path))
@@ -148,7 +148,7 @@ def test_an_exception_comes_after_the_reports_before_it(
 
 def test_nan_does_not_wait_for_an_answer(tmp_path: Path) -> None:
     def train(trial: Trial) -> None:
-        trial.report(1, {"accuracy": float("nan")})
+        trial.report({"accuracy": float("nan")}, step=1)
 
     session = start(train, tmp_path, Asking(every=1))
     session.thread.join(30)
@@ -161,7 +161,7 @@ def test_nan_does_not_wait_for_an_answer(tmp_path: Path) -> None:
 
 
 def test_a_metric_that_is_never_reported_ends_the_sweep(tmp_path: Path) -> None:
-    _, batches = drain(start(lambda trial: trial.report(1, {"acc": 1.0}), tmp_path))
+    _, batches = drain(start(lambda trial: trial.report({"acc": 1.0}, step=1), tmp_path))
     assert batches[-1].ending is not None
     assert batches[-1].ending.lacks_metric
 
@@ -169,7 +169,7 @@ def test_a_metric_that_is_never_reported_ends_the_sweep(tmp_path: Path) -> None:
 def test_an_ending_counts_even_if_the_loop_swallows_it(tmp_path: Path) -> None:
     def train(trial: Trial) -> None:
         try:
-            trial.report(1, {"accuracy": float("nan")})
+            trial.report({"accuracy": float("nan")}, step=1)
         except BaseException:
             pass
 

@@ -24,7 +24,7 @@ def saves_some(trial: Trial) -> None:
     """Saves at each step but the eighth, up to `last`."""
     state = trial.restore()
     for step in range(state.step + 1 if state else 1, trial.params["last"] + 1):
-        trial.report(step, {"loss": 1.0}, state=None if step == 8 else {"step": step})
+        trial.report({"loss": 1.0}, step=step, state=None if step == 8 else {"step": step})
 
 
 @pytest.fixture

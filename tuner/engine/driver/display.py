@@ -31,10 +31,12 @@ class Display:
         self._run_cap = run_cap
         self._told_best = recorder.tally.best
         self._has_told_note = False
+        self._advice: set[str] = set()
         recorder.on_end = self._tell_end
         recorder.on_retry = self._tell_retry
         recorder.on_damage = self._tell_damage
         recorder.on_note = self._tell_note
+        recorder.on_advice = self._tell_advice
         recorder.on_aside = self._tell_aside
         controller.on_share = self._tell_share
         controller.on_rest = self._tell_rest
@@ -70,6 +72,12 @@ class Display:
         if not self._has_told_note:
             self._console.event(f"trial {running.number:04d}: {note}")
         self._has_told_note = True
+
+    def _tell_advice(self, advice: str) -> None:
+        """Of the trainable's code, which all trials run."""
+        if advice not in self._advice:
+            self._console.event(advice)
+        self._advice.add(advice)
 
     def _tell_aside(self, number: int, aside: Path) -> None:
         self._console.event(f"trial {number:04d} is new, but files were in its place: they are kept in {aside}")

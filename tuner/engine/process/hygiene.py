@@ -16,7 +16,7 @@ import torch
 from torch.nn.modules import module as torch_module
 
 from tuner.trial.devices import Cpu, Device
-from tuner.trial.trial import cached_values
+from tuner.trial.process_cache import cached_values
 
 # A process whose memory stays above this many times its baseline is replaced. The baseline is measured after its
 # first trial, when its data is cached; small processes get some slack.

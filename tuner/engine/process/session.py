@@ -5,10 +5,10 @@ from collections.abc import Callable, Sequence
 
 from tuner.engine.process.last_words import LastWords
 from tuner.engine.process.report_queue import Batch, Ending, ReportQueue, failure
-from tuner.errors import StopTrial
+from tuner.errors import NotFinite, Plateau, StopTrial
 from tuner.records import FailureReason, Report, TrialState
 from tuner.stopping.asking import Asking
-from tuner.trial.trial import Deliver, NotFinite, Plateau, Trial
+from tuner.trial.trial import Deliver, Trial
 
 
 class Session:
