@@ -248,8 +248,8 @@ class Trial:
         """The folders of files that the trial's workers give, for a checkpoint that each of them holds a part of.
 
         All workers must enter it, and report within it: `with trial.gathered(folder) as folders:
-        trial.report(metrics, state={}, files=folders)`. Blocks until all have; rank 0 gets the folders, the others none. Of a name
-        that several workers give, the lowest rank's file is kept.
+        trial.report(metrics, state={}, files=folders)`. Blocks until all have; rank 0 gets the folders, the others
+        none. Of a name that several workers give, the lowest rank's file is kept.
 
         Args:
             files: the folder of this worker; None, or an empty one, where it has nothing to add.
