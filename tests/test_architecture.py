@@ -44,7 +44,7 @@ ROOMS: dict[str, str] = {
     "cli": "words run_folder spec object_storage trial results simulation export remote sweep evaluation",
     "tuner": "trial",
     "trainables.data": "trial",
-    "trainables.training": "trial trainables.data",
+    "trainables.training": "words trial trainables.data",
     "trainables.vision": "trainables.data",
     "trainables.text": "trainables.data trainables.training",
     "trainables.audio": "trainables.data trainables.text",
