@@ -8,18 +8,22 @@ from pathlib import Path
 
 import pytest
 import ray
+import ray.train
 import torch
 
-from tests import loops, ray_loops
+import tuner
+from tests import loops
 from tests.commands import Command
 from tests.sweeps import LR, Told, sweep
 from tuner import Results
+from tuner.errors import SpecError
 from tuner.records import FailureReason, TrialState
 from tuner.trial.checkpoint import load_checkpoint
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("two_cpus")]
 
 TWO = {"workers": 2, "cpu": 0.5}
+needs_ray_train_2 = pytest.mark.skipif(not hasattr(ray.train, "CheckpointUploadMode"), reason="needs Ray 2.51 or newer")
 FREE_WITHIN_S = 5.0
 
 
@@ -95,8 +99,17 @@ def test_a_worker_that_fails_ends_its_trial_and_not_the_sweep(tmp_path: Path) ->
         assert max(trial.curve) == {"well": 5, "nan": 3}.get(how, 2), how
 
 
+def test_a_ray_that_is_too_old_for_a_ray_train_loop_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(ray.train, "CheckpointUploadMode", raising=False)
+    with pytest.raises(SpecError, match=r"^from_ray_train needs Ray 2\.51 or newer, and this is Ray 2"):
+        tuner.from_ray_train(lambda: None)
+
+
+@needs_ray_train_2
 @pytest.mark.parametrize("workers", [1, 2])
 def test_a_ray_train_loop_runs_unchanged(tmp_path: Path, workers: int) -> None:
+    from tests import ray_loops
+
     results = sweep(
         ray_loops.train,
         tmp_path,
@@ -126,7 +139,10 @@ def test_a_ray_train_loop_runs_unchanged(tmp_path: Path, workers: int) -> None:
     assert not list(results.folder.rglob("*.tmp"))
 
 
+@needs_ray_train_2
 def test_a_ray_train_loop_gets_processes_of_its_own_where_it_asks(tmp_path: Path) -> None:
+    from tests import ray_loops
+
     results = sweep(
         ray_loops.train_afresh,
         tmp_path,

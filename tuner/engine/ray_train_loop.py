@@ -12,11 +12,11 @@ from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
-from ray.train import Checkpoint, CheckpointUploadMode
-from ray.train.v2._internal.execution import train_fn_utils
-from ray.train.v2._internal.execution.train_fn_utils import DistributedTrainFnUtils, LocalTrainFnUtils
+import ray
+import ray.train
+from ray.train import Checkpoint
 
-from tuner.errors import MetricError
+from tuner.errors import MetricError, SpecError
 from tuner.run_folder.checkpoints import FILES
 from tuner.trial.reported import as_float
 from tuner.trial.trial import Trial
@@ -48,15 +48,30 @@ def from_ray_train(loop: Callable[..., Any], *, warm: bool = True) -> Callable[[
         loop: `def loop(config)`, or without arguments, as `TorchTrainer` takes it; `config` is the configuration.
         warm: run one trial after another in the same processes. False for a loop that leaves something behind that
             the next one would stumble over: each trial then starts a `TorchTrainer`, or a process, of its own.
+
+    Raises `SpecError` with a Ray that is too old for it.
     """
+    # It belongs to Ray Train's second version, which `ray.train` means since Ray 2.51.
+    if not hasattr(ray.train, "CheckpointUploadMode"):
+        raise SpecError(
+            [
+                f"from_ray_train needs Ray 2.51 or newer, and this is Ray {ray.__version__}: install a newer one, or "
+                "write the loop as `train(trial)`."
+            ]
+        )
     return RayTrainLoop(loop, warm)
 
 
 @contextmanager
 def _reporting_to(trial: Trial) -> Iterator[None]:
+    from ray.train.v2._internal.execution import train_fn_utils  # which the oldest Ray that we support has not
+
     before = train_fn_utils._train_fn_utils
-    kind = _InGroup if trial.world_size > 1 else _Alone
-    train_fn_utils.set_train_fn_utils(kind(trial))
+    if trial.world_size > 1:  # in a worker of a group, whose own context it keeps
+        kind, context = train_fn_utils.DistributedTrainFnUtils, {}
+    else:
+        kind, context = train_fn_utils.LocalTrainFnUtils, {"experiment_name": "tuner"}
+    train_fn_utils.set_train_fn_utils(type("TrialUtils", (_Reporting, kind), {})(trial, **context))
     try:
         yield
     finally:
@@ -64,7 +79,7 @@ def _reporting_to(trial: Trial) -> Iterator[None]:
 
 
 class _Reporting:
-    """What both kinds of utilities share."""
+    """What a loop asks Ray Train for, answered by its trial."""
 
     def __init__(self, trial: Trial, **context: Any) -> None:
         super().__init__(**context)
@@ -79,17 +94,17 @@ class _Reporting:
         metrics: dict[str, Any],
         checkpoint: Checkpoint | None = None,
         checkpoint_dir_name: str | None = None,
-        checkpoint_upload_mode: CheckpointUploadMode = CheckpointUploadMode.SYNC,
+        checkpoint_upload_mode: Any = None,
         delete_local_checkpoint_after_upload: bool | None = None,
-        checkpoint_upload_fn: Any = None,
-        validation: Any = False,
+        **others: Any,
     ) -> None:
-        for name, given in (("checkpoint_upload_fn", checkpoint_upload_fn), ("validation", validation)):
+        # checkpoint_upload_fn and validation; until Ray 2.53 the latter was called validate_fn.
+        for name, given in others.items():
             if given:
                 raise MetricError(f"ray.train.report: {name} can't be used in a tuner trial: leave it out.")
         is_needless = delete_local_checkpoint_after_upload
         if is_needless is None:
-            is_needless = checkpoint_upload_mode.default_delete_local_checkpoint_after_upload()
+            is_needless = getattr(checkpoint_upload_mode, "name", "") == "ASYNC"
         self._step += 1
         # Ray takes anything for a metric, and of the workers beside the first one anything or nothing.
         wanted = {metric.name for metric in self._trial.metrics}
@@ -118,14 +133,3 @@ class _Reporting:
             "ray.train.get_all_reported_checkpoints can't be used in a tuner trial, which keeps its best one and its "
             "last two: use ray.train.get_checkpoint, or Results once the sweep has ended."
         )
-
-
-class _Alone(_Reporting, LocalTrainFnUtils):  # type: ignore[misc]  # Ray's classes are untyped
-    """In a process by itself."""
-
-    def __init__(self, trial: Trial) -> None:
-        super().__init__(trial, experiment_name="tuner")
-
-
-class _InGroup(_Reporting, DistributedTrainFnUtils):  # type: ignore[misc]
-    """In a worker of a group, whose own context it keeps."""

@@ -3,10 +3,11 @@
 import sys
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from inspect import signature
 from pathlib import Path
 from zipfile import ZIP_DEFLATED, ZipFile
 
-from ray._private.ray_constants import get_runtime_env_default_excludes
+from ray._private import ray_constants
 from ray._private.runtime_env.packaging import GCS_STORAGE_MAX_SIZE, _dir_travel, _get_excludes
 
 from tuner.errors import SpecError
@@ -15,6 +16,8 @@ from tuner.errors import SpecError
 SWEEP_FOLDER = ".tuner"
 # Run folders are never part of the code, whether or not git ignores them.
 _EXCLUDED = ("runs",)
+# What Ray leaves out by itself, in the words of the first Ray that does.
+_RAYS_EXCLUDES = (".git", ".venv", "venv", "__pycache__")
 
 
 @dataclass(frozen=True)
@@ -66,8 +69,11 @@ def pack(
             if target.stat().st_size >= limit:
                 raise SpecError([_too_large(directory, sizes, limit)])
 
-        left_out = [*get_runtime_env_default_excludes(), *_EXCLUDED, *excludes]
-        _dir_travel(directory, [_get_excludes(directory, left_out)], add, include_gitignore=True)
+        rays = getattr(ray_constants, "get_runtime_env_default_excludes", lambda: _RAYS_EXCLUDES)
+        left_out = _get_excludes(directory, [*rays(), *_EXCLUDED, *excludes])
+        # Without the argument older versions of Ray read .gitignore as well.
+        options = {"include_gitignore": True} if "include_gitignore" in signature(_dir_travel).parameters else {}
+        _dir_travel(directory, [left_out], add, **options)
     modules = _modules(directory, module, sizes)
     return Package(target, len(sizes), target.stat().st_size, modules)
 

@@ -8,29 +8,27 @@ workers are placed in the group that Ray Tune has reserved with the slot, which 
 import asyncio
 import os
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, cast
 
-from ray.train import FailureConfig, RunConfig, ScalingConfig
-from ray.train.torch import TorchConfig, TorchTrainer
-from ray.train.v2._internal.callbacks.datasets import DatasetsCallback
-from ray.train.v2._internal.callbacks.placement_group_callback import PlacementGroupCleanerCallback
-from ray.train.v2._internal.constants import ENABLE_PREEMPTION_WATCHER_ENV_VAR
+from ray.train.torch import TorchConfig
+from ray.train.v2._internal.constants import V2_ENABLED_ENV_VAR, is_v2_enabled
 from ray.train.v2._internal.execution.controller.controller import TrainController
 from ray.train.v2._internal.execution.scaling_policy.fixed import FixedScalingPolicy
-from ray.train.v2._internal.execution.worker_group import WorkerGroup
-from ray.train.v2._internal.execution.worker_group.placement_group_handle import DefaultPlacementGroupHandle
+from ray.train.v2._internal.execution.worker_group import WorkerGroup, state, worker_group
+from ray.train.v2.api.config import FailureConfig, RunConfig, ScalingConfig
+from ray.train.v2.torch.torch_trainer import TorchTrainer
 from ray.util.placement_group import PlacementGroup
 
 # Of a collective: a worker that waits longer for the others gives up, where nothing else has ended the trial.
 COLLECTIVE_TIMEOUT_S = 1800
+# Callbacks that start a process each: to watch over reservations that outlive their trainer, which ours can't; to hand
+# out Ray's data sets, of which there are none. Not every Ray has each of them.
+_LEFT_OUT = ("PlacementGroupCleanerCallback", "DatasetsCallback", "DatasetsSetupCallback")
+# Ray 2.57 and newer ask a process of its own, beside each group, whether the node is about to go.
+_ENABLE_PREEMPTION_WATCHER = "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER"
 
 
-class _Reserved(DefaultPlacementGroupHandle):  # type: ignore[misc]  # Ray's classes are untyped
-    def shutdown(self) -> None:
-        """The slot frees what the slot has reserved."""
-
-
-class _FixedSize(FixedScalingPolicy):  # type: ignore[misc]
+class _FixedSize(FixedScalingPolicy):  # type: ignore[misc]  # Ray's classes are untyped
     """Asks no autoscaler for what is reserved already, by way of an actor that every cluster would start for it."""
 
     def after_controller_start(self, train_run_context: Any) -> None: ...
@@ -72,28 +70,38 @@ class SlotTrainer(TorchTrainer):  # type: ignore[misc]
         )
 
     def fit(self) -> Any:
-        # It asks a process of its own, beside each group, whether the node is about to go; we hear of it when it goes.
-        os.environ[ENABLE_PREEMPTION_WATCHER_ENV_VAR] = "0"
+        os.environ[_ENABLE_PREEMPTION_WATCHER] = "0"  # we hear of it when it goes
+        if not is_v2_enabled():  # which it is by itself since Ray 2.51
+            os.environ[V2_ENABLED_ENV_VAR] = "1"
         return super().fit()
 
     def _create_default_callbacks(self) -> list[Any]:
-        # Each starts a process: to watch over reservations that outlive their trainer, which ours can't; to hand out
-        # Ray's data sets, of which there are none.
-        callbacks = super()._create_default_callbacks()
-        left_out = (PlacementGroupCleanerCallback, DatasetsCallback)
-        return [callback for callback in callbacks if not isinstance(callback, left_out)]
+        return [one for one in super()._create_default_callbacks() if type(one).__name__ not in _LEFT_OUT]
 
     def _initialize_and_run_controller(self, **kwargs: Any) -> Any:
-        reserved = self._placement_group
-
-        class SlotGroup(WorkerGroup):  # type: ignore[misc]
-            def _create_placement_group(self, *_: Any) -> _Reserved:
-                return _Reserved(reserved)
-
         class SlotController(TrainController):  # type: ignore[misc]
-            worker_group_cls = SlotGroup
+            worker_group_cls = _group_in(self._placement_group)
 
         # In this process, which has nothing else to do: one of its own would take seconds to start.
         controller = SlotController(**{**kwargs, "scaling_policy": _FixedSize(self.scaling_config)})
         asyncio.run(controller.run())
         return controller.get_result()
+
+
+def _group_in(reserved: PlacementGroup) -> type[Any]:
+    """A worker group that is placed in what is reserved already, and leaves it as it is at its end."""
+    if not hasattr(WorkerGroup, "_create_placement_group"):
+        # Before Ray 2.54 its group calls these two where it needs them; this process starts no other.
+        worker_group.placement_group = lambda **_: reserved
+        state.remove_placement_group = lambda _: None
+        return cast(type[Any], WorkerGroup)
+    from ray.train.v2._internal.execution.worker_group.placement_group_handle import DefaultPlacementGroupHandle
+
+    class Reserved(DefaultPlacementGroupHandle):  # type: ignore[misc]  # Ray's classes are untyped
+        def shutdown(self) -> None: ...
+
+    class SlotGroup(WorkerGroup):  # type: ignore[misc]
+        def _create_placement_group(self, *_: Any) -> Reserved:
+            return Reserved(reserved)
+
+    return SlotGroup
