@@ -6,7 +6,7 @@ model fitted to all development rows. Never imports ray.
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -61,7 +61,7 @@ class Settings(NetworkSettings):
 
     Attributes:
         dataset: breast_cancer, wine, digits, diabetes, or the path of a CSV file with a header.
-        target, task, group, test_dataset, test_fold: as in `Source`.
+        target, task, group, test_dataset, test_fold, keep: as in `Source`.
         folds: of the cross-validation; one a step.
         scaling: of numbers; quantile makes them normally distributed.
         class_weight: balanced counts each class alike in the training.
@@ -74,6 +74,7 @@ class Settings(NetworkSettings):
     group: str = ""
     test_dataset: str = ""
     test_fold: int = 0
+    keep: str = ""
     folds: int = 5
     model: str = "hist_gradient_boosting"
     scaling: str = "standard"
@@ -102,7 +103,7 @@ class Settings(NetworkSettings):
 
     @property
     def source(self) -> Source:
-        return Source(self.dataset, self.target, self.task, self.group, self.test_dataset, self.test_fold)
+        return Source(**{field.name: getattr(self, field.name) for field in fields(Source)})
 
 
 @dataclass(frozen=True)
@@ -367,6 +368,7 @@ _ALLOWED: dict[str, Allowed] = {
     "group": str,
     "test_dataset": lambda path: check_source(path) if path else None,
     "test_fold": Range(0, TEST_FOLDS - 1),
+    "keep": str,
     "folds": Range(2, 100),
     "model": MODELS,
     "scaling": SCALINGS,

@@ -3,7 +3,7 @@
 Knows nothing of targets, splits or models.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -24,6 +24,7 @@ Floats = npt.NDArray[np.float64]
 
 ANOTHER_TEXT = "another text in each row"
 ROW_NUMBER = "a number of the row"
+_KEEP = " (name it in `keep` if it is a feature, such as a year)"
 
 
 @dataclass(frozen=True)
@@ -73,11 +74,14 @@ def read_numbers(column: "pd.Series[str]") -> Numbers:
     return Numbers(values, texts[is_word], texts[~is_word], int(is_infinite.sum()))
 
 
-def describe(features: pd.DataFrame) -> Columns:
-    """What the columns of these rows are; a column that is another in each row, as an ID is, is dropped or told."""
+def describe(features: pd.DataFrame, keep: Collection[str] = ()) -> Columns:
+    """What the columns of these rows are; a column that is another in each row, as an ID is, is dropped or told.
+
+    Those of `keep` are features though they look like IDs.
+    """
     numbers, categories, dropped, notes = [], [], {}, []
     parsed = _parsed(features)
-    apart = _telling_apart(parsed)
+    apart = _telling_apart(parsed, keep)
     for column in parsed.columns:
         values = parsed[column].dropna()
         num_different = values.nunique()
@@ -99,19 +103,22 @@ def describe(features: pd.DataFrame) -> Columns:
         numbers = [column for column, reason in dropped.items() if reason == ROW_NUMBER]
         dropped = {column: reason for column, reason in dropped.items() if reason != ROW_NUMBER}
         notes += [f"column {column} may be no more than {ROW_NUMBER}" for column in numbers]
-    told = [f"column {column} is left out: {reason}" for column, reason in dropped.items()]
+    told = [
+        f"column {column} is left out: {reason}{_KEEP if reason == ROW_NUMBER else ''}"
+        for column, reason in dropped.items()
+    ]
     return Columns(tuple(numbers), tuple(categories), dropped, (*told, *notes))
 
 
-def repeats(features: pd.DataFrame) -> npt.NDArray[np.int64]:
+def repeats(features: pd.DataFrame, keep: Collection[str] = ()) -> npt.NDArray[np.int64]:
     """A number of each row, `[n]`, alike for rows that are the same.
 
     An ID does not count: the rows are then parted as they are without it. Nor does a number that is another in each
     row, and may be a feature, where the others show that rows were copied: where more rows are alike in all of them
-    than chance makes.
+    than chance makes. Those of `keep` do count.
     """
     parsed = _parsed(features)
-    apart = _telling_apart(parsed)
+    apart = _telling_apart(parsed, keep)
     ids = [name for name in apart if not _is_number(parsed[name]) or _are_row_numbers(parsed[name].dropna())]
     rows = parsed.drop(columns=ids) if len(ids) < len(parsed.columns) else parsed
     codes = _codes(rows)
@@ -148,10 +155,10 @@ def _codes(parsed: pd.DataFrame) -> npt.NDArray[np.int64]:
     return pd.factorize(pd.util.hash_pandas_object(parsed, index=False))[0].astype(np.int64)
 
 
-def _telling_apart(parsed: pd.DataFrame) -> list[str]:
-    """Columns with another value in each row that is no copy of a whole other one."""
+def _telling_apart(parsed: pd.DataFrame, keep: Collection[str]) -> list[str]:
+    """Columns, but those of `keep`, with another value in each row that is no copy of a whole other one."""
     rows = parsed.drop_duplicates()
-    columns = map(str, rows.columns)
+    columns = [str(name) for name in rows.columns if str(name) not in keep]
     return [name for name in columns if len(values := rows[name].dropna()) > FEW_ROWS and not values.duplicated().any()]
 
 

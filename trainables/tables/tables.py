@@ -4,7 +4,7 @@ A table is two reads that never meet: `load_development`, whose rows the folds o
 `load_test`. What a column is, and which are of no use, is decided on the development rows alone.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from math import ceil
 from pathlib import Path
@@ -40,6 +40,7 @@ class Source:
             empty, identical rows stay together.
         test_dataset: a CSV file with the test rows; if empty, one of `TEST_FOLDS` parts of `dataset` is set apart.
         test_fold: which part, from 0.
+        keep: columns that are features though they look like IDs, joined by `+`.
     """
 
     dataset: str
@@ -48,6 +49,11 @@ class Source:
     group: str = ""
     test_dataset: str = ""
     test_fold: int = 0
+    keep: str = ""
+
+    @property
+    def kept(self) -> tuple[str, ...]:
+        return tuple(name for name in self.keep.split("+") if name)
 
 
 @dataclass(frozen=True)
@@ -138,7 +144,7 @@ def load_development(source: Source) -> Development:
     if not source.test_dataset:
         rows = rows[_test_part(rows, target, source) != source.test_fold]
     schema, doubts = _schema(rows, target, source)
-    copies = repeats(_features(rows, target, source))
+    copies = repeats(_features(rows, target, source), source.kept)
     groups = groups_of(rows, copies, source.group)
     table, unread, of_cells = _table(rows, schema, groups)
     sentences = [*notes, *doubts, *of_cells, *told_of_groups(rows, copies, groups, source.group)]
@@ -160,7 +166,7 @@ def load_test(source: Source, development: Development) -> HeldOut:
     if missing := {schema.target, *schema.numbers, *schema.categories} - {*rows.columns}:
         raise ValueError(f"{source.test_dataset} has no column {', '.join(sorted(missing))}; {source.dataset} has")
     table, unread, of_cells = _table(rows, schema, np.arange(len(rows)))
-    in_both = _count_in_both(development.table, table)
+    in_both = _count_in_both(development.table, table, schema, source.kept)
     # Of a file in one piece the development rows' notes tell what was left out.
     sentences = [*(notes if source.test_dataset else ()), *of_cells]
     if in_both:
@@ -247,7 +253,7 @@ def _cleaned(frame: pd.DataFrame, target: str, task: str) -> tuple[pd.DataFrame,
 
 
 def _test_part(rows: pd.DataFrame, target: str, source: Source) -> npt.NDArray[np.int64]:
-    groups = groups_of(rows, repeats(_features(rows, target, source)), source.group)
+    groups = groups_of(rows, repeats(_features(rows, target, source), source.kept), source.group)
     return fold_numbers(_codes(rows[target], source.task), groups, TEST_FOLDS)
 
 
@@ -262,13 +268,17 @@ def _features(rows: pd.DataFrame, target: str, source: Source) -> pd.DataFrame:
     """All columns but the target and the group."""
     if source.group and source.group not in rows.columns:
         raise ValueError(f"group {source.group!r} is no column; there are {', '.join(map(str, rows.columns))}")
-    return rows.drop(columns=[target, *([source.group] if source.group else [])])
+    features = rows.drop(columns=[target, *([source.group] if source.group else [])])
+    if missing := [name for name in source.kept if name not in features.columns]:
+        columns = ", ".join(map(str, features.columns))
+        raise ValueError(f"keep: {', '.join(missing)} is no column to predict from; there are {columns}")
+    return features
 
 
 def _schema(rows: pd.DataFrame, target: str, source: Source) -> tuple[Schema, tuple[str, ...]]:
     """And sentences on the columns."""
     classes = _classes(rows[target], source.task)
-    columns = describe(_features(rows, target, source))
+    columns = describe(_features(rows, target, source), source.kept)
     if not columns.numbers and not columns.categories:
         dropped = columns.dropped or "there is none"
         raise ValueError(f"{source.dataset} has no column to predict {target!r} from: {dropped}")
@@ -328,11 +338,12 @@ def _target(column: "pd.Series[Any]", schema: Schema) -> npt.NDArray[Any]:
     return names.map(index).to_numpy(np.int64, copy=True)
 
 
-def _count_in_both(known: Table, asked: Table) -> int:
+def _count_in_both(known: Table, asked: Table, schema: Schema, kept: Collection[str]) -> int:
     """How many of the rows asked for stand among those known."""
+    numbers, categories = list(schema.numbers), list(schema.categories)
     frames = [
-        pd.concat([pd.DataFrame(table.numbers), pd.DataFrame(table.categories).add_prefix("c")], axis=1)
+        pd.DataFrame(table.numbers, columns=numbers).join(pd.DataFrame(table.categories, columns=categories))
         for table in (known, asked)
     ]
-    codes = repeats(pd.concat(frames, ignore_index=True))
+    codes = repeats(pd.concat(frames, ignore_index=True), kept)
     return int(np.isin(codes[len(known) :], codes[: len(known)]).sum())

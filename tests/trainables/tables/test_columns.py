@@ -13,6 +13,7 @@ IDS: dict[str, npt.NDArray[np.generic]] = {
     "fractions": RNG.random(60),
     "texts": np.array([f"u{row}" for row in range(60)]),
 }
+KEEP = " (name it in `keep` if it is a feature, such as a year)"
 
 
 def texts(values: npt.NDArray[np.generic]) -> list[str]:
@@ -44,8 +45,8 @@ def test_copies_with_the_same_id_and_another_way_to_write_a_number_are_copies() 
 @pytest.mark.parametrize(
     ("how", "dropped", "told"),
     [
-        ("in order", "a number of the row", "column id is left out: a number of the row"),
-        ("shuffled", "a number of the row", "column id is left out: a number of the row"),
+        ("in order", "a number of the row", f"column id is left out: a number of the row{KEEP}"),
+        ("shuffled", "a number of the row", f"column id is left out: a number of the row{KEEP}"),
         ("far apart", None, "column id is another whole number in each row: it is no feature if it is an ID"),
         ("texts", "another text in each row", "column id is left out: another text in each row"),
         ("fractions", None, None),
@@ -56,6 +57,17 @@ def test_an_id_is_left_out_or_told(how: str, dropped: str | None, told: str | No
     assert found.dropped.get("id") == dropped
     assert found.numbers == (("size",) if dropped else ("id", "size"))
     assert found.notes == ((told,) if told else ())
+
+
+def test_a_number_of_the_row_that_is_kept_is_a_feature_and_tells_rows_apart() -> None:
+    """A table of years, say; six of each row otherwise."""
+    rows = pd.DataFrame({"year": texts(1960 + IDS["in order"]), "colour": list("rgb" * 20)})
+    assert describe(rows).dropped == {"year": "a number of the row"}
+    found = describe(rows, ("year",))
+    assert found.numbers == ("year",)
+    assert not found.notes
+    assert len(set(repeats(rows, ("year",)))) == 60
+    assert len(set(repeats(rows))) == 3
 
 
 def test_a_column_by_which_the_rows_are_sorted_is_told() -> None:

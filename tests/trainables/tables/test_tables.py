@@ -175,6 +175,8 @@ def test_what_can_not_be_used_is_refused(tmp_path: Path) -> None:
         load_development(Source(path, target="lable"))
     with pytest.raises(ValueError, match="group 'patient' is no column"):
         load_development(Source(path, group="patient"))
+    with pytest.raises(ValueError, match="keep: year, label is no column to predict from; there are size, colour"):
+        load_development(Source(path, keep="size+year+label"))
     for fold in range(5):  # whichever rows are for development
         with pytest.raises(ValueError, match=r"is not all numbers, as a regression needs; got '(small|large)'"):
             load_development(Source(path, task="regression", test_fold=fold))
@@ -293,6 +295,18 @@ def test_test_rows_that_are_copies_with_another_id_are_counted(tmp_path: Path) -
     test = load_test(source, load_development(source))
     assert test.told["rows_also_in_training"] == 25
     assert test.told["notes"] == ["25 of 25 test rows stand among the training rows as well"]
+
+
+def test_a_year_that_is_kept_is_a_feature_by_which_no_rows_are_copies(tmp_path: Path) -> None:
+    """Each row is there twice, but for the year."""
+    rows: list[list[object]] = [[1900 + i, f"{i % 10}.5", "rgb"[i % 3], i % 2] for i in range(60)]
+    path = str(write_csv(tmp_path / "years.csv", rows, "year,size,colour,label"))
+    for keep, numbers, has_copies in (("", ("size",), True), ("year", ("year", "size"), False)):
+        source = Source(path, keep=keep)
+        development = load_development(source)
+        assert development.schema.numbers == numbers
+        assert any("have copies" in note for note in development.told["notes"]) == has_copies
+        assert load_test(source, development).told["rows_also_in_training"] == 0
 
 
 def test_rows_without_a_group_are_groups_of_their_own(tmp_path: Path) -> None:
