@@ -49,6 +49,7 @@ class Epochs:
     Attributes:
         epoch: the last finished one, 0 before the first.
         learning_rate: at the start of the last pass, of the first group.
+        has_lost_moments: whether what the optimizer had gathered before was for other groups of parameters.
     """
 
     def __init__(
@@ -70,11 +71,11 @@ class Epochs:
         self._fewest = _fewest_rows(model, descent, num_rows, world_size)
         groups = groups or param_groups(model, descent.weight_decay)
         self._optimizer = make_optimizer(descent.optimizer, groups, descent.lr, descent.momentum)
-        self.epoch, self.learning_rate = 0, descent.lr
+        self.epoch, self.learning_rate, self.has_lost_moments = 0, descent.lr, False
         if saved is not None:
             self.epoch = saved["epoch"]
             if saved["optimizer_name"] == descent.optimizer:
-                load_moments(self._optimizer, saved["optimizer"])
+                self.has_lost_moments = not load_moments(self._optimizer, saved["optimizer"])
         self._count = count_batches(num_rows, descent.batch_size, self._fewest)
         self._scheduler = make_scheduler(
             descent.shape,

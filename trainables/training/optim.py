@@ -96,8 +96,8 @@ def param_groups(model: nn.Module, weight_decay: float) -> ParamGroups:
     return groups
 
 
-def load_moments(optimizer: Optimizer, saved: Mapping[str, Any]) -> None:
-    """Go on with what a saved state dict has gathered, at this optimizer's own settings.
+def load_moments(optimizer: Optimizer, saved: Mapping[str, Any]) -> bool:
+    """Go on with what a saved state dict has gathered, at this optimizer's own settings; tells whether it could.
 
     Population based training goes on with another learning rate than the one that was saved. What was gathered for
     other groups of parameters is left.
@@ -105,10 +105,11 @@ def load_moments(optimizer: Optimizer, saved: Mapping[str, Any]) -> None:
     own = optimizer.state_dict()["param_groups"]
     sizes, before = ([len(group["params"]) for group in groups] for groups in (own, saved["param_groups"]))
     if sizes != before:
-        return
+        return False
     for group, counted in zip(own, saved["param_groups"], strict=True):
         group |= {name: counted[name] for name in _COUNTERS if name in counted}
     optimizer.load_state_dict({"state": saved["state"], "param_groups": own})
+    return True
 
 
 def set_training(optimizer: Optimizer, is_training: bool) -> None:

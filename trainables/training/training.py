@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from trainables.data.notes import add_note
 from trainables.training.batch_norm import share_statistics
 from trainables.training.epochs import Epochs, LossOf
 from trainables.training.optim import DESCENT, Descent, ParamGroups
@@ -18,6 +19,8 @@ from tuner.trial.trial import Trial
 
 # The metrics of the model as it is now, and what is to be saved beside it.
 Judge = Callable[[], tuple[Mapping[str, float], Mapping[str, Any]]]
+
+_REGROUPED = "its checkpoint is of an earlier version, which grouped the parameters otherwise"
 
 
 @dataclass(frozen=True)
@@ -100,6 +103,10 @@ class Training:
             groups=groups,
             saved=saved,
         )
+        if self._epochs.has_lost_moments:
+            add_note(
+                trial, f"resumed after epoch {self._epochs.epoch} with an optimizer that begins anew: {_REGROUPED}"
+            )
         if recipe.compiled:
             torch.compiler.reset()  # what it has compiled for other trials of this process counts against its limit
             self.network = torch.compile(self.network)

@@ -85,7 +85,7 @@ def test_moments_of_other_groups_are_left() -> None:
     first, second = nn.Linear(2, 2), nn.Linear(2, 2)
     saved = make_optimizer("adam", [{"params": first.parameters()}], 0.1, 0.0).state_dict()
     optimizer = make_optimizer("adam", param_groups(second, 0.1), 0.1, 0.0)
-    load_moments(optimizer, saved)
+    assert not load_moments(optimizer, saved)
     assert len(optimizer.param_groups) == 2
     assert not optimizer.state
 
@@ -136,7 +136,7 @@ def test_moments_are_taken_over_and_settings_are_not() -> None:
     )
     net(torch.ones(1, 2)).sum().backward()
     first.step()
-    load_moments(second, first.state_dict())
+    assert load_moments(second, first.state_dict())
     assert torch.equal(second.state[net.weight]["momentum_buffer"], first.state[net.weight]["momentum_buffer"])
     assert (second.param_groups[0]["lr"], second.param_groups[0]["momentum"]) == (0.5, 0.7)
 
