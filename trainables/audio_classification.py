@@ -91,6 +91,9 @@ _ALLOWED: dict[str, Allowed] = {
     "mask_mels": Range(0),
 }
 
+# That `--set` takes beside those of a sweep file.
+PARAMETERS = tuple(_ALLOWED)
+
 
 def train(trial: Trial) -> None:
     """Train a classifier and report each epoch; the parameters are those of `Settings`."""

@@ -93,6 +93,9 @@ _ALLOWED: dict[str, Allowed] = {
     "data_on": ("auto", "device", "host"),
 }
 
+# That `--set` takes beside those of a sweep file.
+PARAMETERS = tuple(_ALLOWED)
+
 
 def train(trial: Trial) -> None:
     """Train a classifier and report each epoch; the parameters are those of `Settings`."""

@@ -92,6 +92,9 @@ _ALLOWED: dict[str, Allowed] = {
     "max_length": Range(2, 1000),
 }
 
+# That `--set` takes beside those of a sweep file.
+PARAMETERS = tuple(_ALLOWED)
+
 
 @dataclass(frozen=True)
 class Known:

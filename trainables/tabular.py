@@ -389,3 +389,6 @@ _ALLOWED: dict[str, Allowed] = {
     **DESCENT,
     "batch_size": Range(2),
 }
+
+# That `--set` takes beside those of a sweep file.
+PARAMETERS = tuple(_ALLOWED)

@@ -115,6 +115,9 @@ _ALLOWED: dict[str, Allowed] = {
     "hidden": Range(0, 8192),
 }
 
+# That `--set` takes beside those of a sweep file.
+PARAMETERS = tuple(_ALLOWED)
+
 
 @dataclass(frozen=True)
 class Inputs:

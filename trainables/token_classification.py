@@ -72,6 +72,9 @@ _ALLOWED: dict[str, Allowed] = {
     "outside_weight": Range(0, 1, (True, False)),
 }
 
+# That `--set` takes beside those of a sweep file.
+PARAMETERS = tuple(_ALLOWED)
+
 
 class TokenClassifier(nn.Module):
     """A pretrained transformer, and a linear classifier of each of its last states."""

@@ -11,6 +11,8 @@ from tuner.cli.main import cli
 from tuner.errors import SpecError
 from tuner.spec.file import changed, load_and_import
 from tuner.spec.space import SearchSpace
+from tuner.spec.trainable import parameters_of
+from tuner.trial.try_once import problems_of_chosen
 
 DIGITS = Path("search_spaces/digits.yaml")
 
@@ -79,11 +81,36 @@ def test_what_hangs_on_a_parameter_goes_with_it_or_stays() -> None:
         load_and_import(DIGITS, {name: value})
 
 
+def test_a_parameter_that_the_trainable_takes_need_not_be_in_the_file() -> None:
+    sentiment = Path("search_spaces/sentiment.yaml")
+    before = load_and_import(sentiment)[0].parameters.to_dict()
+    spec, train = load_and_import(sentiment, {"text_column": "body", "class_weight": {"values": ["none", "balanced"]}})
+    added = {"text_column": {"value": "body"}, "class_weight": {"values": ["none", "balanced"]}}
+    assert not added.keys() & before.keys()
+    assert spec.parameters.to_dict() == before | added
+    assert problems_of_chosen(load_and_import(sentiment)[0], train, {"text_column": "body"}) == []
+    with pytest.raises(SpecError, match=r"--set text_colum: neither .* did you mean text_column\?"):
+        load_and_import(sentiment, {"text_colum": "body"})
+    (problem,) = problems_of_chosen(spec, train, {"label_colum": "mood"})
+    assert "did you mean label_column" in problem
+    # A trainable that is replaced as well is asked itself.
+    with pytest.raises(SpecError, match="--set text_column: neither"):
+        load_and_import(sentiment, {"trainable": "tests.loops:descent", "text_column": "body"})
+
+
+def test_every_task_names_its_parameters() -> None:
+    for path in sorted(Path("search_spaces").glob("*.yaml")):
+        spec, train = load_and_import(path)
+        names = {parameter.name for parameter in spec.parameters.parameters}
+        assert names
+        assert names <= {*parameters_of(train)}, path
+
+
 def test_a_name_that_there_is_not_is_told_and_nothing_written(tmp_path: Path) -> None:
     with pytest.raises(SpecError) as told:
         load_and_import(DIGITS, {"leraning_rate": 0.1, "epoch": 3, "num_samples": 2, "parameters.lr.max": 1})
     assert [problem.split(".")[0].split(";")[-1] for problem in told.value.problems] == [
-        "--set leraning_rate: neither a parameter of the file nor a key of it",
+        "--set leraning_rate: neither a parameter of the file or its trainable nor a key of the file",
         " did you mean epochs? A parameter that the file does not have yet is set as parameters",
         " did you mean run_cap? A parameter that the file does not have yet is set as parameters",
         "--set parameters",

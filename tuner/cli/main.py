@@ -148,7 +148,7 @@ def try_(spec: Path, settings: tuple[str, ...], params: Path | None, seed: int) 
     given = dict(setting(text) for text in settings)
     chosen = {**(_read_params(params) if params else {}), **given}
     described, train = load_and_import(spec)
-    problems = problems_of_chosen(described, chosen)
+    problems = problems_of_chosen(described, train, chosen)
     if problems:
         # Each starts with the parameter's name.
         is_set = [any(problem.startswith(f"{name} ") for name in given) for problem in problems]

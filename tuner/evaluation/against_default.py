@@ -25,7 +25,7 @@ from tuner.run_folder.owned_files import remove_checkpoint
 from tuner.run_folder.trial_files import finite, write_atomic
 from tuner.spec.domains import Constant
 from tuner.spec.sweep_spec import SweepSpec
-from tuner.spec.trainable import import_trainable
+from tuner.spec.trainable import import_trainable, parameters_of
 from tuner.sweep import Sweep
 from tuner.trial.checkpoint import load_checkpoint
 from tuner.trial.seeds import seed_everything
@@ -134,11 +134,12 @@ def evaluate(
         )
     if best is None:
         raise ControlError(f"{folder}: no trial has reported a finite metric; there is nothing to evaluate.")
-    if find_evaluate(import_trainable(spec.trainable, Path.cwd())) is None:
+    train = import_trainable(spec.trainable, Path.cwd())
+    if find_evaluate(train) is None:
         raise SpecError(
             [f"trainable {spec.trainable}: its module has no evaluate(params, state, device), which reads test data."]
         )
-    default = default_params(spec, chosen)
+    default = default_params(spec, chosen, parameters_of(train))
     # They are the same where nothing better than the default was found.
     candidates = {TUNED: dict(best.params)} if default == best.params else {TUNED: dict(best.params), DEFAULT: default}
     with tempfile.TemporaryDirectory(prefix="tuner-evaluate-") as output:
@@ -153,17 +154,18 @@ def evaluate(
     return evaluation
 
 
-def default_params(spec: SweepSpec, chosen: Mapping[str, Any]) -> dict[str, Any]:
+def default_params(spec: SweepSpec, chosen: Mapping[str, Any], taken: Sequence[str] = ()) -> dict[str, Any]:
     """The configuration that a user has before tuning: what they chose, else the first of `start_with`, and constants.
 
-    All else is left out: it is the trainable's own to fill in. Raises `SpecError` for parameters that the sweep does
-    not have.
+    All else is left out: it is the trainable's own to fill in. Raises `SpecError` for parameters that neither the sweep
+    has nor the trainable, which takes those of `taken`.
     """
-    problems = spec.parameters.problems_of(chosen)
+    problems = spec.parameters.problems_of(chosen, taken)
     if problems:
         raise SpecError([f"--set: {problem}" for problem in problems])
     given = chosen or (spec.start_with[0] if spec.start_with else {})
-    params: dict[str, Any] = {}
+    of_sweep = {parameter.name for parameter in spec.parameters.parameters}
+    params = {name: value for name, value in given.items() if name not in of_sweep}
     for parameter in spec.parameters.parameters:
         if not spec.parameters.is_active(parameter, params):
             continue

@@ -17,7 +17,7 @@ from tuner.spec.conditions import parse_when
 from tuner.spec.keys import NONE, SWEEP
 from tuner.spec.other_tools import ours
 from tuner.spec.sweep_spec import SweepSpec
-from tuner.spec.trainable import import_trainable
+from tuner.spec.trainable import import_trainable, parameters_of
 from tuner.spec.yaml_text import load_yaml
 
 if TYPE_CHECKING:
@@ -73,8 +73,8 @@ def changed(data: Any, changes: Mapping[str, Any]) -> Any:
 
     A parameter of the file becomes a constant, or what a mapping says (`{min: 0.1, max: 1}`); where it decides which
     others there are (`when`), those that can't be any more are gone, also from `start_with`. Any other name is a key of
-    the file, with dots between the levels (`budget.hours`), and `parameters.NAME` a parameter that the file need not
-    have yet. Raises `SpecError` for a name that is none of these.
+    the file, with dots between the levels (`budget.hours`), or a parameter that the trainable says it takes, and
+    `parameters.NAME` any parameter that the file need not have yet. Raises `SpecError` for a name that is none of them.
     """
     if not changes or not isinstance(data, Mapping):
         return data  # who reads it tells what is wrong
@@ -91,21 +91,32 @@ def changed(data: Any, changes: Mapping[str, Any]) -> Any:
             _fix(data, space, inner, value)
         elif first in SWEEP and first != "parameters" and all(rest):
             problems += _put(data, first, rest, value)
+        elif name in (own := _parameters_of(changes.get("trainable", data.get("trainable")))):
+            data["parameters"] = space
+            _fix(data, space, name, value)
         else:
-            problems.append(f"--set {name}: {_unknown(name, space)}")
+            problems.append(f"--set {name}: {_unknown(name, [*space, *own])}")
     if problems:
         raise SpecError(problems)
     return data
 
 
-def _unknown(name: str, space: Any) -> str:
+def _parameters_of(trainable: Any) -> tuple[str, ...]:
+    """Those that a trainable says it takes; none of one that can't be imported, which is told where it is needed."""
+    try:
+        return parameters_of(import_trainable(str(trainable), Path.cwd()))
+    except SpecError:
+        return ()
+
+
+def _unknown(name: str, parameters: Sequence[str]) -> str:
     if name.split(".")[0] == "parameters":
         return "a parameter is set as a whole, as in --set 'lr={min: 0.1, max: 1}'."
-    known = [*(space if isinstance(space, Mapping) else ()), *SWEEP]
-    meant = ours(name) or next(iter(get_close_matches(name, known, n=1)), "")
+    meant = ours(name) or next(iter(get_close_matches(name, [*parameters, *SWEEP], n=1)), "")
     told = f"; did you mean {meant}?" if meant else "."
     return (
-        f"neither a parameter of the file nor a key of it{told} A parameter that the file does not have yet is set as "
+        f"neither a parameter of the file or its trainable nor a key of the file{told} "
+        "A parameter that the file does not have yet is set as "
         f"parameters.{name}."
     )
 

@@ -79,6 +79,15 @@ def check_shadows(folder: Path) -> None:
         )
 
 
+def parameters_of(train: Callable[..., Any]) -> tuple[str, ...]:
+    """The parameters that a trainable takes, by the `PARAMETERS` of its module; empty where it does not name them."""
+    module = inspect.getmodule(_origin(train))
+    names = getattr(module, "PARAMETERS", ())
+    if isinstance(names, str) or not all(isinstance(name, str) for name in names):
+        raise SpecError([f"{getattr(module, '__name__', train)}.PARAMETERS must list names; got {shown(names)}."])
+    return tuple(names)
+
+
 def name_of(train: Callable[..., Any]) -> str:
     """As its module knows it, so that it can be imported again; one that can't be is named as `partial(train)`."""
     origin = _origin(train)

@@ -12,6 +12,7 @@ from tuner.errors import NotFinite, SpecError, StopTrial
 from tuner.records import Report
 from tuner.spec.domains import Constant
 from tuner.spec.sweep_spec import SweepSpec
+from tuner.spec.trainable import parameters_of
 from tuner.trial.devices import best_device
 from tuner.trial.seeds import seed_everything
 from tuner.trial.trial import Trial, call
@@ -31,10 +32,11 @@ def try_once(
 
     Raises `SpecError` for parameters that the sweep does not have; errors of the training loop pass through.
     """
-    problems = problems_of_chosen(spec, chosen)
+    problems = problems_of_chosen(spec, train, chosen)
     if problems:
         raise SpecError(problems)
-    overrides = {name: value for name, value in chosen.items() if name in _constants(spec)}
+    sampled = {parameter.name for parameter in spec.parameters.parameters} - _constants(spec)
+    overrides = {name: value for name, value in chosen.items() if name not in sampled}
     params = spec.parameters.complete(chosen, random.Random(seed)) | overrides
     say(", ".join(f"{name}={value}" for name, value in params.items()))
 
@@ -69,13 +71,14 @@ def try_once(
         return num_reports > 0 and not isinstance(trial.stop, NotFinite)
 
 
-def problems_of_chosen(spec: SweepSpec, chosen: Mapping[str, Any]) -> list[str]:
+def problems_of_chosen(spec: SweepSpec, train: Callable[[Trial], None], chosen: Mapping[str, Any]) -> list[str]:
     """What is wrong with the parameters for one trial; each sentence starts with a parameter's name.
 
-    A constant may be set as well: a few epochs are enough to try a loop.
+    A constant may be set as well: a few epochs are enough to try a loop. So may what the trainable says it takes.
     """
     constants = _constants(spec)
-    return spec.parameters.problems_of({name: value for name, value in chosen.items() if name not in constants})
+    varied = {name: value for name, value in chosen.items() if name not in constants}
+    return spec.parameters.problems_of(varied, parameters_of(train))
 
 
 def _constants(spec: SweepSpec) -> set[str]:
