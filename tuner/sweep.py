@@ -39,7 +39,7 @@ from tuner.spec.sweep_spec import SweepSpec
 from tuner.spec.trainable import check_shadows, check_signature, import_trainable, label_of, name_of
 from tuner.spec.yaml_text import to_yaml
 from tuner.study.database import DATABASE_ERRORS, delete_study
-from tuner.study.database_url import guard, recordable
+from tuner.study.database_url import keep_private, recordable
 from tuner.study.recorder import Recorder
 from tuner.study.revision import open_study
 from tuner.study.sweep_end import Verdict
@@ -272,7 +272,7 @@ class Sweep:
             written, origin = read_spec(folder)
             if written.run_cap != self.spec.run_cap:
                 write_atomic(folder / SPEC_FILE, to_yaml({**self.spec.to_dict(), PROVENANCE: origin}))
-            for sentence in guard(folder, origin):
+            for sentence in keep_private(folder, origin):
                 console.event(sentence)
             verdict = Verdict("interrupted", "interrupted")
             try:

@@ -13,7 +13,7 @@ from tuner.run_folder.credentials import hide_secrets
 from tuner.run_folder.outage import storing
 from tuner.run_folder.trial_files import SPEC_FILE
 from tuner.study.database import open_database
-from tuner.study.database_url import expanded, guard, recordable, shown
+from tuner.study.database_url import expanded, keep_private, recordable, redacted
 from tuner.sweep import Sweep, resume
 
 KEYS: dict[str, Any] = {
@@ -58,7 +58,7 @@ def test_what_is_recorded_names_variables_and_what_is_opened_has_their_values(mo
         ("sqlite:////data/${HOST}/$x.db", "sqlite:////data/db.lan/$x.db"),
     ):
         assert recordable(given) == given
-        assert shown(given) == given
+        assert redacted(given) == given
         assert make_url(expanded(given)) == make_url(opened)
     told = hide_secrets("auth failed: p@ss:w/rd%{x} or p%40ss%3Aw%2Frd%25%7Bx%7D, or hush")
     assert told == "auth failed: *** or ***, or ***"
@@ -98,13 +98,13 @@ def test_a_sweep_keeps_the_name_and_goes_on_with_another_value(
 
 def test_a_description_of_before_with_a_password_is_for_its_owner_alone(tmp_path: Path) -> None:
     (tmp_path / SPEC_FILE).touch(mode=0o644)
-    assert guard(tmp_path, {"storage": None}) == []
-    assert guard(tmp_path, {"storage": "postgresql://me:${PW}@host/db"}) == []
+    assert keep_private(tmp_path, {"storage": None}) == []
+    assert keep_private(tmp_path, {"storage": "postgresql://me:${PW}@host/db"}) == []
     assert stat.S_IMODE((tmp_path / SPEC_FILE).stat().st_mode) & 0o044
-    (told,) = guard(tmp_path, {"storage": "postgresql://me:hush@host/db"})
+    (told,) = keep_private(tmp_path, {"storage": "postgresql://me:hush@host/db"})
     assert "hush" not in told
     assert stat.S_IMODE((tmp_path / SPEC_FILE).stat().st_mode) == 0o600
     # It is opened as it is, and not shown.
     assert expanded("postgresql://me:hush@host/db") == "postgresql://me:hush@host/db"
-    assert shown("postgresql://me:hush@host/db") == "postgresql://me:***@host/db"
+    assert redacted("postgresql://me:hush@host/db") == "postgresql://me:***@host/db"
     assert hide_secrets("hush") == "***"

@@ -4,7 +4,7 @@ import pytest
 
 from tuner.metric import Goal
 from tuner.records import TrialState
-from tuner.study.retention import Keep, SavedStep, needless_after, needless_while_running
+from tuner.study.retention import Keep, SavedStep, removable_after, removable_while_running
 
 DONE, PRUNED, FAILED = TrialState.COMPLETED, TrialState.PRUNED, TrialState.FAILED
 
@@ -25,7 +25,7 @@ def candidates(values: dict[tuple[int, int], float]) -> list[SavedStep]:
 )
 def test_a_running_trial_keeps_its_last_two_and_its_best(goal: Goal, keep: Keep, kept: set[int]) -> None:
     own = candidates({(0, 1): 0.1, (0, 2): 0.9, (0, 3): 0.5, (0, 4): 0.6})
-    assert {1, 2, 3, 4} - needless_while_running(own, keep, goal) == kept
+    assert {1, 2, 3, 4} - removable_while_running(own, keep, goal) == kept
 
 
 ALL = {(0, 1): 0.5, (0, 2): 0.4, (1, 1): 0.9, (2, 3): 0.7, (2, 5): 0.6, (3, 1): 0.95, (4, 1): 0.1}
@@ -56,5 +56,5 @@ STATES = {0: DONE, 1: PRUNED, 2: DONE, 3: FAILED, 5: TrialState.STOPPED}
 def test_what_the_whole_sweep_keeps(
     values: dict[tuple[int, int], float], keep: Keep, max_bytes: Any, kept: set[tuple[int, int]]
 ) -> None:
-    needless = needless_after(candidates(values), STATES, keep, max_bytes, Goal.MAXIMIZE)
+    needless = removable_after(candidates(values), STATES, keep, max_bytes, Goal.MAXIMIZE)
     assert set(values) - needless == kept

@@ -138,8 +138,8 @@ def test_known_good_configurations_come_first_and_the_rest_is_sampled(tmp_path: 
     assert asked[1].params["optimizer"] == "adam"
     assert all(a is not None and SPACE.problems_of(a.params) == [] for a in asked)
     # All that is found is measured against the first of them, which is therefore not stopped early.
-    assert [study.is_to_go_on("random", 3, number, start_with) for number in range(3)] == [True, False, False]
-    assert not study.is_to_go_on("random", 3, 0)
+    assert [study.may_continue("random", 3, number, start_with) for number in range(3)] == [True, False, False]
+    assert not study.may_continue("random", 3, 0)
 
 
 def test_a_grid_is_asked_whole_and_once(tmp_path: Path) -> None:

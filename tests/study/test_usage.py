@@ -104,7 +104,7 @@ def test_a_sweep_that_rests_spends_no_time_and_books_none(tmp_path: Path) -> Non
     size = (tmp_path / "study.journal").stat().st_size
     for _ in range(100):
         clock.now_s += 60
-        recorder.hold(held_s)
+        recorder.set_elapsed(held_s)
         recorder.look([])
     assert recorder.elapsed_s == 60
     assert (tmp_path / "study.journal").stat().st_size == size
@@ -158,7 +158,7 @@ def test_retries_and_losses_are_counted_on_by_the_next_driver(tmp_path: Path) ->
     number = ask(recorder)
     attempts = recorder.running[number].attempts
     attempts.retries, attempts.losses = 1, 2
-    attempts.lose_node(restore_step=0)
+    attempts.count_lost_node(restore_step=0)
     recorder.retry(number, "its node was lost", "")
     recorder.abandon()
     recorder = open_recorder(tmp_path, Clock())

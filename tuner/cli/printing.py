@@ -79,7 +79,7 @@ def print_trials(results: Results) -> None:
     _print(table)
     for trial in results.trials:
         if trial.state is TrialState.FAILED:
-            error = results.shown(trial_dir(results.folder, trial.number) / ERROR_FILE)
+            error = results.place_of(trial_dir(results.folder, trial.number) / ERROR_FILE)
             told = f"  ({error})" if results.error(trial.number) else ""
             say(f"trial {trial.number:04d}: {trial.message}{told}")
 

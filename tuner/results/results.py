@@ -128,7 +128,7 @@ class Results:
     def _exists(self, folder: Path) -> bool:
         return self.run.has_folder(folder.relative_to(self.folder).as_posix())
 
-    def shown(self, path: Path) -> Place:
+    def place_of(self, path: Path) -> Place:
         """A path in `folder` as those know it who know `place`."""
         return path if self.place is self.folder else self.place / path.relative_to(self.folder).as_posix()
 
@@ -159,7 +159,7 @@ class Results:
             found.value,
             trial.params_at(step),
             dict(report.metrics) if report else {},
-            self.shown(checkpoint) if self._exists(checkpoint) else None,
+            self.place_of(checkpoint) if self._exists(checkpoint) else None,
         )
 
     def _is_in_best(self, number: int, step: int) -> bool:

@@ -45,7 +45,7 @@ class SimulatedSweep:
         self._left.callback(self._study.close)
         self._rows = None if task.rows is None else RowSampler(RandomSampler(), task.rows, task.space)
         self._stopping = make_stopping(rule, task.metrics, task.space)
-        self._stopping.consult(lambda number: self._study.is_to_go_on(method, seed, number))
+        self._stopping.consult(lambda number: self._study.may_continue(method, seed, number))
         self._running: dict[int, SchedulerTrial] = {}
         self._told: dict[int, Sequence[float]] = {}
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tuner.spec.domains import Domain, is_plain
-from tuner.spec.fields import shown, unknown, word
+from tuner.spec.fields import quoted, unknown, word
 
 ROOT = "parameters"
 
@@ -17,7 +17,7 @@ Conditions = Mapping[str, tuple[Any, ...]]
 
 def parse_when(path: str, node: Any) -> tuple[Conditions, list[str]]:
     if not isinstance(node, Mapping):
-        return {}, [f"{path} must map other parameters' names to values, as {{optimizer: sgd}}; got {shown(node)}."]
+        return {}, [f"{path} must map other parameters' names to values, as {{optimizer: sgd}}; got {quoted(node)}."]
     when: dict[str, tuple[Any, ...]] = {}
     problems: list[str] = []
     for name, allowed in node.items():
@@ -37,7 +37,7 @@ def condition_problems(whens: Mapping[str, Conditions], domains: Mapping[Any, Do
                 problems.append(unknown(path, parent, domains, "parameter"))
             elif (domain := domains[parent]) is not None:
                 problems += [
-                    f"{path} names {shown(value)}, but {parent} is {domain.describe()}."
+                    f"{path} names {quoted(value)}, but {parent} is {domain.describe()}."
                     for value in allowed
                     if not _takes(domain, value)
                 ]
@@ -88,7 +88,7 @@ def dependency_order(whens: Mapping[str, Conditions]) -> tuple[list[str], list[S
     return order, circles
 
 
-def told(when: Conditions) -> str:
+def format_when(when: Conditions) -> str:
     return " and ".join(f"{name} is {' or '.join(map(word, values))}" for name, values in when.items())
 
 

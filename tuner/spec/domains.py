@@ -14,7 +14,7 @@ from decimal import Decimal
 from typing import Any, NamedTuple
 
 from tuner.errors import SpecError
-from tuner.spec.fields import Field, is_number, listed, shown, word
+from tuner.spec.fields import Field, is_number, listed, quoted, word
 
 # A range with more values is not enumerated for a grid.
 MAX_GRID_VALUES = 10_000
@@ -261,7 +261,7 @@ def _check_range(bound: Field, low: Any, high: Any, log: bool, step: Any) -> Non
         found.append(PARAMETER["q"].problem("q", step) or bound.problem("q", step))
     problems = [problem for problem in found if problem]
     problems += [
-        f"{key} {shown(value)} is beyond the 64 bits of whole numbers: narrow the range, or give floats."
+        f"{key} {quoted(value)} is beyond the 64 bits of whole numbers: narrow the range, or give floats."
         for key, value in (("min", low), ("max", high))
         if bound is WHOLE and is_number(value) and not MIN_INT <= value <= MAX_INT
     ]
@@ -303,7 +303,7 @@ def not_plain(value: Any) -> str:
         advice = ": numbers have 64 bits; put it in quotes to have it as a text"
     elif isinstance(value, float):
         advice = ": put it in quotes to have it as a text, which float() reads"
-    return f"must be text, finite numbers, true, null, or lists and mappings of them; got {shown(value)}{advice}."
+    return f"must be text, finite numbers, true, null, or lists and mappings of them; got {quoted(value)}{advice}."
 
 
 def _twice(key: str, values: Sequence[Any]) -> list[str]:
@@ -325,7 +325,7 @@ def _twice(key: str, values: Sequence[Any]) -> list[str]:
 
 
 def _told(value: Any) -> str:
-    return "null" if value is None else shown(value)
+    return "null" if value is None else quoted(value)
 
 
 def number(value: float) -> str:

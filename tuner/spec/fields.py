@@ -13,7 +13,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from tuner.spec.other_tools import ours
+from tuner.spec.other_tools import name_here
 
 # A number as YAML 1.2 and Python have it.
 _NUMBER = re.compile(r"[+-]?(\d[\d_]*\.?\d*|\.\d+)([eE][+-]?\d+)?")
@@ -55,7 +55,7 @@ class Field:
         """The sentence that refuses `value` at `where`; None where it may stand."""
         if self._accepts(value):
             return None
-        return f"{where} must be {self.allowed}; got {shown(value)}{self._advice(value)}."
+        return f"{where} must be {self.allowed}; got {quoted(value)}{self._advice(value)}."
 
     def clean(self, value: Any) -> Any:
         """An accepted value; `1e3` is an int where a whole number is wanted."""
@@ -126,10 +126,10 @@ def read(where: str, node: Any, table: Mapping[str, Field]) -> tuple[dict[str, A
         where: path of the mapping in the file, such as `budget`; empty for the whole file.
     """
     if not isinstance(node, Mapping):
-        return {}, [f"{where or 'the sweep'} must be a mapping with {listed(table)}; got {shown(node)}."]
+        return {}, [f"{where or 'the sweep'} must be a mapping with {listed(table)}; got {quoted(node)}."]
     problems = unknown_keys(where, node, table)
     values: dict[str, Any] = {}
-    misspelt = meant(node, table)
+    misspelt = misspelt_keys(node, table)
     for key, field in table.items():
         path = joined(where, key)
         if key not in node and key in misspelt:
@@ -162,7 +162,7 @@ def present(values: Mapping[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in values.items() if value is not None}
 
 
-def meant(node: Mapping[Any, Any], known: Collection[str]) -> set[str]:
+def misspelt_keys(node: Mapping[Any, Any], known: Collection[str]) -> set[str]:
     """The keys that the unknown ones of a mapping are likely to stand for; a path where one belongs elsewhere."""
     return {_meant_key(key, known) for key in node if key not in known} - {""}
 
@@ -181,12 +181,12 @@ def nearest(name: Any, known: Collection[Any]) -> str:
 
 def nearest_choice(name: Any, known: Collection[str]) -> str:
     """The same for values of the file, of which some have other names elsewhere."""
-    own = ours(str(name))
+    own = name_here(str(name))
     return own if own is not None and own in ("", *known) else nearest(name, known)
 
 
 def _meant_key(key: Any, known: Collection[str]) -> str:
-    own = ours(str(key))
+    own = name_here(str(key))
     if own is None:
         return nearest(key, known)
     last = own.rpartition(".")[2]
@@ -197,14 +197,14 @@ def _advice_on_key(key: Any, known: Collection[str]) -> str:
     near = _meant_key(key, known)
     if near:
         return f", did you mean {near}"
-    return ", and there is no such thing here" if ours(str(key)) == "" else ""
+    return ", and there is no such thing here" if name_here(str(key)) == "" else ""
 
 
 def _advice_on_choice(value: str, choices: Collection[str]) -> str:
     near = nearest_choice(value, choices)
     if near:
         return f", did you mean {near}"
-    return ", and there is no such thing here" if ours(value) == "" else ""
+    return ", and there is no such thing here" if name_here(value) == "" else ""
 
 
 def is_number(value: Any) -> bool:
@@ -212,7 +212,7 @@ def is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= sys.float_info.max
 
 
-def shown(value: Any) -> str:
+def quoted(value: Any) -> str:
     """A value as a message shows it: in the file's words, and short."""
     if value is None:
         return "nothing"

@@ -15,7 +15,7 @@ from tuner.run_folder.provenance import FORMAT, PROVENANCE
 from tuner.run_folder.trial_files import SPEC_FILE
 from tuner.spec.conditions import parse_when
 from tuner.spec.keys import NONE, SWEEP
-from tuner.spec.other_tools import ours
+from tuner.spec.other_tools import name_here
 from tuner.spec.sweep_spec import SweepSpec
 from tuner.spec.trainable import import_trainable, parameters_of
 from tuner.spec.yaml_text import load_yaml
@@ -112,7 +112,7 @@ def _parameters_of(trainable: Any) -> tuple[str, ...]:
 def _unknown(name: str, parameters: Sequence[str]) -> str:
     if name.split(".")[0] == "parameters":
         return "a parameter is set as a whole, as in --set 'lr={min: 0.1, max: 1}'."
-    meant = ours(name) or next(iter(get_close_matches(name, [*parameters, *SWEEP], n=1)), "")
+    meant = name_here(name) or next(iter(get_close_matches(name, [*parameters, *SWEEP], n=1)), "")
     told = f"; did you mean {meant}?" if meant else "."
     return (
         f"neither a parameter of the file or its trainable nor a key of the file{told} "

@@ -59,6 +59,6 @@ def _plain(name: str) -> str:
 _OURS = {_plain(theirs): ours for ours, names in _THEIRS.items() for theirs in names.split()}
 
 
-def ours(name: str) -> str | None:
+def name_here(name: str) -> str | None:
     """Our name for one of theirs, as a path; empty where there is no such thing, None where it isn't known."""
     return _OURS.get(_plain(name))

@@ -22,8 +22,8 @@ from tuner.spec.domains import (
     not_plain,
     number,
 )
-from tuner.spec.fields import is_number, listed, shown, unknown_keys
-from tuner.spec.other_tools import ours
+from tuner.spec.fields import is_number, listed, quoted, unknown_keys
+from tuner.spec.other_tools import name_here
 
 
 def parse_domain(where: str, node: Any) -> tuple[Domain | None, list[str]]:
@@ -49,7 +49,7 @@ def parse_domain(where: str, node: Any) -> tuple[Domain | None, list[str]]:
 def _foreign_problem(where: str, node: Mapping[str, Any]) -> str | None:
     """Of a distribution that there is elsewhere and not here, nothing else of the parameter can be told."""
     given = node.get("distribution")
-    if not isinstance(given, str) or given in DISTRIBUTIONS or ours(given) != "":
+    if not isinstance(given, str) or given in DISTRIBUTIONS or name_here(given) != "":
         return None
     mean, deviation = node.get("mu"), node.get("sigma")
     remedy = "give min and max that hold nearly all of it"
@@ -72,7 +72,7 @@ def looks_sampled(node: Any) -> bool | None:
 def _parse_bare(where: str, value: Any) -> tuple[Domain | None, list[str]]:
     if value is None or isinstance(value, list | tuple):
         meant = "{value: null} where none is meant" if value is None else "{values: [...]} to choose among several"
-        return None, [f"{where} must be a mapping or one value; got {shown(value)}: write {meant}."]
+        return None, [f"{where} must be a mapping or one value; got {quoted(value)}: write {meant}."]
     if not is_plain(value):
         return None, [f"{where} {not_plain(value)}"]
     return Constant(value), []

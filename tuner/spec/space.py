@@ -16,12 +16,12 @@ from tuner.spec.conditions import (
     circle_problems,
     condition_problems,
     dependency_order,
+    format_when,
     parse_when,
     sound_conditions,
-    told,
 )
 from tuner.spec.domains import MAX_GRID_VALUES, Choice, Constant, Domain, Float, as_primitive, same
-from tuner.spec.fields import listed, shown, unknown, without_numpy
+from tuner.spec.fields import listed, quoted, unknown, without_numpy
 from tuner.spec.parameter_syntax import looks_sampled, parse_domain
 
 # What a study's database holds.
@@ -171,9 +171,9 @@ class SearchSpace:
     def _problems_of_one(self, parameter: Parameter, params: Mapping[str, Any]) -> list[str]:
         name, value = parameter.name, params[parameter.name]
         if not parameter.domain.contains(value):
-            return [f"{name} must be {parameter.domain.describe()}; got {shown(value)}."]
+            return [f"{name} must be {parameter.domain.describe()}; got {quoted(value)}."]
         if not self.is_active(parameter, params):
-            return [f"{name} exists only when {told(parameter.when)}: set that as well, or remove {name}."]
+            return [f"{name} exists only when {format_when(parameter.when)}: set that as well, or remove {name}."]
         return []
 
     def _extended(self, cell: dict[str, Any], parameter: Parameter) -> list[dict[str, Any]]:
@@ -220,7 +220,7 @@ class SpaceDraft:
         """The `parameters` of a sweep file, and all their problems."""
         mapping = without_numpy(mapping)
         if not isinstance(mapping, Mapping) or not mapping:
-            given = "an empty mapping" if mapping == {} else shown(mapping)
+            given = "an empty mapping" if mapping == {} else quoted(mapping)
             return cls(SearchSpace(()), {}), [f"{ROOT} must map at least one name to its values; got {given}."]
         domains: dict[str, Domain | None] = {}
         whens: dict[str, Conditions] = {}
@@ -232,7 +232,7 @@ class SpaceDraft:
             problems += found + in_when
             if not isinstance(name, str) or not name:
                 domains[name] = None
-                problems.append(f"{path} must have a text as its name; got {shown(name)}: put it in quotes.")
+                problems.append(f"{path} must have a text as its name; got {quoted(name)}: put it in quotes.")
             elif len(name) > MAX_PARAMETER_NAME:
                 domains[name] = None
                 problems.append(

@@ -12,7 +12,7 @@ from typing import Any, Literal, NamedTuple
 from tuner.errors import SpecError
 from tuner.metric import Goal, Metric, Patience
 from tuner.spec.cross_checks import cross_problems
-from tuner.spec.fields import Field, meant, nearest_choice, present, read, shown, without_numpy
+from tuner.spec.fields import Field, misspelt_keys, nearest_choice, present, quoted, read, without_numpy
 from tuner.spec.keys import (
     BUDGET,
     CHECKPOINTS,
@@ -94,7 +94,7 @@ class SweepSpec:
         if not isinstance(data, Mapping):
             raise SpecError(problems)
         leaves = _leaves_of_scalars(values, data)
-        misplaced = meant(data, SWEEP)
+        misplaced = misspelt_keys(data, SWEEP)
         if "metric" not in {*data, *misplaced}:
             leaves["metric_target"] = []
         if "early_terminate" not in data:
@@ -196,7 +196,7 @@ def _read_early_terminate(node: Any) -> _Read:
     if node == NONE:
         return _Read(None, [], {where: None})
     if node is None or node is False:
-        told = f"{where} must be a mapping with type, the name of a rule, or none; got {shown(node)}: write none."
+        told = f"{where} must be a mapping with type, the name of a rule, or none; got {quoted(node)}: write none."
         return _Read(None, [told], {where: {}})
     if isinstance(node, str):
         if node not in EARLY_TERMINATE:
@@ -223,7 +223,7 @@ def _no_rule(text: str) -> str:
 
 def _read_start_with(node: Any) -> _Read:
     problems = [
-        f"start_with[{index}] must be a mapping from parameters to values; got {shown(params)}."
+        f"start_with[{index}] must be a mapping from parameters to values; got {quoted(params)}."
         for index, params in enumerate(node)
         if not isinstance(params, Mapping)
     ]
@@ -233,7 +233,7 @@ def _read_start_with(node: Any) -> _Read:
 
 def _read_start_from(node: Any) -> _Read:
     problems = [
-        f"start_from[{index}] must be a run folder, or the URI of one; got {shown(place)}."
+        f"start_from[{index}] must be a run folder, or the URI of one; got {quoted(place)}."
         for index, place in enumerate(node)
         if not isinstance(place, str) or not place
     ]

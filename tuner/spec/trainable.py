@@ -15,7 +15,7 @@ from types import FunctionType, MethodType, ModuleType
 from typing import Any
 
 from tuner.errors import SpecError
-from tuner.spec.fields import did_you_mean, shown
+from tuner.spec.fields import did_you_mean, quoted
 
 # What is imported after the user's folder is first on the path, here or in a trial's process.
 _NEEDED = (
@@ -50,7 +50,7 @@ def import_trainable(spec_string: str, search_path: Path) -> Callable[..., Any]:
         raise SpecError(
             [
                 "trainable must be module:function, such as trainables.image_classification:train; "
-                f"got {shown(spec_string)}."
+                f"got {quoted(spec_string)}."
             ]
         )
     check_shadows(search_path)

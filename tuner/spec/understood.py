@@ -4,7 +4,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from tuner.spec.conditions import told
+from tuner.spec.conditions import format_when
 from tuner.spec.domains import Choice, Constant, Domain, Float, Int
 from tuner.spec.space import Parameter, SearchSpace
 from tuner.spec.sweep_spec import SweepSpec
@@ -73,7 +73,7 @@ def _parameter(parameter: Parameter) -> str:
         said += ", logarithmic" if isinstance(domain, Float | Int) and domain.log else ""
         said += "" if count is None else f" ({count:,} values)" if count > 1 else " (1 value)"
         said += ", each in turn" if isinstance(domain, Choice) and domain.grid else ""
-    return f"{said}; only when {told(parameter.when)}" if parameter.when else said
+    return f"{said}; only when {format_when(parameter.when)}" if parameter.when else said
 
 
 def _count(domain: Domain) -> int | None:

@@ -30,7 +30,7 @@ class Asking:
         is_multiple = self.every > 0 and step // self.every > before // self.every
         return is_multiple or any(before < rung <= step for rung in self.steps) or step >= self.last > 0
 
-    def among(self, reports: Sequence[Report], before: int) -> list[Report]:
+    def select(self, reports: Sequence[Report], before: int) -> list[Report]:
         """Those of a trial's reports that it is told; `before` is the step of the one before them, 0 for none."""
         steps = pairwise([before, *(report.step for report in reports)])
         return [report for report, (last, step) in zip(reports, steps, strict=True) if self(step, last)]

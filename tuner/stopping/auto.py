@@ -49,7 +49,7 @@ class RecentHalving(FIFOScheduler):  # type: ignore[misc]  # Ray's classes are u
 
     Attributes:
         run_cap: how many trials there will be at most; None where nobody has said.
-        is_to_go_on: whether a trial, by its id, goes on whatever its rank.
+        may_continue: whether a trial, by its id, goes on whatever its rank.
     """
 
     run_cap: int | None = None
@@ -58,7 +58,7 @@ class RecentHalving(FIFOScheduler):  # type: ignore[misc]  # Ray's classes are u
         self, metrics: Sequence[Metric], time_attr: str, steps: Sequence[int], eta: float, max_iter: int | None
     ) -> None:
         super().__init__()
-        self.is_to_go_on: Callable[[str], bool] = lambda trial_id: False
+        self.may_continue: Callable[[str], bool] = lambda trial_id: False
         self._keys = [metric_key(metric.name) for metric in metrics]
         self._signs = np.array([1.0 if metric.goal is Goal.MAXIMIZE else -1.0 for metric in metrics])
         self._time_attr, self._eta, self._max_iter = time_attr, eta, max_iter
@@ -79,7 +79,7 @@ class RecentHalving(FIFOScheduler):  # type: ignore[misc]  # Ray's classes are u
         if index >= 0 and np.isfinite(values).all() and trial.trial_id not in self._rungs[index]:
             self._rungs[index][trial.trial_id] = values
             may_pass = goes_on and (may_be_last or self._may_pass(index, trial.trial_id))
-            goes_on = may_pass or (goes_on and self.is_to_go_on(trial.trial_id))
+            goes_on = may_pass or (goes_on and self.may_continue(trial.trial_id))
         return str(TrialScheduler.CONTINUE if goes_on else TrialScheduler.STOP)
 
     def on_trial_complete(self, tune_controller: Any, trial: Any, result: Mapping[str, Any]) -> None:

@@ -54,10 +54,10 @@ class Stopping:
         if isinstance(self.scheduler, RecentHalving):
             self.scheduler.watch(max((report.step for report in reports), default=0))
 
-    def consult(self, is_to_go_on: Callable[[int], bool]) -> None:
+    def consult(self, may_continue: Callable[[int], bool]) -> None:
         """Ask this of a trial's number before it is stopped: whether it goes on all the same."""
         if isinstance(self.scheduler, RecentHalving):
-            self.scheduler.is_to_go_on = lambda trial_id: is_to_go_on(int(trial_id))
+            self.scheduler.may_continue = lambda trial_id: may_continue(int(trial_id))
 
 
 def make_stopping(

@@ -13,7 +13,7 @@ from tuner.run_folder.checkpoints import checkpoint_path, checkpoint_steps
 from tuner.run_folder.owned_files import remove_checkpoint
 from tuner.run_folder.trial_files import TrialFiles, trial_dir
 from tuner.spec.sections import Checkpoints
-from tuner.study.retention import SavedStep, needless_after, needless_while_running
+from tuner.study.retention import SavedStep, removable_after, removable_while_running
 
 
 class CheckpointStore:
@@ -59,13 +59,13 @@ class CheckpointStore:
     def drop_while_running(self, number: int) -> None:
         """Delete what a running trial can do without."""
         own = [candidate for key, candidate in self._found.items() if key[0] == number]
-        for step in needless_while_running(own, self._rule.keep, self._goal):
+        for step in removable_while_running(own, self._rule.keep, self._goal):
             self._drop(number, step)
 
     def drop_after(self, states: Mapping[int, TrialState]) -> None:
         """Delete what the sweep can do without; `states` holds the trials that are finished."""
         max_bytes = None if self._rule.max_gb is None else self._rule.max_gb * 2**30
-        for number, step in needless_after(list(self._found.values()), states, self._rule.keep, max_bytes, self._goal):
+        for number, step in removable_after(list(self._found.values()), states, self._rule.keep, max_bytes, self._goal):
             self._drop(number, step)
 
     def drop_late(self, number: int) -> None:

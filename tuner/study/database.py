@@ -12,7 +12,7 @@ from sqlalchemy.exc import IntegrityError, OperationalError, SQLAlchemyError
 
 from tuner.errors import SpecError, StudyNotFoundError
 from tuner.run_folder.credentials import hide_secrets
-from tuner.study.database_url import expanded, file_of, shown
+from tuner.study.database_url import expanded, file_of, redacted
 
 # What Optuna raises, beside OSError, where a study can't be read or written now.
 DATABASE_ERRORS = (SQLAlchemyError, StorageInternalError)
@@ -32,7 +32,7 @@ def open_database(url: str, *, create: bool) -> RDBStorage:
         raise StudyNotFoundError(f"there is no database {path}{told}")
     try:
         if not create and not _has_studies(url):
-            raise StudyNotFoundError(f"the database {shown(recorded)} holds no studies")
+            raise StudyNotFoundError(f"the database {redacted(recorded)} holds no studies")
         for _ in range(_ATTEMPTS - 1):
             try:
                 return RDBStorage(url, skip_table_creation=not create)
@@ -42,7 +42,7 @@ def open_database(url: str, *, create: bool) -> RDBStorage:
     except (SQLAlchemyError, ImportError, ValueError) as error:
         first = hide_secrets(str(error).splitlines()[0])
         raise SpecError(
-            [f"storage: {shown(recorded)!r} can't be opened as a database ({first}); give a URL of SQLAlchemy."]
+            [f"storage: {redacted(recorded)!r} can't be opened as a database ({first}); give a URL of SQLAlchemy."]
         ) from None
 
 

@@ -31,8 +31,8 @@ def recordable(url: str) -> str:
         scheme = url.partition("://")[0]
         raise SpecError(
             [
-                f"storage: {shown(url)} holds a secret, and a URL is recorded, shown and logged: name an environment "
-                f"variable in its place, '{scheme}://USER:${{PGPASSWORD}}@HOST/NAME' in single quotes, and set it "
+                f"storage: {redacted(url)} holds a secret, and a URL is recorded, shown and logged: name an "
+                f"environment variable in its place, '{scheme}://USER:${{PGPASSWORD}}@HOST/NAME' in single quotes, and set it "
                 "wherever the sweep is run or looked at; or leave it to the database's own means, such as ~/.pgpass."
             ]
         )
@@ -42,7 +42,7 @@ def recordable(url: str) -> str:
     return parsed.set(database=str(Path.cwd() / path)).render_as_string(hide_password=False)
 
 
-def shown(url: str) -> str:
+def redacted(url: str) -> str:
     """For a person, and a log: names of variables as they are, secrets as ***."""
     parsed = _parse(url)
     if parsed is None:
@@ -130,7 +130,7 @@ def _value_of(text: str, pattern: re.Pattern[str]) -> str:
     return pattern.sub(value, text)
 
 
-def guard(folder: Path, origin: Mapping[str, Any]) -> list[str]:
+def keep_private(folder: Path, origin: Mapping[str, Any]) -> list[str]:
     """Keep a description from other users where it holds a secret, as those of before may; sentences to tell."""
     if not secrets_in(origin.get("storage") or ""):
         return []

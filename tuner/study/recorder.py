@@ -93,9 +93,9 @@ class Recorder:
     def elapsed_s(self) -> float:
         return self._usage.elapsed_s
 
-    def hold(self, elapsed_s: float) -> None:
+    def set_elapsed(self, elapsed_s: float) -> None:
         """Set the clock back: a sweep that is paused with nothing running spends no time."""
-        self._usage.hold(elapsed_s)
+        self._usage.set_elapsed(elapsed_s)
 
     @storing(*DATABASE_ERRORS)
     def look(self, training: Collection[int]) -> None:
@@ -157,8 +157,8 @@ class Recorder:
         return running
 
     @storing(*DATABASE_ERRORS)
-    def is_to_go_on(self, number: int) -> bool:
-        return self.study.is_to_go_on(self._method, self._seed, number, self.spec.start_with)
+    def may_continue(self, number: int) -> bool:
+        return self.study.may_continue(self._method, self._seed, number, self.spec.start_with)
 
     @storing(*DATABASE_ERRORS)
     def report(self, number: int, reports: Sequence[Report]) -> None:

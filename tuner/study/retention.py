@@ -24,7 +24,7 @@ class SavedStep:
     size_bytes: int
 
 
-def needless_while_running(candidates: Collection[SavedStep], keep: Keep, goal: Goal) -> set[int]:
+def removable_while_running(candidates: Collection[SavedStep], keep: Keep, goal: Goal) -> set[int]:
     """The steps that a running trial can do without: it needs its best, and its last two to go on.
 
     Two, since the last one may turn out to be damaged.
@@ -35,7 +35,7 @@ def needless_while_running(candidates: Collection[SavedStep], keep: Keep, goal: 
     return set(steps[:-2]) - {_best(candidates, goal).step}
 
 
-def needless_after(
+def removable_after(
     candidates: Collection[SavedStep],
     states: Mapping[int, TrialState],
     keep: Keep,

@@ -20,7 +20,7 @@ from tuner.run_folder.place import Place
 from tuner.run_folder.provenance import PROVENANCE
 from tuner.run_folder.trial_files import SPEC_FILE, write_atomic
 from tuner.spec.domains import Choice, Constant, Float, Int, same
-from tuner.spec.fields import shown
+from tuner.spec.fields import quoted
 from tuner.spec.file import read_spec
 from tuner.spec.space import Parameter, SearchSpace
 from tuner.spec.sweep_spec import SweepSpec
@@ -142,7 +142,7 @@ def _domain_problems(
     if (was_log := getattr(before, "log", False)) != (is_log := getattr(now, "log", False)):
         return [f"{name} had {_SCALES[was_log]} scale and has {_SCALES[is_log]} one"]
     lost = [value for value in values if not _holds(domain, value)]
-    return [f"{name} was {shown(lost[0])} in a trial, and can't be that any more"] if lost else []
+    return [f"{name} was {quoted(lost[0])} in a trial, and can't be that any more"] if lost else []
 
 
 def _holds(domain: Float | Int | Choice, value: Any) -> bool:

@@ -26,7 +26,7 @@ class Attempts:
     lost_nodes: int = 0
     lost_from: int = 0
 
-    def lose_node(self, restore_step: int) -> None:
+    def count_lost_node(self, restore_step: int) -> None:
         """Count a node that was lost after the trial had gone on from a step."""
         self.lost_nodes = 1 if restore_step > self.lost_from else self.lost_nodes + 1
         self.lost_from = restore_step

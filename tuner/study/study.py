@@ -155,7 +155,7 @@ class Study:
         known = trial.user_attrs
         return Asked(trial.number, params, bool(waiting), known.get(_GPUS), known.get(_ATTEMPTS, {}))
 
-    def is_to_go_on(
+    def may_continue(
         self, method: str | BaseSampler, seed: int, number: int, start_with: Sequence[Mapping[str, Any]] = ()
     ) -> bool:
         """Whether a running trial goes on however poor it is so far.

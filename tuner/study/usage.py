@@ -43,7 +43,7 @@ class Usage:
     def elapsed_s(self) -> float:
         return self._before_s + self.run_s
 
-    def hold(self, elapsed_s: float) -> None:
+    def set_elapsed(self, elapsed_s: float) -> None:
         """Set the clock back: a sweep that is paused with nothing running spends no time."""
         self._started_at += self.elapsed_s - elapsed_s
 

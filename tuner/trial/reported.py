@@ -7,7 +7,7 @@ from typing import Any, ParamSpec, TypeVar, cast
 
 from tuner.errors import MetricError, MissingMetricError, StepError
 from tuner.metric import Metric
-from tuner.spec.fields import did_you_mean, shown
+from tuner.spec.fields import did_you_mean, quoted
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -64,7 +64,7 @@ def step_after(last: int, given: Any) -> int:
             "or report step=step + 1."
         )
     raise StepError(
-        f"trial.report: step must be a whole number above {last}, the step reported last; got {shown(given)}. "
+        f"trial.report: step must be a whole number above {last}, the step reported last; got {quoted(given)}. "
         "Leave out step= and the reports are counted, after trial.restore() from state.step + 1."
     )
 
@@ -82,16 +82,16 @@ def as_floats(metrics: Mapping[str, Any], wanted: tuple[Metric, ...]) -> dict[st
     """The reported values as floats; raises `MetricError` for what is no number, or lacks one of the metrics wanted."""
     if not isinstance(metrics, Mapping):
         raise MetricError(
-            f"trial.report: metrics must map names to numbers, such as {{'loss': 0.5}}; got {shown(metrics)}."
+            f"trial.report: metrics must map names to numbers, such as {{'loss': 0.5}}; got {quoted(metrics)}."
         )
     values: dict[str, float] = {}
     for name, value in metrics.items():
         if not isinstance(name, str) or not name or not name.isprintable():
-            raise MetricError(f"trial.report: the name of a metric must be a text on one line; got {shown(name)}.")
+            raise MetricError(f"trial.report: the name of a metric must be a text on one line; got {quoted(name)}.")
         number = as_float(value)
         if number is None:
             shape = getattr(value, "shape", None)
-            given = f"{type(value).__name__} of shape {tuple(shape)}" if shape is not None else shown(value)
+            given = f"{type(value).__name__} of shape {tuple(shape)}" if shape is not None else quoted(value)
             raise MetricError(f"trial.report: metric {name!r} must be a number or a one-element tensor; got {given}.")
         values[name] = number
     missing = [metric.name for metric in wanted if metric.name not in values]

@@ -20,7 +20,7 @@ from tuner.errors import MetricError, StopTrial
 from tuner.metric import Metric
 from tuner.records import Report
 from tuner.run_folder.checkpoints import checkpoint_path, digest
-from tuner.spec.fields import shown
+from tuner.spec.fields import quoted
 from tuner.trial.checkpoint import State, load_checkpoint, save_checkpoint, set_rng_state
 from tuner.trial.devices import best_device, has_bfloat16, has_room, to_device
 from tuner.trial.optimizers import ignored, load
@@ -305,7 +305,7 @@ def call(train: Callable[[Trial], Any], trial: Trial) -> None:
     """Run a training loop; one that hands its metrics back instead of reporting them is told how it is done."""
     returned = train(trial)
     if returned is not None and not trial.has_reported:
-        told = f"the trainable returned {shown(returned)} and has reported nothing: it is to call trial.report"
+        told = f"the trainable returned {quoted(returned)} and has reported nothing: it is to call trial.report"
         raise MetricError(f"{told}. {_FOREIGN_LOOPS}")
 
 

@@ -219,7 +219,9 @@ class Controller(WarmController):
         before = self._recorder.running[trial.number].last_step
         self._recorder.report(trial.number, batch.reports)
         self._watch(batch.reports)
-        results = [result_of(report) for report in self._asking.among(batch.reports, before) if self._is_finite(report)]
+        results = [
+            result_of(report) for report in self._asking.select(batch.reports, before) if self._is_finite(report)
+        ]
         trial.ending = batch.ending
         if batch.ending is not None and batch.ending.error:
             self._fail(trial, batch.ending)

@@ -72,7 +72,7 @@ def _may_retry(ending: Ending, running: Running, retries: int, is_winding_down: 
     attempts = running.attempts
     if ending.lost_node:
         running.is_preempted = True
-        attempts.lose_node(running.restore_step)
+        attempts.count_lost_node(running.restore_step)
         if attempts.lost_nodes <= MAX_LOST_NODES:
             return True
     has_begun = running.last_step > running.restore_step

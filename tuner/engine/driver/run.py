@@ -119,7 +119,7 @@ def run(
                 lambda number: read_reports(trial_dir(recorder.folder, number)),
                 functools.partial(_restore_step, recorder.folder),
             )
-        stopping.consult(recorder.is_to_go_on)
+        stopping.consult(recorder.may_continue)
         try:
             verdict = _Loop(controller, search, recorder, console, slots, run_cap, driver_node).run()
         finally:
@@ -244,7 +244,7 @@ class _Loop:
             self._held_at_s = self._recorder.elapsed_s
         self._controller.rest()
         time.sleep(_IDLE_S)
-        self._recorder.hold(self._held_at_s)
+        self._recorder.set_elapsed(self._held_at_s)
 
     def _listen(self) -> None:
         """Take up what a user asks of the running sweep."""
