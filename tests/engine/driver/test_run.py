@@ -21,6 +21,9 @@ from tests.sweeps import LOSS, LR, Told, check_whole, sweep
 from tuner import Results, Sweep, resume
 from tuner.engine.driver import run
 from tuner.engine.files.trial_folder import MARKER
+from tuner.engine.process.deaths import death_of
+from tuner.engine.process.last_words import Death
+from tuner.engine.ray_compat.runtime import node_of
 from tuner.errors import ResourceError, SpecError
 from tuner.records import FailureReason, TrialState
 from tuner.trial.checkpoint import load_checkpoint
@@ -166,6 +169,17 @@ def test_processes_share_what_one_has_loaded_and_nothing_is_left_of_it(tmp_path:
     while list(Path(tempfile.gettempdir()).glob(f"tuner-*/shared-{token}")):
         assert time.monotonic() < end
         time.sleep(0.1)
+
+
+def test_of_an_actor_that_never_ran_nothing_is_known() -> None:
+    actor = ray.remote(num_cpus=99)(Nothing).remote()
+    number = actor._actor_id.hex()
+    assert node_of(number) == ""
+    assert death_of(number, node_of(number)) == Death()
+
+
+class Nothing:
+    """An actor."""
 
 
 def test_an_actor_with_a_thread_left_in_it_is_replaced(tmp_path: Path) -> None:

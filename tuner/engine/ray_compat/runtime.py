@@ -40,7 +40,8 @@ def node_of(actor_id: str | None) -> str:
     Gone: `ray.util.state.get_actor`, which goes through the dashboard and is slower.
     """
     actor = ray_state.actors(actor_id) if actor_id else None
-    return str(actor["Address"]["NodeID"]) if actor else ""
+    node = str(actor["Address"]["NodeID"]) if actor else ""
+    return "" if set(node) == {"f"} else node  # all f is no node: it was cancelled before it ran
 
 
 def free_resources() -> Mapping[str, Mapping[str, float]]:
