@@ -33,7 +33,8 @@ def recordable(url: str) -> str:
             [
                 f"storage: {redacted(url)} holds a secret, and a URL is recorded, shown and logged: name an "
                 f"environment variable in its place, '{scheme}://USER:${{PGPASSWORD}}@HOST/NAME' in single quotes, and "
-                "set it wherever the sweep is run or looked at; or leave it to the database's own means, such as ~/.pgpass."
+                "set it wherever the sweep is run or looked at; or leave it to the database's own means, such as "
+                "~/.pgpass."
             ]
         )
     path = file_of(url)
