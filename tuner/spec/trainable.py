@@ -84,7 +84,7 @@ def parameters_of(train: Callable[..., Any]) -> tuple[str, ...]:
     module = inspect.getmodule(_origin(train))
     names = getattr(module, "PARAMETERS", ())
     if isinstance(names, str) or not all(isinstance(name, str) for name in names):
-        raise SpecError([f"{getattr(module, '__name__', train)}.PARAMETERS must list names; got {shown(names)}."])
+        raise SpecError([f"{getattr(module, '__name__', train)}.PARAMETERS must list names; got {quoted(names)}."])
     return tuple(names)
 
 
