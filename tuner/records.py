@@ -13,11 +13,14 @@ from tuner.metric import Goal
 
 
 class TrialState(enum.Enum):
-    """The state of a trial; `is_final` says whether it can still change."""
+    """The state of a trial, as the study, the terminal and the records of a sweep have it.
+
+    PENDING is asked for and waits, RUNNING trains, PREEMPTED lost its node and has not reported since. The others are
+    final. What Optuna, Ray Tune and TensorBoard call a state follows from it, and not the other way round.
+    """
 
     PENDING = "pending"
     RUNNING = "running"
-    PAUSED = "paused"
     COMPLETED = "completed"
     PRUNED = "pruned"
     FAILED = "failed"
@@ -28,8 +31,17 @@ class TrialState(enum.Enum):
     def is_final(self) -> bool:
         return self in _FINAL
 
+    def can_become(self, state: "TrialState") -> bool:
+        """Whether a trial in this state may change to another; a running one becomes PENDING with its driver's end."""
+        return state in _NEXT.get(self, ())
+
 
 _FINAL = frozenset({TrialState.COMPLETED, TrialState.PRUNED, TrialState.FAILED, TrialState.STOPPED})
+_NEXT = {
+    TrialState.PENDING: {TrialState.RUNNING},
+    TrialState.RUNNING: {TrialState.RUNNING, TrialState.PREEMPTED, TrialState.PENDING, *_FINAL},
+    TrialState.PREEMPTED: {TrialState.RUNNING, TrialState.PREEMPTED, TrialState.PENDING, *_FINAL},
+}
 
 
 class FailureReason(enum.Enum):

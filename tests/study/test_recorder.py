@@ -323,13 +323,13 @@ def test_a_trial_that_reports_again_is_no_longer_preempted_and_its_pace_is_that_
     assert not recorder.tally.has_reports
     running = recorder.ask()
     assert running is not None
-    running.is_preempted = True
+    running.become(TrialState.PREEMPTED)
     now_s += 30.0
     recorder.report(running.number, [])
-    assert running.is_preempted
+    assert running.state is TrialState.PREEMPTED
     recorder.report(running.number, [report(1), report(2), report(3)])
     assert recorder.tally.has_reports
-    assert not running.is_preempted
+    assert running.state is TrialState.RUNNING
     assert running.reported_at == now_s
     assert running.median_step_s() == 10.0
     for step in range(4, 44):

@@ -211,7 +211,7 @@ def test_the_table_shows_last_values_and_how_trials_ended(tmp_path):
 
 
 def test_a_state_that_is_not_final_is_not_an_end(tmp_path):
-    write_trial(tmp_path, 0, TrialState.PAUSED)
+    write_trial(tmp_path, 0, TrialState.PREEMPTED)
     assert "status" not in Board(tmp_path).groups()["0000"]["sessions"][0]
 
 

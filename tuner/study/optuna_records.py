@@ -15,13 +15,16 @@ from tuner.spec.space import SearchSpace
 # The attribute with the configurations that a rule has given a trial.
 CHANGES = "tuner:changes"
 
-_READ_AS = {
-    OptunaState.COMPLETE: TrialState.COMPLETED,
-    OptunaState.PRUNED: TrialState.PRUNED,
-    OptunaState.FAIL: TrialState.FAILED,
-    OptunaState.RUNNING: TrialState.RUNNING,
-    OptunaState.WAITING: TrialState.PENDING,
+# What Optuna calls our states; a stopped trial is told from a pruned one by its outcome.
+TO_OPTUNA = {
+    TrialState.PENDING: OptunaState.WAITING,
+    TrialState.RUNNING: OptunaState.RUNNING,
+    TrialState.COMPLETED: OptunaState.COMPLETE,
+    TrialState.STOPPED: OptunaState.PRUNED,
+    TrialState.PRUNED: OptunaState.PRUNED,
+    TrialState.FAILED: OptunaState.FAIL,
 }
+_FROM_OPTUNA = {theirs: own for own, theirs in TO_OPTUNA.items()}
 
 
 def read_params(trial: FrozenTrial, space: SearchSpace) -> dict[str, Any]:
@@ -49,7 +52,7 @@ def read_record(trial: FrozenTrial, space: SearchSpace) -> TrialRecord:
     changes = tuple((after, params) for after, params in trial.user_attrs.get(CHANGES, ()))
     return TrialRecord(
         number=trial.number,
-        state=TrialState(outcome["state"]) if is_final and outcome else _READ_AS[trial.state],
+        state=TrialState(outcome["state"]) if is_final and outcome else _FROM_OPTUNA[trial.state],
         params=changes[-1][1] if changes else read_params(trial, space),
         changes=changes,
         curve={step: math.nan if value is None else value for step, value in curve.items()},

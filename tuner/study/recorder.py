@@ -174,7 +174,8 @@ class Recorder:
             self._restart_from(running, running.files.cut(reports[0].step - 1))
         self.study.report(number, reports)
         self.tally.has_reports = True
-        running.is_preempted, running.silent_gpu_s = False, 0.0
+        running.become(TrialState.RUNNING)
+        running.silent_gpu_s = 0.0
         running.files.append(reports)
         running.log.add(reports)
         now = self._clock()
@@ -204,6 +205,7 @@ class Recorder:
             message = "the trainable returned without a single trial.report"
         elif state is TrialState.COMPLETED and not all(map(math.isfinite, self._values(running))):
             state, reason, message = TrialState.FAILED, FailureReason.NAN, "no finite value to tell"
+        running.become(state)
         if error:
             running.files.write_error(error)
         # Before the study knows of it: a trial that it does not know to have ended is written anew when it goes on.
@@ -253,6 +255,7 @@ class Recorder:
     def interrupt(self, number: int) -> None:
         """Leave a trial as it is, to be resumed when the sweep is resumed."""
         running = self.running.pop(number)
+        running.become(TrialState.PENDING)
         self._usage.left(running)
         running.log.close()
         running.files.close()

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from tuner.records import Report
+from tuner.records import Report, TrialState
 from tuner.run_folder.trial_files import TrialFiles
 from tuner.study.tensorboard import EventLog
 
@@ -47,8 +47,7 @@ class Running:
     best: Report | None = None
     curve: dict[int, float] = field(default_factory=dict)
     attempts: Attempts = field(default_factory=Attempts)
-    # Its node was lost, and it has not reported since.
-    is_preempted: bool = False
+    state: TrialState = TrialState.RUNNING
     # Given by a rule and not in the study yet: they hold from the next report on.
     has_new_params: bool = False
     trained_s: float = 0.0
@@ -60,6 +59,12 @@ class Running:
     reported_at: float = field(default_factory=time.monotonic)
     # Between reports of this process, the latest only.
     step_times_s: list[float] = field(default_factory=list)
+
+    def become(self, state: TrialState) -> None:
+        """Change its state. Raises `ValueError` where no trial may change so."""
+        if not self.state.can_become(state):
+            raise ValueError(f"trial {self.number} is {self.state.value} and can't become {state.value}")
+        self.state = state
 
     @property
     def last_step(self) -> int:

@@ -21,7 +21,7 @@ from tuner.methods.optuna_space import stored, suggest
 from tuner.metric import Goal, Metric
 from tuner.records import FailureReason, Report, TrialRecord, TrialState
 from tuner.spec.space import SearchSpace
-from tuner.study.optuna_records import CHANGES, read_params, read_record
+from tuner.study.optuna_records import CHANGES, TO_OPTUNA, read_params, read_record
 from tuner.study.optuna_study import open_study
 
 _SUMMARY = "tuner:summary"
@@ -33,13 +33,6 @@ _SPACE = "tuner:space"
 _IS_REVISED = "tuner:is_revised"
 # What a database's text holds for certain.
 _MAX_SPACE_BYTES = 60_000
-
-_TOLD_AS = {
-    TrialState.COMPLETED: OptunaState.COMPLETE,
-    TrialState.PRUNED: OptunaState.PRUNED,
-    TrialState.STOPPED: OptunaState.PRUNED,
-    TrialState.FAILED: OptunaState.FAIL,
-}
 
 
 @dataclass(frozen=True)
@@ -220,7 +213,7 @@ class Study:
         with self._batch():
             self._storage.set_trial_user_attr(self._id(number), OUTCOME, outcome)
             # Optuna's samplers fail at pruned trials of several objectives; those that have failed are left out.
-            told = _TOLD_AS[state] if len(self._metrics) == 1 or values else OptunaState.FAIL
+            told = TO_OPTUNA[state] if len(self._metrics) == 1 or values else OptunaState.FAIL
             self._study.tell(number, list(values) if values else None, told)
         self._ids.pop(number, None)
         self._commit()

@@ -47,7 +47,7 @@ def test_a_trial_whose_node_was_lost_is_preempted_until_it_reports(recorder: Rec
         return shown.state
 
     assert state() is TrialState.RUNNING
-    recorder.running[number].is_preempted = True
+    recorder.running[number].become(TrialState.PREEMPTED)
     recorder.retry(number, "its node was lost", "")
     assert state() is TrialState.PREEMPTED
     assert console.events == ["trial 0000 is tried again, from its checkpoint of step 2: its node was lost"]

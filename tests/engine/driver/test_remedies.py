@@ -80,7 +80,7 @@ def test_an_error_before_the_first_report_takes_no_free_replacement(running: Run
 def test_ten_lost_nodes_without_a_newer_checkpoint_are_no_failure(running: Running) -> None:
     running.last = report(5, 0.5)
     assert [decide(LOST_NODE, running) for _ in range(MAX_LOST_NODES)] == [Remedy.RETRY] * 10
-    assert running.is_preempted
+    assert running.state is TrialState.PREEMPTED
     assert decide(LOST_NODE, running) is Remedy.FAIL
     # With a newer one the count begins anew.
     running.restore_step = 5

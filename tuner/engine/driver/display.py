@@ -147,7 +147,7 @@ def _told(record: TrialRecord, recorder: Recorder) -> str:
 def _trial_view(trial: Running, metric: str, params: Mapping[str, Any]) -> TrialView:
     return TrialView(
         number=trial.number,
-        state=TrialState.PREEMPTED if trial.is_preempted else TrialState.RUNNING,
+        state=trial.state,
         step=trial.last_step,
         value=trial.last.metrics[metric] if trial.last else None,
         best=trial.best.metrics[metric] if trial.best else None,

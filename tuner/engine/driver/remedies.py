@@ -4,7 +4,7 @@ import enum
 from collections.abc import Callable
 
 from tuner.engine.process.report_queue import Ending
-from tuner.records import FailureReason
+from tuner.records import FailureReason, TrialState
 from tuner.study.running_trial import Running
 
 # So many processes a trial may lose before its first report without that being called its failure.
@@ -71,7 +71,7 @@ def _may_retry(ending: Ending, running: Running, retries: int, is_winding_down: 
         return False
     attempts = running.attempts
     if ending.lost_node:
-        running.is_preempted = True
+        running.become(TrialState.PREEMPTED)
         attempts.count_lost_node(running.restore_step)
         if attempts.lost_nodes <= MAX_LOST_NODES:
             return True
