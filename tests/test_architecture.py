@@ -82,6 +82,8 @@ def room(module: str) -> str:
         return f"trainables.{parts[0]}" if f"trainables.{parts[0]}" in ROOMS else "trainables"
     if parts[0] in WORDS:
         return "words"
+    if parts[0] == "attempt":
+        return "sweep"
     if parts[0] == "__main__":
         return "cli"
     if parts[0] in OF_BEFORE:
@@ -168,8 +170,8 @@ def test_only_a_sweep_that_is_run_imports_what_imports_ray() -> None:
     assert {(i.source, i.target) for i in found} == {
         ("tuner.cli.main", "tuner.simulation.comparison"),
         ("tuner.cli.main", "tuner.simulation.recorded"),
-        ("tuner.sweep", "tuner.engine.driver.run"),
-        ("tuner.sweep", "tuner.stopping.table"),
+        ("tuner.attempt", "tuner.engine.driver.run"),
+        ("tuner.attempt", "tuner.stopping.table"),
         ("tuner.cli.verbs", "tuner.remote.jobs"),
     }
 

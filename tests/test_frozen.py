@@ -21,7 +21,7 @@ from tuner.cli.main import cli
 from tuner.engine.driver import run as engine
 from tuner.errors import SpecError, StudyNotFoundError
 from tuner.records import TrialState
-from tuner.results.results import SweepState
+from tuner.results.sweep_state import SweepState
 from tuner.run_folder.marker import read_marker
 from tuner.run_folder.place import Uri
 from tuner.run_folder.trial_files import SPEC_FILE, trial_dir

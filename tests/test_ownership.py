@@ -28,7 +28,7 @@ from tuner.object_storage import uploader as mirror
 from tuner.object_storage.run_at_uri import open_run
 from tuner.records import TrialState
 from tuner.remote.folder_archive import pack, unpack
-from tuner.results.results import list_runs
+from tuner.results.listing import list_runs
 from tuner.run_folder import outage as storage
 from tuner.run_folder.background import Beside
 from tuner.run_folder.lock import LOCK_FILE

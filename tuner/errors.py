@@ -1,12 +1,33 @@
-"""Every exception of this package; each one also is the builtin that a caller would expect.
+"""Every exception of this package: a `TunerError` and the builtin that a caller would expect.
 
-Knows nothing of the rest of the package.
+`StopTrial` and its kinds are no errors: they end a training loop. Knows nothing of the rest of the package.
+
+Example:
+    >>> try:
+    ...     tuner.Sweep("mytask:train", parameters={"lr": {"min": 1, "max": 0}}, metric={"name": "loss"})
+    ... except tuner.errors.SpecError as error:
+    ...     len(error.problems)
+    2
+    >>> issubclass(tuner.errors.SpecError, tuner.errors.TunerError)
+    True
 """
 
 from collections.abc import Sequence
 
 
-class SpecError(ValueError):
+class TunerError(Exception):
+    """What all errors of this package are, beside a builtin: `except tuner.errors.TunerError` takes any of them.
+
+    Example:
+        >>> try:
+        ...     tuner.Results.read("runs/none")
+        ... except tuner.errors.TunerError as error:
+        ...     type(error).__name__
+        'StudyNotFoundError'
+    """
+
+
+class SpecError(TunerError, ValueError):
     """A sweep description with mistakes in it. `problems` holds all of them, one sentence each."""
 
     def __init__(self, problems: Sequence[str]) -> None:
@@ -14,7 +35,7 @@ class SpecError(ValueError):
         super().__init__("\n".join(self.problems))
 
 
-class MetricError(ValueError):
+class MetricError(TunerError, ValueError):
     """A report that can't be used: its metric is missing, or a value is no number."""
 
 
@@ -22,15 +43,15 @@ class MissingMetricError(MetricError):
     """A report without the sweep's metric: no trial of the sweep can do better."""
 
 
-class StepError(ValueError):
+class StepError(TunerError, ValueError):
     """A report whose step does not follow the one before it."""
 
 
-class CheckpointError(ValueError):
+class CheckpointError(TunerError, ValueError):
     """A state that can't be saved so that `torch.load(..., weights_only=True)` reads it back."""
 
 
-class StorageError(OSError):
+class StorageError(TunerError, OSError):
     """A run folder, or a study's database, that can't be written for now: full, read-only, or gone."""
 
 
@@ -38,43 +59,43 @@ class NodeStorageError(StorageError):
     """Files of this machine's own that can't be written, while the run folder may lie elsewhere."""
 
 
-class ResourceError(RuntimeError):
+class ResourceError(TunerError, RuntimeError):
     """A sweep that asks for more than the cluster has."""
 
 
-class StudyLockedError(RuntimeError):
+class StudyLockedError(TunerError, RuntimeError):
     """Another process is running the same sweep."""
 
 
-class StudyNotFoundError(FileNotFoundError):
+class StudyNotFoundError(TunerError, FileNotFoundError):
     """A folder that holds no sweep."""
 
 
-class OccupiedError(RuntimeError):
+class OccupiedError(TunerError, RuntimeError):
     """A place that holds what is not of this sweep, which is left as it is."""
 
 
-class ExportError(RuntimeError):
+class ExportError(TunerError, RuntimeError):
     """A model can't be exported, or is another one once it is."""
 
 
-class SimulationError(ValueError):
+class SimulationError(TunerError, ValueError):
     """A sweep that has recorded too little to be searched again."""
 
 
-class ControlError(RuntimeError):
+class ControlError(TunerError, RuntimeError):
     """A sweep that can't be asked for this now: it is not running, or it is ending already."""
 
 
-class ClusterError(ConnectionError):
+class ClusterError(TunerError, ConnectionError):
     """A Ray cluster, or a job on it, that can't be reached or used."""
 
 
-class ObjectStoreError(OSError):
+class ObjectStoreError(TunerError, OSError):
     """A URI that can't be read or written, now or at all."""
 
 
-class NoReaderError(BrokenPipeError):
+class NoReaderError(TunerError, BrokenPipeError):
     """Nobody reads any more what is printed: `tuner show | head`, or a terminal that was closed."""
 
 

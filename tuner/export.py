@@ -19,7 +19,8 @@ from typing import Any
 import torch
 
 from tuner.errors import ControlError, ExportError, SpecError
-from tuner.results.results import Best, Results
+from tuner.results.best import Best
+from tuner.results.results import Results
 from tuner.run_folder.marker import new_marker, write_marker
 from tuner.run_folder.provenance import versions
 from tuner.run_folder.trial_files import finite, read_json, write_atomic

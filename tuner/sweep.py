@@ -1,35 +1,32 @@
 """A sweep as a program sees it: describe, run, resume; the same in Python as from a file.
 
-Brings the study, the recorder and the engine together; the engine, and with it ray, is imported when it is run.
+What it does once its run folder is there: `attempt`.
 """
 
 import contextlib
 import secrets
 import sys
-import time
-import traceback
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import closing
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 import optuna
 from optuna.samplers import BaseSampler
 
-from tuner.command import command_line
+from tuner.attempt import attempt, evaluate_or_tell, outlast
 from tuner.console import Console, Tee, make_console
-from tuner.errors import ClusterError, OccupiedError, ResourceError, SpecError, StorageError, StudyNotFoundError
+from tuner.errors import ClusterError, OccupiedError, ResourceError, SpecError
 from tuner.object_storage.local_copy import opened
-from tuner.results.held_out import evaluate_best
 from tuner.results.results import Results
-from tuner.results.start_from import History, gather_history
+from tuner.results.start_from import gather_history
 from tuner.run_folder.control import clear
 from tuner.run_folder.folder import make_run_folder, mark_of_run
 from tuner.run_folder.layout import remove_run
 from tuner.run_folder.lock import RunLock
 from tuner.run_folder.log import RunLog
-from tuner.run_folder.outage import Outage, storing
+from tuner.run_folder.outage import Outage
 from tuner.run_folder.place import Place, Uri, as_place
 from tuner.run_folder.provenance import PROVENANCE, provenance
 from tuner.run_folder.trial_files import METRICS_FILE, SPEC_FILE, write_atomic
@@ -38,10 +35,8 @@ from tuner.spec.keys import NONE
 from tuner.spec.sweep_spec import SweepSpec
 from tuner.spec.trainable import check_shadows, check_signature, import_trainable, label_of, name_of
 from tuner.spec.yaml_text import to_yaml
-from tuner.study.database import DATABASE_ERRORS, delete_study
+from tuner.study.database import delete_study
 from tuner.study.database_url import keep_private, recordable
-from tuner.study.recorder import Recorder
-from tuner.study.revision import open_study
 from tuner.study.sweep_end import Verdict
 
 if TYPE_CHECKING:
@@ -57,13 +52,33 @@ class Sweep:
 
     Args:
         train: `def train(trial)`, or its "module:function".
+        parameters: the search space, as in the file.
+        metric: `{"name": ..., "goal": ...}`, or a list of them.
         method: a method's name, or any Optuna sampler instance.
         early_terminate: as in the file, or any Ray Tune scheduler instance; None, as "none", stops no trial. Left out
             it is the method's own, and none beside a sampler instance.
         output: the folder, or the URI of a place in object storage, that the run folder is made in.
         storage: an Optuna RDB URL for the study; its journal in the run folder without one.
+        keys: the file's other keys: `run_cap`, `budget`, `resources`, `seed`, ...
 
-    Raises `SpecError` with all mistakes at once.
+    Raises:
+        SpecError: with all mistakes at once.
+
+    Example:
+        >>> sweep = tuner.Sweep(
+        ...     "mytask:train",
+        ...     parameters={
+        ...         "epochs": 3,
+        ...         "width": {"values": [8, 16, 32]},
+        ...         "lr": {"min": 1e-4, "max": 0.1, "distribution": "log_uniform_values"},
+        ...     },
+        ...     metric={"name": "loss", "goal": "minimize"},
+        ...     run_cap=4,
+        ...     seed=0,
+        ... )
+        >>> results = sweep.run()
+        >>> len(results.trials)
+        4
     """
 
     spec: SweepSpec
@@ -111,7 +126,21 @@ class Sweep:
         """The sweep that a file describes; its trainable is imported, the working directory first.
 
         Args:
+            path: of the YAML file.
             changes: as `tuner run --set` has them: `{"lr": 0.1, "budget.hours": 0.5}`.
+            output: the folder, or the URI of a place in object storage, that the run folder is made in.
+            storage: an Optuna RDB URL for the study; its journal in the run folder without one.
+
+        Returns:
+            A sweep that has not been run yet.
+
+        Raises:
+            SpecError: with all mistakes at once, those of the trainable among them.
+
+        Example:
+            >>> sweep = tuner.Sweep.from_file("mytask.yaml", changes={"epochs": 3, "run_cap": 2})
+            >>> sweep.spec.run_cap
+            2
         """
         spec, train = load_and_import(Path(path), changes)
         sweep = cls.__new__(cls)
@@ -126,16 +155,28 @@ class Sweep:
         console: Console | None = None,
         verbose: bool = False,
     ) -> Results:
-        """Run it to its end and give its results; blocks.
-
-        Raises `ResourceError` where the cluster can't hold a trial, `SpecError` where the first report of all lacks the
-        metric; nothing is left of the sweep then.
+        """Run it to its end; blocks.
 
         Args:
             id: the run folder's name; where that is there already, its sweep is resumed, if it is this one.
             address: of a Ray cluster; without one a cluster is started on this machine.
             console: where progress is told; the terminal if left out.
             verbose: show Ray's own messages as well.
+
+        Returns:
+            Its results.
+
+        Raises:
+            ResourceError: the cluster can't hold a trial.
+            SpecError: the first report of all lacks the metric. Of this error and the one above nothing is left.
+            ClusterError: the cluster can't be reached.
+            StudyLockedError: another process is running the same sweep.
+
+        Example:
+            >>> sweep = tuner.Sweep.from_file("mytask.yaml", changes={"epochs": 3, "run_cap": 2})
+            >>> results = sweep.run(id="first")
+            >>> str(results.place)
+            'runs/first'
         """
         unique = f"{self.spec.name}-{secrets.token_hex(2)}"
         console = console or make_console()
@@ -173,10 +214,28 @@ class Sweep:
         console: Console | None = None,
         verbose: bool = False,
     ) -> Results:
-        """Go on with a run of this sweep: finished trials are kept, interrupted ones go on.
+        """Resume a run of this sweep: finished trials are kept, interrupted ones resume; blocks.
 
         Args:
+            folder: the run folder, or its URI.
             run_cap: a new one in place of the sweep's; "+50" adds to the trials there are.
+            address: of a Ray cluster; without one a cluster is started on this machine.
+            console: where progress is told; the terminal if left out.
+            verbose: show Ray's own messages as well.
+
+        Returns:
+            The results of all its trials.
+
+        Raises:
+            SpecError: the folder holds another sweep.
+            StudyNotFoundError: it holds none.
+            StudyLockedError: another process is running it.
+
+        Example:
+            >>> sweep = tuner.Sweep.from_file("mytask.yaml", changes={"epochs": 3, "run_cap": 2})
+            >>> results = sweep.resume("runs/first", run_cap="+1")
+            >>> len(results.trials)
+            3
         """
         place, console = as_place(folder), console or make_console()
         with opened(place, console.event, must_exist=True) as local:
@@ -206,23 +265,6 @@ class Sweep:
         if run_cap is not None:
             self.spec = replace(self.spec, run_cap=_new_run_cap(folder, run_cap))
         return self._continue(folder, place, origin["seed"], address, console, verbose)
-
-    def _evaluate(self, folder: Path, console: Console) -> None:
-        """A mistake in the user's evaluation must not hide what a whole sweep has found."""
-        try:
-            evaluate_best(folder, self.train)
-        except Exception as error:
-            with contextlib.suppress(OSError):
-                write_atomic(folder / "best" / "error.txt", traceback.format_exc())
-            told = f"{type(error).__name__}: {error}"
-            console.event(f"the best checkpoint could not be evaluated: {told} ({folder / 'best' / 'error.txt'})")
-
-    def _subtitle(self, recovered: Sequence[int]) -> str:
-        method = self.method if isinstance(self.method, str) else type(self.method).__name__
-        rule = "no early stopping" if self.rule is None else type(self.rule).__name__
-        rule = self.rule["type"] if isinstance(self.rule, Mapping) else rule
-        told = f", going on with {len(recovered)} trials that were cut off" if recovered else ""
-        return f"{method}, {rule}{told}"
 
     def _set(
         self,
@@ -276,83 +318,15 @@ class Sweep:
                 console.event(sentence)
             verdict = Verdict("interrupted", "interrupted")
             try:
-                verdict = self._outlast(
+                verdict = outlast(
                     Outage(folder, console.event),
-                    lambda: self._attempt(folder, place, seed, address, console, verbose),
+                    lambda: attempt(self, folder, place, seed, address, console, verbose),
                 )
             finally:
                 log.event(f"ended: {verdict.message}")
             if verdict.ended_by not in ("interrupted", "cancelled"):
-                self._evaluate(folder, console)
+                evaluate_or_tell(folder, self.train, console)
         return Results(folder, place=place)
-
-    def _outlast(self, outage: Outage, attempt: Callable[[], Verdict]) -> Verdict:
-        """Try until storage lasts: as after a driver that was killed, all that is to be done follows from the study."""
-        while True:
-            try:
-                return attempt()
-            except StorageError as error:
-                outage.wait(error)
-            except (SpecError, StudyNotFoundError) as error:
-                if not outage.is_on:
-                    raise
-                outage.wait(error)  # a database that is away can't be told from one that never was
-
-    def _attempt(
-        self, folder: Path, place: Place, seed: int, address: str | None, console: Console, verbose: bool
-    ) -> Verdict:
-        """Run what the study leaves to be run. Raises `StorageError` where something can't be written."""
-        from tuner.engine.driver.run import run
-        from tuner.stopping.table import make_stopping
-
-        spec = self.spec
-        space = spec.parameters.as_grid() if spec.method == "grid" else spec.parameters
-        with storing(*DATABASE_ERRORS):
-            history = History.read(folder, space)
-            study = open_study(folder, place, spec, space, self.storage, history.trials, console.event)
-            recovered = study.recover()
-            start_with = [*spec.start_with, *(known for known in history.start_with if known not in spec.start_with)]
-            recorder = Recorder(folder, spec, study, self.method, seed, start_with)
-        stopping = make_stopping(self.rule, spec.metrics, space, spec.run_cap)
-        console.start(f"{spec.name}  {place}", self._subtitle(recovered))
-        for sentence in history.told if not study.num_trials else ():
-            console.event(sentence)
-        verdict = Verdict("interrupted", "interrupted")
-        slots = int(study.summary().get("slots", 1))
-        started = time.monotonic()
-        is_stored = True
-        try:
-            if not study.num_waiting() and spec.run_cap is not None and study.num_trials >= spec.run_cap:
-                sentence = f"all {study.num_trials} trials are done; --run-cap +10 would add ten"
-                verdict = Verdict("run_cap", sentence)
-                console.event(sentence)
-                return verdict
-            ended = run(
-                recorder,
-                self.train,
-                stopping,
-                console,
-                seed=seed,
-                run_cap=spec.run_cap,
-                address=address,
-                verbose=verbose,
-            )
-            verdict, slots = ended.verdict, ended.slots
-        except StorageError:
-            is_stored = False
-            raise
-        except KeyboardInterrupt:
-            console.event(f"ended at once; resume it with: {command_line('resume', place)}")
-            raise
-        finally:
-            console.stop()
-            if is_stored:
-                clear(folder)
-                last_run_s = round(time.monotonic() - started, 3)
-                recorder.close({**asdict(verdict), "slots": slots, "last_run_s": last_run_s})
-            else:
-                recorder.abandon()
-        return verdict
 
 
 def resume(
@@ -363,7 +337,28 @@ def resume(
     console: Console | None = None,
     verbose: bool = False,
 ) -> Results:
-    """Go on with the sweep in a run folder, its trainable imported by name; blocks."""
+    """Resume the sweep in a run folder, its trainable imported by name; blocks.
+
+    Args:
+        folder: the run folder, or its URI.
+        run_cap: a new one in place of the sweep's; "+50" adds to the trials there are.
+        address: of a Ray cluster; without one a cluster is started on this machine.
+        console: where progress is told; the terminal if left out.
+        verbose: show Ray's own messages as well.
+
+    Returns:
+        The results of all its trials.
+
+    Raises:
+        SpecError: it was begun with a sampler or scheduler instance, which no file describes: use `Sweep.resume`.
+        StudyNotFoundError: the folder holds no sweep.
+        StudyLockedError: another process is running it.
+
+    Example:
+        >>> results = tuner.resume("runs/first", run_cap=4)
+        >>> len(results.trials)
+        4
+    """
     place, console = as_place(folder), console or make_console()
     with opened(place, console.event, must_exist=True) as local:
         instances = read_spec(local)[1].get("instances")

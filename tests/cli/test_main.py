@@ -15,7 +15,8 @@ from tuner.cli.main import _conclude, cli
 from tuner.command import program
 from tuner.errors import SpecError, StudyNotFoundError
 from tuner.records import FailureReason, Report, TrialState
-from tuner.results.results import Results, SweepState
+from tuner.results.results import Results
+from tuner.results.sweep_state import SweepState
 from tuner.run_folder.place import Uri
 from tuner.run_folder.trial_files import TrialFiles, trial_dir
 from tuner.spec.file import load_file

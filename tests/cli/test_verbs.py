@@ -12,7 +12,9 @@ from tests.commands import Command, tuner
 from tuner.cli.main import cli
 from tuner.errors import ClusterError
 from tuner.records import TrialState
-from tuner.results.results import Results, SweepState, list_runs
+from tuner.results.listing import list_runs
+from tuner.results.results import Results
+from tuner.results.sweep_state import SweepState
 
 SWEEP = """
 name: asked

@@ -14,7 +14,8 @@ from tests.faults import scenes
 from tests.faults.scenes import kill, num_reports, pid_of, write_walk
 from tuner.errors import StudyNotFoundError
 from tuner.records import TrialState
-from tuner.results.results import Results, list_runs
+from tuner.results.listing import list_runs
+from tuner.results.results import Results
 from tuner.run_folder.trial_files import trial_dir
 from tuner.study.study import Study
 

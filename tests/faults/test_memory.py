@@ -7,7 +7,8 @@ from ray._private.utils import get_system_memory, get_used_memory
 
 from tests.commands import Command
 from tuner.records import FailureReason, TrialState
-from tuner.results.results import Results, list_runs
+from tuner.results.listing import list_runs
+from tuner.results.results import Results
 
 # The trial takes that much, or half of what is free, before it is ended: other tests take and give back less meanwhile.
 ROOM_BYTES = 6 << 30

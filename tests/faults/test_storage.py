@@ -14,7 +14,7 @@ from tests.faults.scenes import check, meanwhile, wait_for, wait_for_reports
 from tests.sweeps import Told, sweep
 from tuner import Sweep
 from tuner.errors import StorageError
-from tuner.results.results import list_runs
+from tuner.results.listing import list_runs
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("two_cpus")]
 

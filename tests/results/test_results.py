@@ -15,8 +15,9 @@ from tuner.cli.main import cli
 from tuner.console import LineConsole
 from tuner.errors import SpecError
 from tuner.records import TrialState
-from tuner.results.results import Results, SweepState
+from tuner.results.results import Results
 from tuner.results.start_from import HISTORY_FILE, History
+from tuner.results.sweep_state import SweepState
 from tuner.run_folder.lock import RunLock
 from tuner.spec.file import read_spec
 from tuner.spec.yaml_text import load_yaml

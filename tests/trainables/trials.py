@@ -9,8 +9,9 @@ import torch
 from tuner.errors import NotFinite, StopTrial
 from tuner.metric import Goal, Metric
 from tuner.records import Report
+from tuner.trial.group import Group
 from tuner.trial.seeds import seed_everything
-from tuner.trial.trial import Group, Trial
+from tuner.trial.trial import Trial
 
 ACCURACY = Metric("val_accuracy", Goal.MAXIMIZE)
 

@@ -26,7 +26,8 @@ from tuner.errors import (
     StudyNotFoundError,
 )
 from tuner.object_storage.run_at_uri import follow, open_run
-from tuner.results.results import Results, list_runs
+from tuner.results.listing import list_runs
+from tuner.results.results import Results
 from tuner.run_folder.place import Place, as_place
 from tuner.spec.file import load_and_import, load_values
 from tuner.spec.json_schema import json_schema

@@ -9,7 +9,8 @@ from rich.text import Text
 
 from tuner.console import cell, format_params, format_seconds, format_value, rich_console
 from tuner.records import TrialState
-from tuner.results.results import Results, SweepState
+from tuner.results.results import Results
+from tuner.results.sweep_state import SweepState
 from tuner.run_folder.place import Place, Uri
 from tuner.run_folder.trial_files import ERROR_FILE, trial_dir
 from tuner.texts import Screen, say

@@ -16,7 +16,8 @@ from tuner.command import command_line
 from tuner.console import format_seconds
 from tuner.errors import ControlError, SpecError
 from tuner.object_storage.run_at_uri import open_run
-from tuner.results.results import Results, SweepState
+from tuner.results.results import Results
+from tuner.results.sweep_state import SweepState
 from tuner.run_folder.control import Verb
 from tuner.run_folder.lock import is_locked
 from tuner.run_folder.place import Place

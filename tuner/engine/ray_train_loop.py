@@ -49,7 +49,15 @@ def from_ray_train(loop: Callable[..., Any], *, warm: bool = True) -> Callable[[
         warm: run one trial after another in the same processes. False for a loop that leaves something behind that
             the next one would stumble over: each trial then starts a `TorchTrainer`, or a process, of its own.
 
-    Raises `SpecError` with a Ray that is too old for it.
+    Returns:
+        A trainable, `train(trial)`.
+
+    Example:
+        >>> def loop(config):
+        ...     for epoch in range(3):
+        ...         ray.train.report({"loss": config["lr"] / (epoch + 1)})
+        >>> train = tuner.from_ray_train(loop)
+        >>> train(trial)
     """
     # It belongs to Ray Train's second version, which `ray.train` means since Ray 2.51.
     if not hasattr(ray.train, "CheckpointUploadMode"):

@@ -18,7 +18,8 @@ from tuner.errors import ControlError, NotFinite, Plateau, SpecError, StopTrial
 from tuner.evaluation.statistics import Estimate, Gain, estimate, gain
 from tuner.metric import Goal, Metric, Patience
 from tuner.records import Report, TrialRecord
-from tuner.results.results import Best, Results
+from tuner.results.best import Best
+from tuner.results.results import Results
 from tuner.results.scores import find_evaluate, score
 from tuner.run_folder.checkpoints import checkpoint_path
 from tuner.run_folder.owned_files import remove_checkpoint

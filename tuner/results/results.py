@@ -1,58 +1,26 @@
 """Reads a run folder: its trials, the best of them, their curves. Works while the sweep runs as well."""
 
-import enum
 from collections import Counter
-from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-from tuner.object_storage.object_store import ObjectStore
 from tuner.object_storage.run_at_uri import open_run
 from tuner.records import Report, TrialRecord, TrialState, best_of
+from tuner.results.as_json import best_json, results_json
+from tuner.results.best import Best
+from tuner.results.sweep_state import SweepState
+from tuner.results.table import table_of
 from tuner.run_folder.checkpoints import checkpoint_path, digest
 from tuner.run_folder.control import CONTROL_FILE, Verb
 from tuner.run_folder.journal import JOURNAL_FILE
 from tuner.run_folder.place import Place, Uri
 from tuner.run_folder.run import Run
-from tuner.run_folder.trial_files import ERROR_FILE, METRICS_FILE, SPEC_FILE, finite, read_json, read_reports, trial_dir
+from tuner.run_folder.trial_files import ERROR_FILE, METRICS_FILE, SPEC_FILE, read_json, read_reports, trial_dir
 from tuner.spec.file import read_spec
-from tuner.spec.sweep_spec import SweepSpec
 from tuner.study.study import Study
 
 if TYPE_CHECKING:
     import pandas as pd
-
-
-@dataclass(frozen=True)
-class Best:
-    """The best step of a sweep, over the whole curves of all trials.
-
-    Attributes:
-        params: the configuration that the step was trained with.
-        checkpoint: its folder, a `Uri` where the run is at one; None where no state was saved at that step.
-    """
-
-    trial: TrialRecord
-    step: int
-    value: float
-    params: Mapping[str, Any]
-    metrics: Mapping[str, float]
-    checkpoint: Place | None
-
-
-class SweepState(enum.Enum):
-    """Where a sweep stands. CRASHED: its driver is gone and has not said why."""
-
-    RUNNING = "running"
-    PAUSED = "paused"
-    STOPPING = "stopping"
-    FINISHED = "finished"
-    STOPPED = "stopped"
-    CANCELLED = "cancelled"
-    FAILED = "failed"
-    INTERRUPTED = "interrupted"
-    CRASHED = "crashed"
 
 
 _ASKED = {
@@ -69,13 +37,27 @@ _ENDED = {
 
 
 class Results:
-    """The results of a sweep as they are at this moment.
+    """The results of a sweep as they are at this moment; works while the sweep runs as well.
 
     Args:
-        folder: the run folder.
+        folder: the run folder. Of one at a URI, or a name: `Results.read`.
         place: of a run at a URI that one; `folder` is its local copy then.
 
-    Raises `StudyNotFoundError` where the folder holds none.
+    Raises:
+        StudyNotFoundError: the folder holds no sweep.
+
+    Attributes:
+        spec: the sweep's description.
+        trials: a record for each trial, by number: its `state`, `params`, `curve`, `message`, ...
+        summary: how the sweep ended: `ended_by`, `message`, ...; empty before.
+        place, folder: where the run folder is, and where it can be read on this machine.
+
+    Example:
+        >>> results = tuner.Results.read("runs/digits-7f3a")
+        >>> results
+        <Results 'runs/digits-7f3a': 2 completed, 1 pruned; best accuracy=0.9 of trial 1>
+        >>> [trial.number for trial in results.trials if trial.state.is_final]
+        [0, 1, 2]
     """
 
     def __init__(self, folder: Path, *, place: Place | None = None) -> None:
@@ -100,18 +82,49 @@ class Results:
 
     @classmethod
     def read(cls, folder: Place | str) -> Self:
-        """Of a run folder, which may be at a URI: its checkpoints stay there."""
+        """The results in a run folder.
+
+        Args:
+            folder: its path, or a URI; the checkpoints of one at a URI stay there.
+
+        Returns:
+            The results as they are at this moment.
+
+        Raises:
+            StudyNotFoundError: there is no sweep.
+            ObjectStoreError: the URI can't be read.
+
+        Example:
+            >>> results = tuner.Results.read("runs/digits-7f3a")
+        """
         return cls.of(open_run(folder))
 
     @classmethod
     def of(cls, run: Run) -> Self:
-        """Of a run as it was at its last look."""
+        """The results of a run as it was at its last look.
+
+        Args:
+            run: what `open_run` gives.
+
+        Returns:
+            The same as `read` gives for its folder.
+        """
         results = cls.__new__(cls)
         results._read(run)
         return results
 
     def bring(self, place: Place) -> Path:
-        """The local path of a file or folder of this run, such as `best.checkpoint`; from a URI it is brought here."""
+        """The local path of a file or folder of this run; from a URI it is brought here, which blocks.
+
+        Args:
+            place: such as `best.checkpoint`.
+
+        Returns:
+            A path on this machine.
+
+        Example:
+            >>> state = torch.load(results.bring(results.best.checkpoint) / "state.pt", weights_only=True)
+        """
         if isinstance(place, Path):
             return place
         name = place.path.removeprefix(f"{Uri(str(self.place)).path}/")
@@ -129,7 +142,14 @@ class Results:
         return self.run.has_folder(folder.relative_to(self.folder).as_posix())
 
     def place_of(self, path: Path) -> Place:
-        """A path in `folder` as those know it who know `place`."""
+        """A path in `folder` as those know it who know `place`.
+
+        Args:
+            path: in `folder`.
+
+        Returns:
+            The same path, or a URI where the run is at one.
+        """
         return path if self.place is self.folder else self.place / path.relative_to(self.folder).as_posix()
 
     def __repr__(self) -> str:
@@ -142,7 +162,16 @@ class Results:
 
     @property
     def best(self) -> Best | None:
-        """None until a trial has reported a finite value."""
+        """The best step of all trials.
+
+        Returns:
+            None until a trial has reported a finite value.
+
+        Example:
+            >>> best = results.best
+            >>> print(best.value, best.step, best.params["lr"])
+            0.9 3 0.1
+        """
         found = best_of(((trial.number, trial.curve) for trial in self.trials), self.spec.metrics[0].goal)
         if found is None:
             return None
@@ -169,7 +198,15 @@ class Results:
 
     @property
     def pareto_front(self) -> list[TrialRecord]:
-        """Completed trials that no other one beats in every metric; with one metric the best and its equals."""
+        """The completed trials that no other one beats in every metric; with one metric the best and its equals.
+
+        Returns:
+            Their records, by number.
+
+        Example:
+            >>> [trial.number for trial in results.pareto_front]
+            [1]
+        """
         goals = [metric.goal for metric in self.spec.metrics]
         done = [trial for trial in self.trials if len(trial.values) == len(goals)]
 
@@ -181,11 +218,24 @@ class Results:
 
     @property
     def is_running(self) -> bool:
-        """Whether its driver was there at the last look."""
+        """Whether the sweep's driver was there at the last look.
+
+        Returns:
+            False of a sweep that has ended or was cut off.
+        """
         return self.run.is_running
 
     @property
     def state(self) -> SweepState:
+        """Where the sweep stands.
+
+        Returns:
+            A `SweepState`; its `value` is the word that `tuner list` prints.
+
+        Example:
+            >>> results.state.value
+            'finished'
+        """
         if self.is_running:
             return _ASKED[self.run.asked]
         ended_by = self.summary.get("ended_by")
@@ -195,7 +245,11 @@ class Results:
 
     @property
     def exit_code(self) -> int:
-        """What a command that ends with the sweep exits with: 0, 1 for a failure, 130 where it is to be resumed."""
+        """What a command that ends with the sweep exits with.
+
+        Returns:
+            0; 1 for a failure, 130 where the sweep is to be resumed.
+        """
         state = self.state
         if state in (SweepState.INTERRUPTED, SweepState.CRASHED):
             return 130
@@ -203,20 +257,66 @@ class Results:
         return 0 if is_good and state is not SweepState.FAILED else 1
 
     def counts(self) -> dict[str, int]:
+        """How many trials are in each state.
+
+        Returns:
+            Numbers by the state's name; states without a trial are left out.
+
+        Example:
+            >>> results.counts()
+            {'completed': 2, 'pruned': 1}
+        """
         counts = Counter(trial.state for trial in self.trials)
         return {state.value: counts[state] for state in TrialState if counts[state]}
 
     def curve(self, number: int) -> list[Report]:
-        """Every report of a trial."""
+        """Every report of a trial.
+
+        Args:
+            number: of the trial.
+
+        Returns:
+            Its reports in order, with `step`, `metrics`, `time_s`, ...
+
+        Example:
+            >>> for report in results.curve(results.best.trial.number):
+            ...     print(report.step, report.metrics["accuracy"])
+            1 0.5
+            2 0.8
+            3 0.9
+        """
         return self._reports(number)
 
     def error(self, number: int) -> str:
-        """The traceback of a trial that failed, empty where there is none."""
+        """The traceback of a trial that failed.
+
+        Args:
+            number: of the trial.
+
+        Returns:
+            A text, empty where there is none.
+
+        Example:
+            >>> for trial in results.trials:
+            ...     if trial.reason is not None:
+            ...         print(results.error(trial.number))
+        """
         path = self._file(trial_dir(self.folder, number) / ERROR_FILE)
         return path.read_text(encoding="utf-8") if path.exists() else ""
 
     def counted_metrics(self, trial: TrialRecord) -> dict[str, float]:
-        """All metrics of the report that a trial counts with: its best step, or its last where there are several."""
+        """All metrics of the report that a trial counts with: the best step, or with several metrics the last.
+
+        Args:
+            trial: one of `trials`.
+
+        Returns:
+            Values by name; empty of a trial without a report.
+
+        Example:
+            >>> results.counted_metrics(results.trials[1])["accuracy"]
+            0.9
+        """
         first = self.spec.metrics[0]
         step = trial.best_step(first.goal) if len(self.spec.metrics) == 1 else max(trial.curve, default=None)
         if step is None:
@@ -225,95 +325,41 @@ class Results:
         return {first.name: trial.curve[step], **(report.metrics if report else {})}
 
     def table(self) -> "pd.DataFrame":
-        """One row a trial: number, state, steps, best step, what it had reported at that step, then the parameters.
+        """A pandas data frame with a row for each trial.
 
-        With several metrics the values are those of the last step, which a trial counts with.
+        Its columns are number, state, steps, best step, what was reported at that step, then the parameters. With
+        several metrics a trial is judged by the values at its last step, and these are shown.
+
+        Returns:
+            The data frame, rows by number.
+
+        Example:
+            >>> results.table()[["trial", "state", "accuracy"]].sort_values("accuracy", ascending=False).head(1)
+               trial      state  accuracy
+            1      1  completed       0.9
         """
-        import pandas as pd  # takes as long as the rest of this module together
-
-        goal = self.spec.metrics[0].goal
-        names = [metric.name for metric in self.spec.metrics]
-        counted_of = {trial.number: self.counted_metrics(trial) for trial in self.trials}
-        # A metric or a parameter may bear the name of another column, also of one that this trial has no value in.
-        taken = {"trial", "state", "reason", "steps", "best_step", "duration_s"}
-        reported = {name for counted in counted_of.values() for name in (*counted, *names)}
-        metric_column = {name: f"metrics.{name}" if name in taken else name for name in reported}
-        taken |= {*metric_column.values()}
-        rows = []
-        for trial in self.trials:
-            counted = counted_of[trial.number]
-            row: dict[str, Any] = {
-                "trial": trial.number,
-                "state": trial.state.value,
-                "reason": trial.reason.value if trial.reason else None,
-                "steps": max(trial.curve, default=0),
-                **{metric_column[name]: counted.get(name) for name in names},
-                "best_step": trial.best_step(goal),
-                "duration_s": trial.duration_s,
-            }
-            row |= {metric_column[name]: value for name, value in counted.items() if name not in names}
-            rows.append(row | {f"params.{key}" if key in taken else key: value for key, value in trial.params.items()})
-        return pd.DataFrame(rows)
+        return table_of(self)
 
     def to_json(self) -> dict[str, Any]:
-        """What `tuner show --json` prints; docs/json.md describes it."""
-        return {
-            "name": self.spec.name,
-            "folder": str(self.place),
-            "running": self.is_running,
-            "state": self.state.value,
-            "metric": self.spec.metrics[0].name,
-            "goal": self.spec.metrics[0].goal.value,
-            "metrics": [{"name": metric.name, "goal": metric.goal.value} for metric in self.spec.metrics],
-            "method": self.spec.method,
-            "counts": self.counts(),
-            "summary": self.summary,
-            "best": self.best_json(),
-            "pareto_front": [trial.number for trial in self.pareto_front] if len(self.spec.metrics) > 1 else None,
-            "trials": [trial_json(trial, self.spec) for trial in self.trials],
-        }
+        """What `tuner show --json` prints; docs/json.md describes it.
+
+        Returns:
+            Values that JSON has; numbers that are not finite are None.
+
+        Example:
+            >>> results.to_json()["counts"]
+            {'completed': 2, 'pruned': 1}
+        """
+        return results_json(self)
 
     def best_json(self) -> dict[str, Any] | None:
-        best = self.best
-        if best is None:
-            return None
-        test = read_json(self.folder / "best" / "test.json")
-        return {
-            "trial": best.trial.number,
-            "state": best.trial.state.value,
-            "step": best.step,
-            "value": best.value,
-            "metrics": {name: finite(value) for name, value in best.metrics.items()},
-            "params": dict(best.params),
-            "checkpoint": str(best.checkpoint) if best.checkpoint else None,
-            "test": test if (test.get("trial"), test.get("step")) == (best.trial.number, best.step) else None,
-        }
+        """What `tuner best --json` prints; docs/json.md describes it.
 
+        Returns:
+            None until a trial has reported a finite value.
 
-def trial_json(trial: TrialRecord, spec: SweepSpec) -> dict[str, Any]:
-    step = trial.best_step(spec.metrics[0].goal)
-    return {
-        "number": trial.number,
-        "state": trial.state.value,
-        "reason": trial.reason.value if trial.reason else None,
-        "message": trial.message,
-        "params": dict(trial.params),
-        "steps": max(trial.curve, default=0),
-        "best_step": step,
-        "best_value": trial.curve[step] if step is not None else None,
-        "values": list(trial.values) or None,
-        "duration_s": trial.duration_s,
-        "curve": {str(s): finite(value) for s, value in trial.curve.items()},
-    }
-
-
-def list_runs(output: Place) -> list[Place]:
-    """The run folders in a folder, newest first; one may have been made a moment ago and hold no study yet."""
-    if isinstance(output, Uri):
-        store = ObjectStore(output)
-        names = store.folders()
-        found = dict(zip(names, store.find(*(f"{name}/{SPEC_FILE}" for name in names)), strict=True))
-        made = {name: entry.changed_at_s for name, entry in found.items() if entry is not None}
-        return [output / name for name in sorted(made, key=lambda name: made[name], reverse=True)]
-    folders = [path.parent for path in output.glob(f"*/{SPEC_FILE}") if not path.parent.name.startswith(".")]
-    return [*sorted(folders, key=lambda path: path.stat().st_mtime, reverse=True)]
+        Example:
+            >>> results.best_json()["value"]
+            0.9
+        """
+        return best_json(self)

@@ -1,6 +1,7 @@
 """An optimizer's saved state beside parameters that have changed since, as population based training changes them."""
 
 import inspect
+import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -8,6 +9,40 @@ from torch.optim import Optimizer
 
 # What others than torch call an optimizer's settings, beside torch's own name.
 _ALIASES = {"learning_rate": "lr", "wd": "weight_decay"}
+
+
+class TrainedWith:
+    """The parameters of a trial, and those that the state it was restored from was trained with."""
+
+    def __init__(self, params: Mapping[str, Any]) -> None:
+        self._params = params
+        self._plain: dict[str, Any] = json.loads(json.dumps(dict(params), default=repr))
+        self._before = self._plain
+
+    def saved(self) -> dict[str, str]:
+        """What `restore` takes."""
+        return {"params": json.dumps(self._plain)}
+
+    def restore(self, saved: Mapping[str, Any]) -> None:
+        self._before = json.loads(saved["params"]) if "params" in saved else self._plain
+
+    def load_optimizer(self, optimizer: Optimizer, state: Mapping[str, Any]) -> None:
+        """Load a saved state; see `Trial.load_optimizer`."""
+        if self._before == self._plain:
+            optimizer.load_state_dict(dict(state))
+        else:
+            load(optimizer, state)
+
+    def note_on(self, state: Mapping[str, Any]) -> str:
+        """What is to be told of the first state that is saved with other parameters than those of the one before."""
+        if self._before == self._plain:
+            return ""
+        before, self._before = self._before, self._plain
+        names = ignored(state, before, self._params)
+        copied = ", ".join(f"{name} {before[name]:g}" for name in names)
+        own = ", ".join(f"{self._params[name]:g}" for name in names)
+        told = f"its optimizer goes on with {copied}, copied with another trial's state, in the place of {own}"
+        return f"{told}: load that by trial.load_optimizer(optimizer, state)" if names else ""
 
 
 def load(optimizer: Optimizer, saved: Mapping[str, Any]) -> None:

@@ -19,7 +19,7 @@ Model = Callable[..., torch.Tensor]
 
 @dataclass(frozen=True)
 class Portable:
-    """A trained model, ready for use.
+    """A trained model, ready for use: what a trainable's `export(params, state)` gives to `tuner export`.
 
     Attributes:
         model: in evaluation mode, on the CPU; takes the inputs in their order and gives one tensor.
@@ -27,6 +27,15 @@ class Portable:
         sizes: of each input the names of the dimensions that may have any size, by their places.
         config: what the trainable's `predict` needs beside the model; can be written as JSON.
         save_files: writes what else it needs into a folder, whose path it finds as `folder` in its config.
+
+    Example:
+        >>> def export(params, state) -> tuner.Portable:
+        ...     model = torch.nn.Linear(4, 2)
+        ...     model.load_state_dict(state["model"])
+        ...     inputs = {"x": torch.zeros(2, 4)}
+        ...     return tuner.Portable(model.eval(), inputs, {"x": {0: "rows"}}, {"classes": ["a", "b"]})
+        >>> export({}, {"model": torch.nn.Linear(4, 2).state_dict()}).config
+        {'classes': ['a', 'b']}
     """
 
     model: torch.nn.Module

@@ -1,8 +1,10 @@
 """What a training loop hands to `trial.report`, read: steps and numbers, and the order of the arguments of before."""
 
 import operator
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import wraps
+from os import PathLike
+from pathlib import Path
 from typing import Any, ParamSpec, TypeVar, cast
 
 from tuner.errors import MetricError, MissingMetricError, StepError
@@ -11,6 +13,8 @@ from tuner.spec.fields import did_you_mean, quoted
 
 P = ParamSpec("P")
 R = TypeVar("R")
+
+FOREIGN_LOOPS = "A loop of `config` that calls ray.train.report runs as it is by `train = tuner.from_ray_train(loop)`."
 
 # TensorBoard has 64 bits for a step.
 MAX_STEP = 2**63 - 1
@@ -114,3 +118,10 @@ def as_float(value: Any) -> float | None:
         return float(value.item() if hasattr(value, "item") else value)
     except (TypeError, ValueError, RuntimeError, OverflowError):
         return None
+
+
+def folders_of(files: PathLike[str] | str | Sequence[PathLike[str] | str] | None) -> list[Path]:
+    """The folders of files that are to be kept with a checkpoint."""
+    if files is None:
+        return []
+    return [Path(files)] if isinstance(files, str | PathLike) else [Path(folder) for folder in files]

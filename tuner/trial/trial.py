@@ -4,57 +4,37 @@ The same object serves in this process (`tuner try`), inside a warm actor and in
 in the `deliver` callable that takes the reports, and in the group.
 """
 
-import json
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from os import PathLike
 from pathlib import Path
-from typing import Any, Protocol, TypeVar, cast
+from typing import Any, TypeVar, cast
 
 import torch
 from torch.utils.data import DataLoader
 from torch.utils.data.distributed import DistributedSampler
 
-from tuner.errors import MetricError, StopTrial
+from tuner.errors import StopTrial
 from tuner.metric import Metric
 from tuner.records import Report
 from tuner.run_folder.checkpoints import checkpoint_path, digest
-from tuner.spec.fields import quoted
 from tuner.trial.checkpoint import State, load_checkpoint, save_checkpoint, set_rng_state
 from tuner.trial.devices import best_device, has_bfloat16, has_room, to_device
-from tuner.trial.optimizers import ignored, load
+from tuner.trial.group import Deliver, Group
+from tuner.trial.optimizers import TrainedWith
 from tuner.trial.process_cache import cached
 from tuner.trial.progress import Progress
-from tuner.trial.reported import OLD_ORDER, as_floats, step_after, understands_old_order
+from tuner.trial.reported import FOREIGN_LOOPS, OLD_ORDER, as_floats, folders_of, step_after, understands_old_order
 from tuner.trial.shared_data import SharedData
 
 T = TypeVar("T")
 
-_FOREIGN_LOOPS = "A loop of `config` that calls ray.train.report runs as it is by `train = tuner.from_ray_train(loop)`."
-
-# Takes a report, and what ends the trial after it, if anything does; raises `StopTrial` to end it.
-Deliver = Callable[[Report, StopTrial | None], None]
-
-
-class Group(Protocol):
-    """The workers of a trial, as one of them sees them; it has `world_size` of them, this one is `rank`."""
-
-    rank: int
-    world_size: int
-
-    def prepare(self, thing: T) -> T:
-        """Wrap a module for data parallel training, or give a data loader this worker's share."""
-
-    def mean(self, values: Mapping[str, float]) -> dict[str, float]:
-        """The mean of each value over all workers; blocks until all have called it."""
-
-    def gathered(self, files: Path | None) -> AbstractContextManager[list[Path]]:
-        """The folders of all workers, for rank 0 and until the end of the `with`; blocks until all have called it."""
-
 
 class Trial:
-    """One trial, handed to `train(trial)`.
+    """One trial, handed to `train(trial)`: its parameters, its device, and where its reports go.
+
+    You do not make one: a sweep, `tuner try` and each worker of a trial hand it to your function.
 
     Attributes:
         params: the configuration; conditional parameters that do not apply are absent.
@@ -64,6 +44,18 @@ class Trial:
         device: where `prepare` puts things.
         metrics: of the sweep; the first is the one that the best is judged by.
         rank, world_size: this process among the workers of the trial; 0 and 1 where it has one.
+
+    Example:
+        >>> def train(trial: tuner.Trial) -> None:
+        ...     model = trial.prepare(torch.nn.Linear(4, 1))
+        ...     optimizer = torch.optim.SGD(model.parameters(), lr=trial.params["lr"])
+        ...     for epoch in range(3):
+        ...         loss = model(torch.ones(8, 4, device=trial.device)).square().mean()
+        ...         optimizer.zero_grad()
+        ...         loss.backward()
+        ...         optimizer.step()
+        ...         trial.report({"loss": loss})
+        >>> train(trial)
     """
 
     def __init__(
@@ -102,9 +94,7 @@ class Trial:
         # What the user is to be told of the loop's code, once.
         self._advice = ""
         self._has_advised = False
-        # What the state that it goes on from was trained with.
-        self._plain: dict[str, Any] = json.loads(json.dumps(self.params, default=repr))
-        self._params_before = self._plain
+        self._trained_with = TrainedWith(self.params)
         self._progress = Progress(metrics)
 
     def _advise(self) -> None:
@@ -121,27 +111,37 @@ class Trial:
     ) -> None:
         """Report the metrics of a step, and save `state` as the step's checkpoint if it is given.
 
-        Does not block on the driver, except where an early stopping rule must answer before the next step.
-        Raises `StopTrial` where the trial is to end here: let it pass.
+        Does not block on the driver, except where an early stopping rule must answer before the next step. Saving a
+        state blocks until it is on disk.
 
-        Where the trial has several workers, all of them report each step, and all go on, or end, together; the
-        metrics and the state are those of rank 0. `trial.mean` gives metrics of all.
+        Where the trial has several workers, all of them report each step, and all resume, or end, together; the metrics
+        and the state are those of rank 0. `trial.mean` gives metrics of all.
 
         Args:
             metrics: numbers, or one-element tensors or arrays, by name; the sweep's metric among them.
-            step: increasing, from 1. Left out, the reports are counted: from 1, and after `restore` from the step
-                after the restored one.
+            step: increasing, from 1. Left out, the reports are counted: from 1, and after `restore` from the step after
+                the restored one.
             state: tensors, numbers, strings and lists, tuples and dicts of them.
-            files: a folder that is copied into the checkpoint, for what other libraries save; needs a `state`. Of
-                several folders, all is put together; see `gathered`.
+            files: a folder that is copied into the checkpoint, for what other libraries save; needs a `state`.
+                Several folders are put together; see `gathered`.
+
+        Raises:
+            StopTrial: the trial is to end here; let it pass.
+            MetricError: a value is no number, or one of the sweep's metrics is missing.
+            StepError: the step is 0, or not above the one before.
+            CheckpointError: `torch.load(..., weights_only=True)` could not read the state back.
+
+        Example:
+            >>> for epoch in range(2):
+            ...     trial.report({"loss": 1 / (epoch + 1)}, state={"epoch": epoch})
         """
         step = step_after(self._counted() if step is None else self._last_step, step)
         values = as_floats(metrics, self.metrics)
         self._progress.follow(step, values)
         saved = ""
         if state is not None and self.rank == 0:
-            progress = self._progress.saved() | {"params": json.dumps(self._plain)}
-            saved = digest(save_checkpoint(self.dir, step, state, progress, _folders(files)))
+            progress = self._progress.saved() | self._trained_with.saved()
+            saved = digest(save_checkpoint(self.dir, step, state, progress, folders_of(files)))
         self._last_step = step
         for sampler in self._samplers:
             sampler.set_epoch(step)
@@ -155,7 +155,7 @@ class Trial:
             timestamp=time.time(),
             has_checkpoint=state is not None,
             digest=saved,
-            note=self._note_on(state),
+            note="" if state is None else self._trained_with.note_on(state),
             advice=advice,
         )
         self._deliver(report, stop)
@@ -164,9 +164,21 @@ class Trial:
             raise stop
 
     def restore(self) -> State | None:
-        """The state that this trial saved last, with its `step`; None where it starts afresh.
+        """The state that this trial saved last; None where it starts afresh.
 
-        Also puts the random generators back to where they stood when the state was saved.
+        Also puts the random generators back to where they stood when the state was saved. Reports without a step are
+        counted from the step after the restored one.
+
+        Returns:
+            The dict that was saved, tensors on the CPU, with its `step` and its folder of `files`, if it had any.
+
+        Raises:
+            CheckpointError: the checkpoint's files are damaged.
+
+        Example:
+            >>> state = trial.restore() or {"epoch": -1}
+            >>> for epoch in range(state["epoch"] + 1, 3):
+            ...     trial.report({"loss": 1 / (epoch + 1)}, state={"epoch": epoch})
         """
         if self._restore_from is None:
             return None
@@ -174,7 +186,7 @@ class Trial:
         set_rng_state(rng)
         self._last_step = max(self._last_step, state.step)
         self._progress.restore(rng)
-        self._params_before = json.loads(rng["params"]) if "params" in rng else self._plain
+        self._trained_with.restore(rng)
         return state
 
     def _counted(self) -> int:
@@ -189,34 +201,55 @@ class Trial:
     def load_optimizer(self, optimizer: torch.optim.Optimizer, state: Mapping[str, Any]) -> None:
         """`optimizer.load_state_dict(state)`, with the settings of the trial's own parameters.
 
-        Population based training has a trial go on from another one's state with parameters of its own: the optimizer
+        Population based training has a trial resume from another one's state with parameters of its own: the optimizer
         then takes what the other has gathered, such as its moments, and keeps the settings that it was made with, where
         `load_state_dict` would bring back the other's learning rate. Where nothing has changed it is the same.
 
         Args:
             optimizer: made with this trial's parameters.
             state: an optimizer's state dict from `restore`.
+
+        Example:
+            >>> optimizer = torch.optim.SGD(torch.nn.Linear(4, 1).parameters(), lr=trial.params["lr"], momentum=0.9)
+            >>> state = trial.restore()
+            >>> if state is not None:
+            ...     trial.load_optimizer(optimizer, state["optimizer"])
         """
-        if self._params_before == self._plain:
-            optimizer.load_state_dict(dict(state))
-        else:
-            load(optimizer, state)
+        self._trained_with.load_optimizer(optimizer, state)
 
     def find_checkpoint(self, step: int) -> Path:
-        """Where the checkpoint can be read that this trial has saved at a step, until the next one is asked for.
+        """Where a checkpoint that this trial has saved can be read, until the next one is asked for.
 
-        On a machine that does not share the run folder it is brought there first, which blocks. Raises
-        FileNotFoundError where it is not kept any more: of a running trial the last two are, and the best.
+        On a machine that does not share the run folder it is brought there first, which blocks.
+
+        Args:
+            step: that it was saved at.
+
+        Returns:
+            The checkpoint's folder, on this machine.
+
+        Raises:
+            FileNotFoundError: it is not kept any more; of a running trial the last two are, and the best.
+
+        Example:
+            >>> trial.report({"loss": 0.5}, step=5, state={"w": torch.ones(2)})
+            >>> torch.load(trial.find_checkpoint(5) / "state.pt", weights_only=True)
+            {'w': tensor([1., 1.])}
         """
         return self._find_checkpoint(step) if self._find_checkpoint else checkpoint_path(self.dir, step)
 
     @property
     def has_reported(self) -> bool:
+        """Whether a step was reported, or restored.
+
+        Returns:
+            True from the first report on.
+        """
         return self._last_step > 0
 
     def __getitem__(self, name: str) -> Any:
         told = f"a trainable is given a trial, not a configuration: write trial.params[{name!r}]"
-        raise TypeError(f"{told}. {_FOREIGN_LOOPS}")
+        raise TypeError(f"{told}. {FOREIGN_LOOPS}")
 
     def prepare(self, thing: T) -> T:
         """Put a module, tensor or collection of them on this trial's device, in place where it can be.
@@ -224,6 +257,18 @@ class Trial:
         Where the trial has several workers, a module comes back wrapped in `DistributedDataParallel` (its
         `state_dict` as it was unwrapped), and a `DataLoader` gives each worker its share of the data, shuffled anew
         after each report.
+
+        Args:
+            thing: a module, a tensor, a `DataLoader`, or a dict, list or tuple of modules and tensors.
+
+        Returns:
+            The same in the same shape; what is neither a module nor a tensor is left as it is.
+
+        Example:
+            >>> model = trial.prepare(torch.nn.Linear(4, 1))
+            >>> batch = trial.prepare({"x": torch.zeros(8, 4), "name": "first"})
+            >>> model(batch["x"]).shape
+            torch.Size([8, 1])
         """
         if self._group is None or not isinstance(thing, torch.nn.Module | DataLoader):
             return cast(T, to_device(thing, self.device))
@@ -237,8 +282,19 @@ class Trial:
     def mean(self, values: Mapping[str, Any]) -> dict[str, float]:
         """The mean of each value over the trial's workers, weighted equally; all of them must call it.
 
+        Blocks until all have. With one worker it gives the values back as they are.
+
         Args:
-            values: numbers, or one-element tensors or arrays, by name.
+            values: numbers, or one-element tensors or arrays, by name; the same names in all workers.
+
+        Returns:
+            The means by name, the same in all workers.
+
+        Raises:
+            MetricError: a value is no number.
+
+        Example:
+            >>> trial.report(trial.mean({"loss": torch.tensor(0.25)}))
         """
         mine = as_floats(values, ())
         return self._group.mean(mine) if self._group else mine
@@ -247,14 +303,23 @@ class Trial:
     def gathered(self, files: PathLike[str] | str | None) -> Iterator[list[Path]]:
         """The folders of files that the trial's workers give, for a checkpoint that each of them holds a part of.
 
-        All workers must enter it, and report within it: `with trial.gathered(folder) as folders:
-        trial.report(metrics, state={}, files=folders)`. Blocks until all have; rank 0 gets the folders, the others
-        none. Of a name that several workers give, the lowest rank's file is kept.
+        All workers must enter it, and report within it. Blocks until all have. Of a name that several workers give, the
+        lowest rank's file is kept.
 
         Args:
             files: the folder of this worker; None, or an empty one, where it has nothing to add.
+
+        Returns:
+            A context manager: rank 0 gets the folders, the others none.
+
+        Example:
+            >>> shard = trial.dir / "shard"
+            >>> shard.mkdir()
+            >>> _ = (shard / f"rank-{trial.rank}.txt").write_text("its part")
+            >>> with trial.gathered(shard) as folders:
+            ...     trial.report({"loss": 0.5}, state={}, files=folders)
         """
-        own = _folders(files)
+        own = folders_of(files)
         if self._group is None:
             yield own
             return
@@ -264,7 +329,17 @@ class Trial:
     def cached(self, key: str, load: Callable[[], T]) -> T:
         """`load()` once in this process; its later trials share what it returned. Do not change it in place.
 
-        Put what the result depends on into the key.
+        Args:
+            key: names the result: put what it depends on into it.
+            load: called without arguments where this process has nothing under that key yet.
+
+        Returns:
+            What `load()` returned, the very object.
+
+        Example:
+            >>> data = trial.cached("ones-256", lambda: torch.ones(256, 4))
+            >>> data is trial.cached("ones-256", lambda: torch.ones(256, 4))
+            True
         """
         return cached(key, load)
 
@@ -273,43 +348,48 @@ class Trial:
 
         The bytes of numpy arrays and of CPU tensors are in memory once, wherever they are in what `load` returns; the
         rest is copied. What is changed in place changes for this process alone, its later trials included: do not.
-        Put what the result depends on into the key; other sweeps have keys of their own.
 
-        Raises TypeError where what was loaded can't be pickled, OSError where there is no room for it.
+        Args:
+            key: names the result: put what it depends on into it; other sweeps have keys of their own.
+            load: called without arguments, in one process.
+
+        Returns:
+            What `load()` returned, or a copy of it whose arrays and tensors lie in shared memory.
+
+        Raises:
+            TypeError: what was loaded can't be pickled.
+            OSError: there is no room for it.
+
+        Example:
+            >>> x, y = trial.shared("sine", lambda: (torch.linspace(-3, 3, 256), torch.linspace(-3, 3, 256).sin()))
         """
         # Outside of a sweep there is nobody to share with.
         return self._shared.get(key, load) if self._shared else self.cached(f"shared {key}", load)
 
     def has_room(self, num_bytes: int) -> bool:
-        """Whether a data set of that size may lie on the trial's device: in a quarter of what is free of a GPU."""
+        """Whether a data set may lie on the trial's device: in a quarter of what is free of a GPU.
+
+        Args:
+            num_bytes: of the data set.
+
+        Returns:
+            True on a CPU, where it lies already.
+
+        Example:
+            >>> x = torch.ones(256, 4)
+            >>> x = x.to(trial.device) if trial.has_room(x.nbytes) else x
+        """
         return has_room(num_bytes, self.device)
 
     @property
     def has_bfloat16(self) -> bool:
-        """Whether the trial's device has instructions for bfloat16: elsewhere it is slower than float32."""
+        """Whether the trial's device has instructions for bfloat16: elsewhere it is slower than float32.
+
+        Returns:
+            True where mixed precision saves time.
+
+        Example:
+            >>> with torch.autocast(trial.device.type, torch.bfloat16, enabled=trial.has_bfloat16):
+            ...     loss = torch.nn.Linear(4, 1).to(trial.device)(torch.ones(8, 4, device=trial.device)).mean()
+        """
         return has_bfloat16(self.device)
-
-    def _note_on(self, state: Mapping[str, Any] | None) -> str:
-        """What is to be told of the first state that is saved with other parameters than those of the one before."""
-        if state is None or self._params_before == self._plain:
-            return ""
-        before, self._params_before = self._params_before, self._plain
-        names = ignored(state, before, self.params)
-        copied = ", ".join(f"{name} {before[name]:g}" for name in names)
-        own = ", ".join(f"{self.params[name]:g}" for name in names)
-        told = f"its optimizer goes on with {copied}, copied with another trial's state, in the place of {own}"
-        return f"{told}: load that by trial.load_optimizer(optimizer, state)" if names else ""
-
-
-def call(train: Callable[[Trial], Any], trial: Trial) -> None:
-    """Run a training loop; one that hands its metrics back instead of reporting them is told how it is done."""
-    returned = train(trial)
-    if returned is not None and not trial.has_reported:
-        told = f"the trainable returned {quoted(returned)} and has reported nothing: it is to call trial.report"
-        raise MetricError(f"{told}. {_FOREIGN_LOOPS}")
-
-
-def _folders(files: PathLike[str] | str | Sequence[PathLike[str] | str] | None) -> list[Path]:
-    if files is None:
-        return []
-    return [Path(files)] if isinstance(files, str | PathLike) else [Path(folder) for folder in files]

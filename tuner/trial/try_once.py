@@ -13,9 +13,10 @@ from tuner.records import Report
 from tuner.spec.domains import Constant
 from tuner.spec.sweep_spec import SweepSpec
 from tuner.spec.trainable import parameters_of
+from tuner.trial.call import call
 from tuner.trial.devices import best_device
 from tuner.trial.seeds import seed_everything
-from tuner.trial.trial import Trial, call
+from tuner.trial.trial import Trial
 
 
 def try_once(

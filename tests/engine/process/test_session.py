@@ -9,7 +9,8 @@ from tests.conftest import ACCURACY
 from tuner.engine.process.session import Batch, Session
 from tuner.records import FailureReason, TrialState
 from tuner.stopping.asking import Asking
-from tuner.trial.trial import Deliver, Trial
+from tuner.trial.group import Deliver
+from tuner.trial.trial import Trial
 
 NEVER = Asking()
 

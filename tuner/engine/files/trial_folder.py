@@ -18,8 +18,8 @@ from tuner.records import Report
 from tuner.run_folder.checkpoints import checkpoint_path
 from tuner.run_folder.outage import outage, storing
 from tuner.run_folder.trial_files import DRIVERS_FILES, trial_dir
+from tuner.trial.group import Deliver
 from tuner.trial.scratch import Scratch
-from tuner.trial.trial import Deliver
 
 MARKER = ".driver-token"
 # What a trial may leave in its folder beside its checkpoints, where the folder is not shared.

@@ -8,7 +8,8 @@ from tuner.engine.process.report_queue import Batch, Ending, ReportQueue, failur
 from tuner.errors import NotFinite, Plateau, StopTrial
 from tuner.records import FailureReason, Report, TrialState
 from tuner.stopping.asking import Asking
-from tuner.trial.trial import Deliver, Trial
+from tuner.trial.group import Deliver
+from tuner.trial.trial import Trial
 
 
 class Session:

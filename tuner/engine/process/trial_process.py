@@ -20,11 +20,13 @@ from tuner.run_folder.checkpoints import checkpoint_path
 from tuner.run_folder.trial_files import trial_dir
 from tuner.spec.trainable import exit_told
 from tuner.stopping.asking import Asking
+from tuner.trial.call import call
 from tuner.trial.devices import Device, Memory, device_of
 from tuner.trial.environment import adopt
+from tuner.trial.group import Deliver, Group
 from tuner.trial.seeds import derive_seed, seed_everything
 from tuner.trial.shared_data import SharedData
-from tuner.trial.trial import Deliver, Group, Trial, call
+from tuner.trial.trial import Trial
 
 
 @dataclass(frozen=True)
