@@ -255,8 +255,8 @@ class Wanted(NamedTuple):
 def wanted_from(pieces: Pieces, written: Sequence[Written], sentences: Sentences, names: Sequence[str]) -> Wanted:
     """Classes at the first pieces of units; `IGNORED`, and without a share, elsewhere and where `names` lacks the tag.
 
-    A word counts once, into however many units it is cut: most inner signs are those of addresses and names of users,
-    outside of entities, and would outweigh what is to be found.
+    A word counts once, into however many units it is cut: most inner signs are outside of entities, and would outweigh
+    what is to be found.
     """
     classes = pieces.labels([one.unit_tags(tags) for one, tags in zip(written, sentences.tags, strict=True)], names)
     return Wanted(classes, torch.where(classes == IGNORED, 0.0, pieces.shares(written)))

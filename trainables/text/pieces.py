@@ -1,7 +1,7 @@
 """Texts as a transformer that tags them takes them: units, pieces, windows. Knows nothing of models or trials.
 
-A unit is a word or a sign of a text, as `spans_of` finds them in any script; it is tagged at its first piece. What is
-learned from sentences of given words is so what is asked of raw texts.
+A unit is a word, a sign or an address in a text, as `spans_of` finds them in any script; it is tagged at its first
+piece. What is learned from sentences of given words is so what is asked of raw texts.
 """
 
 from collections import Counter

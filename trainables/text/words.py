@@ -17,15 +17,21 @@ _MARKS = (
     "\u0c00-\u0c04\u0c3c-\u0c56\u0c81-\u0c83\u0cbc-\u0cd6\u0d00-\u0d03\u0d3b-\u0d4d\u0d81-\u0d83\u0dca-\u0ddf"
     "\u0e31\u0e34-\u0e3a\u0e47-\u0e4e\u0eb1\u0eb4-\u0ebc\u0ec8-\u0ece\u102b-\u103e\u17b4-\u17d3\u3099\u309a\u200c\u200d"
 )
-_WORD = re.compile(rf"[{_SINGLE}][{_MARKS}]*|(?:(?![{_SINGLE}])[\w{_MARKS}])+|[^\w\s{_MARKS}]")
+_RUN = rf"(?:(?![{_SINGLE}])[\w{_MARKS}])+"
+_WORD = re.compile(rf"[{_SINGLE}][{_MARKS}]*|{_RUN}|[^\w\s{_MARKS}]")
+# What is one name for all its signs: addresses of pages and of mail, names of users, tags.
+_ADDRESS = (
+    r"(?:https?://|www\.)(?:[^\s\u0080-\uffff]*[A-Za-z0-9_/])?|[A-Za-z0-9][\w.+-]*@[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)+"
+)
+_UNIT = re.compile(rf"{_ADDRESS}|[@#]{_RUN}|{_WORD.pattern}")
 
 
 _NO_SPACE = re.compile(rf"[{_SINGLE}{_MARKS}\u3001-\u303f\uff01-\uff65]")
 
 
 def spans_of(text: str) -> list[tuple[int, int]]:
-    """Where each word and sign of a text begins and ends."""
-    return [found.span() for found in _WORD.finditer(text)]
+    """Where each word, sign and address of a text begins and ends."""
+    return [found.span() for found in _UNIT.finditer(text)]
 
 
 def are_parted(left: str, right: str) -> bool:

@@ -1,6 +1,6 @@
 import pytest
 
-from trainables.text.words import words_of
+from trainables.text.words import spans_of, words_of
 
 
 def test_words_and_signs_are_told_apart_and_joined() -> None:
@@ -31,3 +31,18 @@ def test_characters_are_words_where_nothing_stands_between_words(text: str, word
 
 def test_pairs_of_characters_are_joined_too() -> None:
     assert words_of("很快吃", 2) == ["很", "快", "吃", "很 快", "快 吃"]
+
+
+@pytest.mark.parametrize(
+    ("text", "units"),
+    [
+        ("see http://t.co/aB3?x=1.", ["see", "http://t.co/aB3?x=1", "."]),
+        ("(www.example.org/) www.", ["(", "www.example.org/", ")", "www."]),
+        ("ada@mail.example.org, @ada_l's #London!", ["ada@mail.example.org", ",", "@ada_l", "'", "s", "#London", "!"]),
+        ("好http://t.co/a好吃 @小明你好", ["好", "http://t.co/a", "好", "吃", "@", "小", "明", "你", "好"]),
+        ("C# 3 @ 4", ["C", "#", "3", "@", "4"]),
+        ("Lovelace,is", ["Lovelace", ",", "is"]),
+    ],
+)
+def test_an_address_is_one_unit(text: str, units: list[str]) -> None:
+    assert [text[start:end] for start, end in spans_of(text)] == units
