@@ -103,7 +103,7 @@ def test_a_model_is_used_through_its_trainable(tmp_path: Path, monkeypatch: pyte
         "    import torch\n"
         "    values = torch.tensor([[float(text)] * 3 for text in inputs])\n"
         "    for text, out in zip(inputs, model(values, torch.ones(len(inputs)))):\n"
-        "        yield {'input': text, 'length': round(float(out[0]), 4), 'unit': config['unit']}\n"
+        "        yield {'length': round(float(out[0]), 4), 'unit': config['unit']}\n"
     )
     monkeypatch.chdir(tmp_path)
     given = scaled()

@@ -13,6 +13,7 @@ import shutil
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from importlib.util import find_spec
+from itertools import chain, repeat
 from pathlib import Path
 from typing import Any
 
@@ -83,6 +84,8 @@ def write_model(portable: Portable, told: Mapping[str, Any], to: Path, *, onnx: 
 def predict(folder: Path, inputs: Sequence[str]) -> Iterator[Mapping[str, Any]]:
     """What an exported model says of each input, in order, by the function `predict` of its trainable's module.
 
+    Each has the key `input`, which is the input itself unless `predict` names another.
+
     Raises `ControlError` where `folder` is no exported model or an input can't be used, `SpecError` where its trainable
     has no `predict`.
     """
@@ -94,11 +97,11 @@ def predict(folder: Path, inputs: Sequence[str]) -> Iterator[Mapping[str, Any]]:
     config, model = load_exported(folder)
     try:
         told = iter(use(config, model, inputs))
-        while True:
+        for given in chain(inputs, repeat("")):  # a file may hold several rows
             with torch.no_grad():  # not for the caller, in between
                 if (one := next(told, None)) is None:
                     return
-            yield one
+            yield {"input": given, **one}
     except ValueError as error:
         raise ControlError(f"these inputs can't be used: {error}") from error
 

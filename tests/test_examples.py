@@ -1,0 +1,58 @@
+"""The examples of the documentation run as they stand there."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.commands import tuner
+from tuner.results.results import Results, SweepState
+
+EXAMPLES = Path(__file__).parents[1] / "docs" / "examples"
+FILES = sorted(path for path in EXAMPLES.iterdir() if path.is_file())
+PROGRAMS = [path for path in FILES if "__main__" in path.read_text()]
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)
+def test_an_example_fits_on_a_page(path: Path) -> None:
+    assert len(path.read_text().splitlines()) <= 60
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("path", PROGRAMS, ids=lambda path: path.stem)
+def test_an_example_runs(path: Path, tmp_path: Path, cluster_address: str) -> None:
+    shutil.copy(path, tmp_path)
+    done = subprocess.run(
+        [sys.executable, path.name],
+        cwd=tmp_path,
+        env={**os.environ, "RAY_ADDRESS": cluster_address},
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    (results,) = [Results(found.parent) for found in tmp_path.glob("runs/*/sweep.yaml")]
+    assert results.state is SweepState.FINISHED
+    assert results.counts().keys() <= {"completed", "pruned"}, results.counts()
+    assert results.best is not None
+
+
+@pytest.mark.slow
+def test_a_task_of_ones_own_is_trained_evaluated_exported_and_used(
+    tmp_path: Path, cluster_address: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("own_task.py", "own_task.yaml"):
+        shutil.copy(EXAMPLES / name, tmp_path)
+    monkeypatch.chdir(tmp_path)
+    code, told = tuner("run", "own_task.yaml", "--id", "iris", "--address", cluster_address)
+    assert code == 0, told
+    assert "test_accuracy: " in told
+    code, told = tuner("export", "runs/iris", "model")
+    assert code == 0, told
+    code, told = tuner("predict", "model", "5.1,3.5,1.4,0.2", "6.7,3.0,5.2,2.3")
+    assert code == 0, told
+    assert [line.partition("class=")[2].split()[0].strip(",") for line in told.splitlines()] == ["setosa", "virginica"]
