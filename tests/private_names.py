@@ -25,16 +25,20 @@ def missing_texts(texts: Mapping[str, Sequence[str]]) -> list[str]:
     ]
 
 
-def private_names(sources: Sequence[Path]) -> set[str]:
-    """All names with a single `_` in front that are attributes, methods of classes or imported there."""
+def private_names(sources: Sequence[Path], *, of_self: bool = True) -> set[str]:
+    """All names with a single `_` in front that are attributes, methods of classes or imported there.
+
+    Args:
+        of_self: with methods, and the attributes of `self`.
+    """
     found: set[str] = set()
     for source in sources:
         for node in ast.walk(ast.parse(source.read_text())):
             if isinstance(node, ast.Attribute):
-                found.add(node.attr)
+                found |= {node.attr} if of_self or ast.unparse(node.value) != "self" else set()
             elif isinstance(node, ast.ImportFrom):
                 found |= {alias.name for alias in node.names}
-            elif isinstance(node, ast.ClassDef):
+            elif isinstance(node, ast.ClassDef) and of_self:
                 found |= {inner.name for inner in node.body if isinstance(inner, ast.FunctionDef)}
     return {name for name in found if name.startswith("_") and not name.startswith("__")}
 
@@ -58,8 +62,9 @@ def _problem(name: str) -> str:
 
 
 def _instance_names(kind: type) -> set[str]:
-    """What the methods of a class and its bases assign to `self`."""
-    return {name for base in kind.__mro__ if base.__module__ != "builtins" for name in _assigned(base)}
+    """What the methods of a class and its bases assign to `self`, and the fields that are annotated."""
+    bases = [base for base in kind.__mro__ if base.__module__ != "builtins"]
+    return {name for base in bases for name in (*_assigned(base), *inspect.get_annotations(base))}
 
 
 def _assigned(kind: type) -> Iterator[str]:

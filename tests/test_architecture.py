@@ -11,8 +11,15 @@ from typing import NamedTuple
 
 import pytest
 
+from tests.private_names import private_names
+
 ROOT = Path(__file__).parents[1]
 MAX_LINES = 400
+
+# The only modules that touch what is private of Ray and Optuna.
+DOORS = ("tuner.engine.ray_compat", "tuner.methods.optuna_compat")
+# What is private of Ray although its names do not say so.
+PRIVATE = ("ray.air.execution", "ray.experimental", "ray.tune.execution", "ray.train.v2")
 
 # Names that users have written down, kept for them alone.
 OF_BEFORE = ("context", "portable")
@@ -21,17 +28,17 @@ OF_BEFORE = ("context", "portable")
 WORDS = ("errors", "texts", "command", "version", "metric", "records", "console")
 ROOMS: dict[str, str] = {
     "words": "",
+    "engine.ray_compat": "words",
     "run_folder": "words",
     "spec": "words run_folder",
     "object_storage": "words run_folder",
     "trial": "words run_folder spec",
     "methods": "spec trial",
-    "stopping": "words spec",
+    "stopping": "words spec engine.ray_compat",
     "study": "words run_folder spec trial methods",
     "results": "words run_folder spec object_storage trial methods study",
     "simulation": "words run_folder spec trial methods stopping study results",
     "export": "words run_folder spec trial results",
-    "engine.ray_compat": "words",
     "engine": "words run_folder trial engine.ray_compat",
     "engine.files": "words run_folder trial engine.ray_compat",
     "engine.process": "words run_folder spec trial stopping engine.ray_compat engine.files",
@@ -157,6 +164,44 @@ def test_ray_is_the_engines_and_its_schedulers_are_the_stopping_rules() -> None:
     allowed = [i for i in of_ray if is_rule(i.source) and is_in(i.target, "ray.tune.schedulers")]
     assert allowed
     assert told([i for i in of_ray if i not in allowed]) == []
+
+
+def private_uses(name: str) -> Iterator[str]:
+    """What a module imports, or takes from an imported name, that is private of Ray or Optuna."""
+    roots = set()
+    tree = ast.parse(MODULES[name].read_text())
+    for node in ast.walk(tree):
+        if not isinstance(node, ast.Import | ast.ImportFrom):
+            continue
+        for alias in node.names:
+            target = f"{node.module}.{alias.name}" if isinstance(node, ast.ImportFrom) else alias.name
+            if target.split(".")[0] not in ("ray", "optuna"):
+                continue
+            roots.add(alias.asname or alias.name.split(".")[0])
+            if any(part.startswith("_") for part in target.split(".")) or any(is_in(target, top) for top in PRIVATE):
+                yield f"{name}:{node.lineno} imports {target}"
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Attribute):
+            base, *path = ast.unparse(node).split(".")
+            if base in roots and any(part.startswith("_") and not part.startswith("__") for part in path):
+                yield f"{name}:{node.lineno} uses {ast.unparse(node)}"
+
+
+def test_what_is_private_of_ray_and_optuna_is_reached_through_its_door() -> None:
+    outside = [name for name in MODULES if not any(is_in(name, door) for door in DOORS)]
+    assert [use for name in outside for use in private_uses(name)] == []
+    assert sum(1 for door in DOORS for name in MODULES if is_in(name, door) for _ in private_uses(name)) > 10
+
+
+def test_members_that_the_doors_use_are_mentioned_nowhere_else() -> None:
+    inside = [path for name, path in MODULES.items() if any(is_in(name, door) for door in DOORS)]
+    members = private_names(inside)
+    assert len(members) > 50
+    for name, path in MODULES.items():
+        if path not in inside:
+            # In the engine are classes made from Ray's.
+            of_self = is_in(name, "tuner.engine") or is_in(name, "tuner.remote")
+            assert private_names([path], of_self=of_self) & members == set(), name
 
 
 def test_gpus_are_touched_in_one_module() -> None:

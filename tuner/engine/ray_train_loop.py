@@ -7,15 +7,15 @@ lead to the trial that runs at the time, in a warm process or in a warm group of
 import inspect
 import math
 import shutil
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 import ray
-import ray.train
 from ray.train import Checkpoint
 
+from tuner.engine.ray_compat import train_functions
 from tuner.errors import MetricError, SpecError
 from tuner.run_folder.checkpoints import FILES
 from tuner.trial.reported import as_float
@@ -33,7 +33,7 @@ class RayTrainLoop:
 
     def __call__(self, trial: Trial) -> None:
         takes_config = bool(inspect.signature(self._loop).parameters)
-        with _reporting_to(trial):
+        with train_functions.answered_by(_Reporting, trial, in_group=trial.world_size > 1):
             self._loop(*[dict(trial.params)] * takes_config)
 
 
@@ -59,8 +59,7 @@ def from_ray_train(loop: Callable[..., Any], *, warm: bool = True) -> Callable[[
         >>> train = tuner.from_ray_train(loop)
         >>> train(trial)
     """
-    # It belongs to Ray Train's second version, which `ray.train` means since Ray 2.51.
-    if not hasattr(ray.train, "CheckpointUploadMode"):
+    if not train_functions.are_there():
         raise SpecError(
             [
                 f"from_ray_train needs Ray 2.51 or newer, and this is Ray {ray.__version__}: install a newer one, or "
@@ -68,22 +67,6 @@ def from_ray_train(loop: Callable[..., Any], *, warm: bool = True) -> Callable[[
             ]
         )
     return RayTrainLoop(loop, warm)
-
-
-@contextmanager
-def _reporting_to(trial: Trial) -> Iterator[None]:
-    from ray.train.v2._internal.execution import train_fn_utils  # which the oldest Ray that we support has not
-
-    before = train_fn_utils._train_fn_utils
-    if trial.world_size > 1:  # in a worker of a group, whose own context it keeps
-        kind, context = train_fn_utils.DistributedTrainFnUtils, {}
-    else:
-        kind, context = train_fn_utils.LocalTrainFnUtils, {"experiment_name": "tuner"}
-    train_fn_utils.set_train_fn_utils(type("TrialUtils", (_Reporting, kind), {})(trial, **context))
-    try:
-        yield
-    finally:
-        train_fn_utils.set_train_fn_utils(before)
 
 
 class _Reporting:

@@ -26,6 +26,7 @@ from threadpoolctl import ThreadpoolController
 from tuner.methods.attributes import OUTCOME, VALUES
 from tuner.methods.cube import Cube
 from tuner.methods.gaussian_process import GaussianProcess, Kernel, Points
+from tuner.methods.optuna_compat import fixed_params, set_system_attribute
 
 # Under this key a trial holds the hyperparameters that were fitted before it was asked for.
 _KERNEL = "tuner:kernel"
@@ -137,11 +138,11 @@ class MultiFidelitySampler(BaseSampler):
             model = model.believing(Points.at_the_end(data.pending))
         worth = float(self._rng.uniform(0, _WORTHWHILE)) if len(signs) == 1 else 0.0
         # What it may not choose: its cell of a grid, or what a known good configuration names.
-        fixed = trial.system_attrs.get("fixed_params", {})
+        fixed = fixed_params(trial)
         point, gain = self._best_candidate(model, data, cube, [known.params for known in trials], fixed, worth)
         if gain is not None:
             promise = json.dumps({"weights": weights.tolist(), "worth": worth, "gain": gain})
-            study._storage.set_trial_system_attr(trial._trial_id, _PROMISE, promise)
+            set_system_attribute(study, trial, _PROMISE, promise)
         return cube.params(point)
 
     @_BLAS.wrap(limits=1)  # type: ignore[untyped-decorator]
@@ -226,7 +227,7 @@ class MultiFidelitySampler(BaseSampler):
             return kernel
         rows = self._rng.permutation(len(data.y))[:_MAX_FITTED]
         kernel = kernel.fitted(data.points[rows], data.even[rows])
-        study._storage.set_trial_system_attr(trial._trial_id, _KERNEL, json.dumps(kernel.theta.tolist()))
+        set_system_attribute(study, trial, _KERNEL, json.dumps(kernel.theta.tolist()))
         return kernel
 
 

@@ -14,6 +14,7 @@ from optuna.distributions import (
     IntDistribution,
 )
 
+from tuner.methods.optuna_compat import ask_value
 from tuner.spec.domains import Choice, Constant, Float, Int, as_primitive
 from tuner.spec.space import SearchSpace
 
@@ -31,7 +32,7 @@ def suggest(space: SearchSpace, trial: optuna.Trial) -> dict[str, Any]:
         with warnings.catch_warnings():
             # A known good configuration may name a value that the distribution then holds to a step.
             warnings.simplefilter("ignore", UserWarning)
-            value = trial._suggest(parameter.name, distribution(domain))
+            value = ask_value(trial, parameter.name, distribution(domain))
         params[parameter.name] = from_optuna(domain, value)
     return params
 

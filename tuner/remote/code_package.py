@@ -3,21 +3,16 @@
 import sys
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from inspect import signature
 from pathlib import Path
 from zipfile import ZIP_DEFLATED, ZipFile
 
-from ray._private import ray_constants
-from ray._private.runtime_env.packaging import GCS_STORAGE_MAX_SIZE, _dir_travel, _get_excludes
-
+from tuner.engine.ray_compat.jobs import max_package_bytes, walk
 from tuner.errors import SpecError
 
 # Where the checked sweep file lies in the package, and what else is ours.
 SWEEP_FOLDER = ".tuner"
 # Run folders are never part of the code, whether or not git ignores them.
 _EXCLUDED = ("runs",)
-# What Ray leaves out by itself, in the words of the first Ray that does.
-_RAYS_EXCLUDES = (".git", ".venv", "venv", "__pycache__")
 
 
 @dataclass(frozen=True)
@@ -42,7 +37,7 @@ def pack(
     ours: Mapping[str, str],
     module: str,
     excludes: Sequence[str] = (),
-    limit: int = GCS_STORAGE_MAX_SIZE,
+    limit: int | None = None,
 ) -> Package:
     """Pack a working directory into a zip file, less what .gitignore, .rayignore and `excludes` name.
 
@@ -50,11 +45,12 @@ def pack(
         ours: texts by name, of files that are put into `SWEEP_FOLDER`, where only their owner can read them.
         module: that the trainable is imported from; it has been imported.
         excludes: patterns as in .gitignore.
-        limit: what Ray takes, in bytes.
+        limit: in bytes; None for what Ray takes.
 
     Raises `SpecError` where the package gets larger than the limit, or the trainable's own file is left out.
     """
     directory = directory.resolve()
+    most = max_package_bytes() if limit is None else limit
     sizes: dict[Path, int] = {}
     with ZipFile(target, "w", ZIP_DEFLATED, strict_timestamps=False) as file:
         for name, text in ours.items():
@@ -66,14 +62,10 @@ def pack(
             inside = path.relative_to(directory)
             file.write(path, inside)
             sizes[inside] = file.getinfo(inside.as_posix()).compress_size
-            if target.stat().st_size >= limit:
-                raise SpecError([_too_large(directory, sizes, limit)])
+            if target.stat().st_size >= most:
+                raise SpecError([_too_large(directory, sizes, most)])
 
-        rays = getattr(ray_constants, "get_runtime_env_default_excludes", lambda: _RAYS_EXCLUDES)
-        left_out = _get_excludes(directory, [*rays(), *_EXCLUDED, *excludes])
-        # Without the argument older versions of Ray read .gitignore as well.
-        options = {"include_gitignore": True} if "include_gitignore" in signature(_dir_travel).parameters else {}
-        _dir_travel(directory, [left_out], add, **options)
+        walk(directory, [*_EXCLUDED, *excludes], add)
     modules = _modules(directory, module, sizes)
     return Package(target, len(sizes), target.stat().st_size, modules)
 

@@ -8,20 +8,21 @@ import urllib.request
 from pathlib import Path
 
 import ray
-from ray.job_submission import JobSubmissionClient
 
 from tuner.engine.cluster import use_token
+from tuner.engine.ray_compat import sentences
+from tuner.engine.ray_compat.jobs import DashboardClient
 from tuner.errors import ClusterError
 
 _CONNECT_TIMEOUT_S = 10.0
 _CHUNK_BYTES = 1 << 20
 
 
-class Dashboard(JobSubmissionClient):  # type: ignore[misc]  # Ray's classes are untyped
+class Dashboard(DashboardClient):
     """Ray's client, for the address that was given: Ray lets RAY_ADDRESS override it."""
 
     def __init__(self, address: str) -> None:
-        hidden = {name: os.environ.pop(name, None) for name in ("RAY_ADDRESS", "RAY_API_SERVER_ADDRESS")}
+        hidden = {name: os.environ.pop(name, None) for name in sentences.ADDRESS_VARIABLES}
         try:
             super().__init__(address)
         finally:
@@ -30,17 +31,13 @@ class Dashboard(JobSubmissionClient):  # type: ignore[misc]  # Ray's classes are
     def download(self, node: str, file: str, target: Path) -> None:
         """A file of a node's log folder, which may be large."""
         params = {"node_id": node, "filename": file, "lines": -1, "timeout": 86400}
-        with self._do_request("GET", "/api/v0/logs/file", params=params, stream=True) as reply, target.open("wb") as to:
-            if reply.status_code != 200:
-                self._raise_error(reply)
+        with self.get(sentences.LOG_FILE, params, stream=True) as reply, target.open("wb") as to:
             for chunk in reply.iter_content(_CHUNK_BYTES):
                 to.write(chunk)
 
     def nodes(self) -> set[str]:
         """The ids of the nodes that are alive."""
-        with self._do_request("GET", "/api/v0/nodes", params={"limit": 10_000, "timeout": 60}) as reply:
-            if reply.status_code != 200:
-                self._raise_error(reply)
+        with self.get(sentences.NODES, {"limit": 10_000, "timeout": 60}) as reply:
             found = reply.json()["data"]["result"]["result"]
         return {str(node["node_id"]) for node in found if node["state"] == "ALIVE"}
 

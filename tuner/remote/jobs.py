@@ -9,7 +9,6 @@ import asyncio
 import contextlib
 import hashlib
 import json
-import logging
 import re
 import secrets
 import tempfile
@@ -24,6 +23,7 @@ from ray.job_submission import JobStatus
 
 from tuner.command import command_line
 from tuner.engine.ray_compat import sentences
+from tuner.engine.ray_compat.jobs import hide_packages, require_jobs
 from tuner.errors import ClusterError, SpecError
 from tuner.remote import entrypoint
 from tuner.remote.code_package import SWEEP_FOLDER, pack
@@ -89,8 +89,8 @@ class Cluster:
 
     def __init__(self, address: str) -> None:
         self.address = address.rstrip("/")
-        for name in ("ray.dashboard.modules.dashboard_sdk", "ray._private.runtime_env.packaging"):
-            logging.getLogger(name).setLevel(logging.WARNING)  # they tell of each package
+        require_jobs()
+        hide_packages()
         check_version(self.address)
         with self._sentences():
             self._client = Dashboard(self.address)

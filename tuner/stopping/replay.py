@@ -5,13 +5,14 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from ray.tune.schedulers import AsyncHyperBandScheduler, MedianStoppingRule, TrialScheduler
 
+from tuner.engine.ray_compat.schedulers import time_attribute
 from tuner.metric import Metric
 from tuner.records import Report, TrialRecord
 from tuner.stopping.asking import Asking
 from tuner.stopping.auto import RecentHalving
 from tuner.stopping.names import metric_key
 from tuner.stopping.standin import NOBODY, SchedulerTrial
-from tuner.stopping.table import STEP, TIME, time_attribute
+from tuner.stopping.table import STEP, TIME
 
 
 def _results(
@@ -50,7 +51,7 @@ def replay(
     """
     if not isinstance(scheduler, AsyncHyperBandScheduler | MedianStoppingRule | RecentHalving):
         return
-    by_time = time_attribute(scheduler) == TIME
+    by_time = time_attribute(scheduler, STEP) == TIME
     # The median rule judges no trial that has ended: one that is to go on must not count as stopped by what came later.
     is_median = isinstance(scheduler, MedianStoppingRule)
     tell = scheduler.on_trial_complete if is_median else scheduler.on_trial_result

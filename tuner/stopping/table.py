@@ -22,6 +22,7 @@ from ray.tune.schedulers import (
     TrialScheduler,
 )
 
+from tuner.engine.ray_compat.schedulers import full_length, metric_of, time_attribute
 from tuner.errors import SpecError
 from tuner.metric import Goal, Metric
 from tuner.records import Report
@@ -81,7 +82,7 @@ def make_stopping(
         scheduler = _repeatable(copy.deepcopy(rule))
         scheduler.set_search_properties(*_metric_and_mode(metrics).values())
         # Nothing is known of when it decides: it is asked each time, and the trial waits, as in Ray Tune.
-        return Stopping(scheduler, Asking(every=1), _full_length(scheduler))
+        return Stopping(scheduler, Asking(every=1), full_length(scheduler))
     stopping = RULES[rule["type"]](rule, metrics, space)
     if isinstance(stopping.scheduler, RecentHalving):
         of_space = [len(space.grid_cells())] if space.is_finite else []
@@ -98,10 +99,10 @@ def _check_instance(scheduler: TrialScheduler, metric: Metric) -> None:
             f"early_terminate: {name} gives a running trial other resources, and processes here outlive their trials: "
             "hand over its base_scheduler, and set `resources`."
         )
-    time_attr = time_attribute(scheduler)
+    time_attr = time_attribute(scheduler, STEP)
     if time_attr not in (STEP, TIME):
         problems.append(f"early_terminate: {name}'s time_attr is {time_attr!r}; use {STEP!r}, our step, or {TIME!r}.")
-    watched = getattr(scheduler, "_metric", None)
+    watched = metric_of(scheduler)
     if watched == metric.name != metric_key(metric.name):
         problems.append(
             f"early_terminate: {name} watches {watched!r}, which Ray Tune uses itself; leave it out, it is given ours."
@@ -110,11 +111,6 @@ def _check_instance(scheduler: TrialScheduler, metric: Metric) -> None:
         problems.append(f"early_terminate: {name} watches {watched!r}, the sweep {metric.name!r}; leave it out.")
     if problems:
         raise SpecError(problems)
-
-
-def time_attribute(scheduler: TrialScheduler) -> str:
-    """What a scheduler goes by."""
-    return str(getattr(scheduler, "_time_attr", STEP))
 
 
 def _repeatable(scheduler: TrialScheduler) -> TrialScheduler:
@@ -133,12 +129,6 @@ def _repeatable(scheduler: TrialScheduler) -> TrialScheduler:
 
     scheduler.on_trial_add = on_trial_add
     return scheduler
-
-
-def _full_length(scheduler: TrialScheduler) -> int | None:
-    """The step at which a scheduler stops trials that did well; each calls it by a name of its own."""
-    found = getattr(scheduler, "_max_t", None) or getattr(scheduler, "_max_t_attr", None)
-    return found if isinstance(found, int) else None
 
 
 def _asha(rule: Mapping[str, Any], metrics: Sequence[Metric], space: SearchSpace) -> Stopping:

@@ -14,6 +14,7 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, Floa
 from optuna.trial import FrozenTrial
 
 from tuner.errors import SpecError
+from tuner.methods.optuna_compat import CMAES_STATE
 from tuner.methods.optuna_space import distribution, distributions, to_optuna
 from tuner.run_folder.folder import adopt, has_trials, mark_of_run
 from tuner.run_folder.place import Place
@@ -27,8 +28,6 @@ from tuner.spec.sweep_spec import SweepSpec
 from tuner.spec.yaml_text import to_yaml
 from tuner.study.study import Study
 
-# What Optuna's CMA-ES keeps at a trial is the state of a search within the old bounds.
-_BOUND_TO_SPACE = "cma:"
 _KINDS = {
     CategoricalDistribution: "a list of values",
     IntDistribution: "a range of whole numbers",
@@ -154,7 +153,8 @@ def _holds(domain: Float | Int | Choice, value: Any) -> bool:
 def _moved(trial: FrozenTrial, wanted: Mapping[str, BaseDistribution]) -> FrozenTrial:
     moved = copy.deepcopy(trial)
     moved.distributions = {name: wanted[name] for name in trial.distributions}
-    for key in [key for key in moved.system_attrs if key.startswith(_BOUND_TO_SPACE)]:
+    # What CMA-ES keeps at a trial is the state of a search within the old bounds.
+    for key in [key for key in moved.system_attrs if key.startswith(CMAES_STATE)]:
         del moved.system_attrs[key]
     return moved
 

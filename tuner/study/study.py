@@ -17,6 +17,7 @@ from optuna.trial import FrozenTrial
 from optuna.trial import TrialState as OptunaState
 
 from tuner.methods.attributes import OUTCOME, VALUES
+from tuner.methods.optuna_compat import study_id, trial_id
 from tuner.methods.optuna_space import stored, suggest
 from tuner.metric import Goal, Metric
 from tuner.records import FailureReason, Report, TrialRecord, TrialState
@@ -141,7 +142,7 @@ class Study:
                 if begun.number not in self._ids:
                     self.interrupt(begun.number)
             raise
-        self._ids[trial.number] = trial._trial_id
+        self._ids[trial.number] = trial_id(trial)
         self._next = max(self._next, trial.number + 1)
         self._commit()
         self._may_have_waiting = len(waiting) > 1
@@ -335,7 +336,7 @@ class Study:
 
     def _id(self, number: int) -> int:
         if number not in self._ids:
-            self._ids[number] = self._storage.get_trial_id_from_study_id_trial_number(self._study._study_id, number)
+            self._ids[number] = self._storage.get_trial_id_from_study_id_trial_number(study_id(self._study), number)
         return self._ids[number]
 
     @contextlib.contextmanager

@@ -7,7 +7,6 @@ from dataclasses import asdict, replace
 from typing import Any
 
 import ray
-from ray.air.execution._internal.tracked_actor import TrackedActor
 from ray.exceptions import RayError
 from ray.tune.result import DONE
 
@@ -20,6 +19,7 @@ from tuner.engine.driver.slots import Slots
 from tuner.engine.driver.stalls import forgive, is_overdue, stall
 from tuner.engine.driver.warm import WarmController
 from tuner.engine.process.report_queue import Batch, Ending
+from tuner.engine.ray_compat.actors import TrackedActor
 from tuner.engine.ray_compat.runtime import id_of, node_of
 from tuner.errors import SpecError, StorageError
 from tuner.records import FailureReason, Report, TrialState
@@ -69,7 +69,7 @@ class Controller(WarmController):
         self.on_rest: Callable[[str, str], None] = lambda node, message: None
         self.on_share: Callable[[int, Memory, float], None] = lambda number, memory, share: None
         super().__init__(search_alg=search, scheduler=stopping.scheduler, **kwargs)
-        self._max_pending_trials = slots.count
+        self.queue_at_most(slots.count)
 
     def wind_down(self) -> None:
         """Start no more trials and leave each at its next report, to be resumed; does not block.
@@ -105,15 +105,14 @@ class Controller(WarmController):
         if usual is not self._usual:
             # They may be where no trials are to start. Ray Tune counts those that wait to be started by itself.
             before = self._usual.request
-            waiting = sum(trial.placement_group_factory == before for trial in self._staged_trials)
-            self._actor_cache._max_num_objects[before] = waiting
+            self.keep(before, self.num_staged(before))
             self.rest()
             self._usual = usual
-        self._actor_cache._max_num_objects[usual.request] = self._slots.count
+        self.keep(usual.request, self._slots.count)
 
     def rest(self) -> None:
         """Nothing runs and nothing is to start: end the processes that wait for a trial, which frees what they hold."""
-        self._cleanup_cached_actors(force_all=True)
+        self.end_idle_processes()
 
     def forgive(self, lost_s: float) -> None:
         """The driver has not listened for so long: no trial is called stalled for that."""
@@ -126,9 +125,9 @@ class Controller(WarmController):
         report is here, and was not taken yet, is not stalled.
         """
         for trial in self._live():
-            if self._actor_manager.has_news(self._trial_to_actor.get(trial)):
+            if self.actors.has_news(self.tracked(trial)):
                 continue
-            preparing = self._process_preparing(trial)
+            preparing = self.process_preparing(trial)
             if is_overdue(trial, preparing is not None):
                 trial.preparing_since, trial.is_replaced = None, True
                 ray.kill(preparing)
@@ -151,58 +150,54 @@ class Controller(WarmController):
             known = self._out_of_memory.get(trial, Ending(TrialState.FAILED, FailureReason.OOM, "it ran out of memory"))
             message = f"{known.message}; {gpus:g} GPU is not to be had, since others hold them"
             trial.ending = replace(known, message=message)
-            if trial in self._staged_trials:
-                self._unstage_trial_with_resources(trial)
+            if self.is_staged(trial):
+                self.unstage(trial)
             self._end_failed(trial, trial.ending)
 
     def _could_have(self, trial: RayTrial) -> bool:
         """Whether what a trial waits for will be there once those of this sweep have ended."""
         gpus = self._recorder.running[trial.number].gpus
-        return self._slots.can_hold(gpus, self._actor_manager.within_reach()) or can_grow()
+        return self._slots.can_hold(gpus, self.actors.within_reach()) or can_grow()
 
-    def _maybe_update_trial_queue(self) -> None:
+    def fill_queue(self) -> None:
         if not self._waiting_for_more():
-            self._max_pending_trials = self._slots.count
-            super()._maybe_update_trial_queue()
+            self.queue_at_most(self._slots.count)
+            super().fill_queue()
 
-    def _maybe_add_actors(self) -> None:
+    def place_trials(self) -> None:
         waiting = self._waiting_for_more()
         if not waiting:
-            super()._maybe_add_actors()
+            super().place_trials()
             return
-        self._cleanup_cached_actors(force_all=True)
+        self.end_idle_processes()
         for trial in waiting:
-            if trial not in self._staged_trials:
-                self._staged_trials.add(trial)
-                self._actor_cache.increase_max(trial.placement_group_factory)
-                self._schedule_trial_actor(trial)
+            if not self.is_staged(trial):
+                self.stage(trial)
 
     def _waiting_for_more(self) -> list[RayTrial]:
         """The trials that need more than a new one is given, and have not got it yet."""
-        have = self._actor_manager._live_actors_to_ray_actors_resources
         return [
             trial
             for trial in self._live()
             if trial.status == trial.PENDING
             and self._recorder.running[trial.number].gpus != self._slots.gpus
-            and self._trial_to_actor.get(trial) not in have
+            and self.process_of(trial) is None
         ]
 
     def add_trial(self, trial: RayTrial) -> None:
         super().add_trial(trial)
         request = trial.placement_group_factory
         is_usual = trial.slot is self._slots.usual and not self._slots.is_measuring
-        if is_usual and not self._actor_cache._max_num_objects[request]:
+        if is_usual and not self.kept(request):
             # Room for every slot's actor, so that none is ended because its next trial comes a moment later.
-            self._actor_cache.increase_max(request, self._slots.count)
+            self.keep(request, self._slots.count)
 
     def cleanup(self) -> None:
         """End all actors: those that are still training are killed, the others clean up and stop by themselves."""
         if self.is_abandoned:
             return
-        live = self._actor_manager._live_actors_to_ray_actors_resources
-        for tracked in self._left.union(self._actor_to_trial).intersection(live):
-            ray.kill(live[tracked][0])
+        for process in self.actors.processes_of(self._left | self.all_tracked()):
+            ray.kill(process)
         super().cleanup()
         if self._has_cut_short:
             # Nobody tells when a process that was ended is gone; until then it may leave a half written checkpoint,
@@ -212,7 +207,7 @@ class Controller(WarmController):
     def _live(self) -> list[RayTrial]:
         return list(self._search.live.values())
 
-    def _on_training_result(self, trial: RayTrial, batch: Batch) -> None:
+    def on_result(self, trial: RayTrial, batch: Batch) -> None:
         if trial.is_replaced:
             # To be killed may end what has held it up, and it trains for the moment that it has left.
             return
@@ -229,11 +224,11 @@ class Controller(WarmController):
             last = self._recorder.running[trial.number].last
             results = [r for r in results if last is None or r[STEP] != last.step]
             closing = trial.closing(last if last and self._is_finite(last) else None, self._recorder.spec.metrics)
-            self._decide(trial, [*results, {**closing, DONE: True}])
+            self.decide(trial, [*results, {**closing, DONE: True}])
         elif results:
-            self._decide(trial, results)
+            self.decide(trial, results)
         elif not self._is_winding_down:
-            self._schedule_trial_train(trial)
+            self.train_on(trial)
         if self._is_winding_down and trial.trial_id in self._search.live and not trial.is_saving:
             self._leave(trial)
 
@@ -251,18 +246,13 @@ class Controller(WarmController):
         """A scheduler compares; with NaN every comparison is false, and the trial would run on."""
         return all(math.isfinite(report.metrics[metric.name]) for metric in self._recorder.spec.metrics)
 
-    def _decide(self, trial: RayTrial, results: list[dict[str, Any]]) -> None:
-        self._process_trial_results(trial, results)
-        self._maybe_execute_queued_decision(trial)
-
-    def _on_saving_result(self, trial: RayTrial, checkpoint_value: Any) -> None:
-        self._recorder.checkpoints.pin(*trial_and_step(checkpoint_value.checkpoint.path))
-        super()._on_saving_result(trial, checkpoint_value)
+    def on_saved(self, trial: RayTrial, path: str) -> None:
+        self._recorder.checkpoints.pin(*trial_and_step(path))
 
     def stop_trial(self, trial: RayTrial) -> None:
         memory = self._memory_of(trial) if self._slots.is_measuring else None
         super().stop_trial(trial)
-        self._forget(trial)
+        self.forget(trial)
         # One that failed may have done so before it took what it needs: the next one is measured.
         if memory is not None and self._recorder.tally.state_of(trial.number) is not TrialState.FAILED:
             share = share_for(memory)
@@ -281,14 +271,10 @@ class Controller(WarmController):
             return None
         return memory
 
-    def _forget(self, trial: RayTrial) -> None:
+    def forget(self, trial: RayTrial) -> None:
         """The driver's memory must not grow with the number of trials."""
-        self._live_trials.discard(trial)
-        for known in (self._stopped_trials, self._failed_trials, self._trials_to_cache):
-            known.discard(trial)
         self._out_of_memory.pop(trial, None)
-        if trial in self._trials and trial.is_finished():
-            self._trials.remove(trial)
+        super().forget(trial)
 
     def _leave(self, trial: RayTrial) -> None:
         """Let go of a trial that is to be resumed."""
@@ -298,19 +284,17 @@ class Controller(WarmController):
 
     def _stop_amid(self, trial: RayTrial) -> None:
         """End a trial whose training goes on: its process need not be waited for."""
-        if trial in self._trial_to_actor:
-            self._left.add(self._trial_to_actor[trial])
-        self._schedule_trial_stop(trial)
-        self._forget(trial)
+        if (tracked := self.tracked(trial)) is not None:
+            self._left.add(tracked)
+        self.end_trial(trial)
+        self.forget(trial)
 
-    def _trial_task_failure(self, trial: RayTrial, exception: Exception) -> None:
+    def on_process_failed(self, trial: RayTrial, exception: Exception) -> None:
         """Its process died, or a call to it failed; errors of the training loop come as its ending."""
         # A process that dies while it is being reset is told twice: as the actor's end and as the call's.
         if trial.trial_id in self._search.live and exception is not self._handled:
             self._handled = exception
-            self._resetting_trials.discard(trial)
-            if trial in self._staged_trials and trial in self._trial_to_actor:
-                self._unstage_trial_with_resources(trial)
+            self.give_up_process(trial)
             ending = ending_of(trial, exception)
             self._take(trial, ending.left)
             self._fail(trial, ending)
@@ -351,7 +335,7 @@ class Controller(WarmController):
             self._retry(trial, ending)
         else:
             if trial.status == trial.PAUSED:
-                self._set_trial_status(trial, trial.RUNNING)
+                self.mark_as_running(trial)
             self._end_failed(trial, ending)
 
     def _rest_node(self, trial: RayTrial, ending: Ending) -> bool:
@@ -367,23 +351,20 @@ class Controller(WarmController):
         return True
 
     def _end_failed(self, trial: RayTrial, ending: Ending) -> None:
-        self._scheduler_alg.on_trial_error(self._wrapped(), trial)
+        self.tell_rule_of_failure(trial)
         self._search.on_trial_complete(trial.trial_id, error=True)
-        self._schedule_trial_stop(trial, exception=RuntimeError(ending.message))
-        self._forget(trial)
+        self.end_trial(trial, RuntimeError(ending.message))
+        self.forget(trial)
 
     def _retry(self, trial: RayTrial, ending: Ending, gpus: float | None = None) -> None:
         """Go on with the same trial, from its last checkpoint, in another process, where told with other `gpus`."""
         running = self._recorder.retry(trial.number, ending.message, ending.error, gpus)
         trial.move(self._slots.of(running.gpus))
         trial.ending, trial.killed_for, trial.is_replaced = None, "", False
-        trial.run_metadata.checkpoint_manager._latest_checkpoint_result = None
         trial.go_back(running.params, running.restore_step)
-        self._try_recover(trial, exc=RuntimeError(ending.message))
+        self.try_again(trial, RuntimeError(ending.message))
 
-    def _actor_started(self, tracked_actor: Any, log: str = "STARTED") -> None:
+    def on_process_started(self, trial: RayTrial) -> None:
         # A trial's clock starts with its process, not when it was asked for.
-        number = self._actor_to_trial[tracked_actor].number
-        if number in self._recorder.running:
-            self._recorder.running[number].reported_at = time.monotonic()
-        super()._actor_started(tracked_actor, log)
+        if trial.number in self._recorder.running:
+            self._recorder.running[trial.number].reported_at = time.monotonic()

@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,27 +10,11 @@ from ray.tune.result import DONE
 
 from tuner.engine.driver.slots import Slot
 from tuner.engine.process.report_queue import Ending
+from tuner.engine.ray_compat.trials import NoStorage
 from tuner.metric import Metric
 from tuner.records import Report
 from tuner.stopping.names import metric_key
 from tuner.stopping.table import STEP, TIME
-
-
-@dataclass
-class NoStorage:
-    """What Ray Tune wants to know of a storage that it is not to write to.
-
-    Its population based schedulers alone write there: which configuration a trial has taken over from which.
-    """
-
-    experiment_dir_name: str = "tuner"
-    trial_dir_name: str = ""
-    trial_fs_path: str = "tuner"
-    experiment_driver_staging_path: str = ""
-    trial_driver_staging_path: str = ""
-
-    def _update_checkpoint_index(self, metrics: Mapping[str, Any]) -> None:
-        """The study counts the checkpoints."""
 
 
 class RayTrial(Trial):  # type: ignore[misc]  # Ray's classes are untyped

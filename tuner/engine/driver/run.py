@@ -20,12 +20,13 @@ from tuner.engine.cluster import connected, has_ended, node_resources
 from tuner.engine.driver.controller import Controller
 from tuner.engine.driver.display import Display
 from tuner.engine.driver.interrupts import Interrupts
-from tuner.engine.driver.ray_trial import NoStorage, RayTrial
+from tuner.engine.driver.ray_trial import RayTrial
 from tuner.engine.driver.search import StudySearch
 from tuner.engine.driver.slots import Slots
 from tuner.engine.driver.stalls import MAX_TURN_S
 from tuner.engine.files.driver_node import DriverNode
 from tuner.engine.process.trial_process import Job
+from tuner.engine.ray_compat.trials import NoStorage
 from tuner.errors import SpecError, StorageError
 from tuner.records import TrialRecord
 from tuner.run_folder.checkpoints import checkpoint_steps

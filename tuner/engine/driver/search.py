@@ -51,7 +51,7 @@ class StudySearch(SearchAlgorithm):  # type: ignore[misc]  # Ray's classes are u
         self._num_waiting = recorder.study.num_waiting()
 
     def next_trial(self) -> RayTrial | None:
-        if self._finished or self.is_paused or self._num_busy() >= self._slots.count:
+        if self.is_finished() or self.is_paused or self._num_busy() >= self._slots.count:
             return None
         if not self._num_waiting and self._run_cap is not None and self._recorder.num_asked >= self._run_cap:
             self.finish("run_cap")

@@ -1,17 +1,16 @@
 """The slots of a sweep: how many trials run at a time, and what of the cluster a trial is given."""
 
 import contextlib
-import os
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from ray.tune import PlacementGroupFactory
-from ray.tune.execution.class_cache import ENV_VARS_TO_PROPAGATE
 
 from tuner.engine.driver.plan import num_fits, plan_slots
 from tuner.engine.driver.resting import RestingNodes
 from tuner.engine.process.trial_process import Job
+from tuner.engine.ray_compat.controller import variables_to_pass_on
 from tuner.engine.workers.trial_actor import make_actor_class
 from tuner.errors import ResourceError
 from tuner.spec.sections import Resources
@@ -75,8 +74,7 @@ class Slots:
             workers = self._resources.workers
             # A trial of several workers has a process beside theirs, which only waits.
             bundles = [{}, *[worker] * workers] if workers > 1 else [worker]
-            env_vars = {name: os.environ[name] for name in ENV_VARS_TO_PROPAGATE if name in os.environ}
-            actor_class = make_actor_class(replace(self._job, gpus=gpus), env_vars)
+            actor_class = make_actor_class(replace(self._job, gpus=gpus), variables_to_pass_on())
             elsewhere = {"ray.io/node-id": f"!in({','.join(sorted(self._avoided))})"}
             kept_away = {"bundle_label_selector": [elsewhere] * workers} if self._avoided else {}
             self._made[key] = Slot(PlacementGroupFactory(bundles, **kept_away), actor_class)

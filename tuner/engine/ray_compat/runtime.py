@@ -21,6 +21,16 @@ HEAD_RESOURCE = "node:__internal_head__"
 AUTH_MODE = "RAY_AUTH_MODE"
 
 
+def require(version: str, what: str) -> None:
+    """Raises `ClusterError` where this Ray is older than a version, which `what` needs."""
+    if _numbers(ray.__version__) < _numbers(version):
+        raise ClusterError(f"{what} takes Ray {version} or newer, and this is Ray {ray.__version__}.")
+
+
+def _numbers(version: str) -> list[int]:
+    return [int(part) for part in version.split(".")[:2]]
+
+
 def session_dir() -> Path:
     """Ray's folder of the running cluster on this machine, which all its processes of a user can write to.
 
@@ -87,16 +97,12 @@ def delete_key(key: bytes) -> None:
 def has_token() -> bool:
     """Whether this user has a token for clusters. Gone: see for RAY_AUTH_TOKEN, RAY_AUTH_TOKEN_PATH, ~/.ray/auth_token.
 
-    Raises `ClusterError` if this Ray knows no tokens.
+    Raises `ClusterError` if this Ray is too old to say.
     """
-    try:
-        from ray._raylet import AuthenticationTokenLoader  # type: ignore[attr-defined]  # its stub leaves it out
+    require("2.53", "The cluster asks for a token, and to show one")
+    from ray._raylet import AuthenticationTokenLoader  # type: ignore[attr-defined]  # its stub leaves it out
 
-        return bool(AuthenticationTokenLoader.instance().has_token(ignore_auth_mode=True))
-    except (ImportError, TypeError):
-        raise ClusterError(
-            f"the cluster asks for a token, and Ray {ray.__version__} shows none by itself: install Ray 2.53 or newer."
-        ) from None
+    return bool(AuthenticationTokenLoader.instance().has_token(ignore_auth_mode=True))
 
 
 def show_token() -> None:

@@ -9,6 +9,12 @@ import re
 JOB_BEGINS = "Running entrypoint for job"
 # Refused to submit a job under the id of another. Gone: `ClusterError` where two submit one id at a time.
 ID_IS_TAKEN = "already exists"
+# What a dashboard is asked beside jobs: the file of a node's log folder, and the nodes. Gone: a small job on the node
+# that prints them.
+LOG_FILE = "/api/v0/logs/file"
+NODES = "/api/v0/nodes"
+# The environment variables that Ray's client of a dashboard prefers to the address that it is given.
+ADDRESS_VARIABLES = ("RAY_ADDRESS", "RAY_API_SERVER_ADDRESS")
 # Refused to connect to a cluster of another Ray or Python. Gone: the remedy for that is not told.
 OTHER_VERSIONS = "Version mismatch"
 # Of an actor that died: its class raised when it was made. Gone: such a trial is tried again as a lost one.

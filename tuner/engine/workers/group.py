@@ -25,7 +25,7 @@ from tuner.engine.process.report_queue import Batch, Ending, ReportQueue, Stoppe
 from tuner.engine.process.trial_process import Job, Task
 from tuner.engine.ray_compat.runtime import session_dir
 from tuner.engine.workers.messages import DIED_AT_START, Ended, Hello, Lost, Mean, Ready, Reply, Reported, ToSlot
-from tuner.engine.workers.trainer import SlotTrainer
+from tuner.engine.workers.trainer import slot_trainer
 from tuner.engine.workers.worker import serve
 from tuner.records import FailureReason, TrialState
 
@@ -97,7 +97,7 @@ class WorkerGroup:
             link.close()
 
     def _train(self) -> None:
-        trainer = SlotTrainer(
+        trainer = slot_trainer(
             serve,
             {"address": self._listener.address, "token": self._token, "job": self._job},
             placement_group=get_current_placement_group(),

@@ -18,13 +18,12 @@ from tuner.engine.process.last_words import LastWords
 from tuner.engine.process.report_queue import Batch
 from tuner.engine.process.session import Session
 from tuner.engine.process.trial_process import Job, Task, TrialProcess, task_of
+from tuner.engine.ray_compat.trials import training_result
 from tuner.run_folder.checkpoints import checkpoint_path, trial_and_step
 from tuner.run_folder.trial_files import trial_dir
 from tuner.trial.devices import Memory
 
 if TYPE_CHECKING:
-    from ray.train._internal.session import _TrainingResult
-
     from tuner.engine.workers.group import GroupSession, WorkerGroup
 
 # How long a trial that was ended may take to its next report, before its process is ended or replaced instead.
@@ -123,14 +122,7 @@ class Saved:
     step: int
 
     def __reduce__(self) -> Any:
-        return _training_result, (self.path, self.step)
-
-
-def _training_result(path: str, step: int) -> "_TrainingResult":
-    from ray.train._internal.session import _TrainingResult
-    from ray.tune import Checkpoint
-
-    return _TrainingResult(Checkpoint.from_directory(path), {"training_iteration": step})
+        return training_result, (self.path, self.step)
 
 
 def _start_group(job: Job, words: LastWords) -> "WorkerGroup":
