@@ -1,4 +1,4 @@
-"""Draws docs/architecture.svg from the imports, and prints its figures: python scripts/draw_architecture.py."""
+"""Draws docs/explanation/architecture.svg from the imports, and prints its figures."""
 
 import ast
 import statistics
@@ -112,7 +112,7 @@ def _short(text: str) -> str:
 
 def main() -> None:
     graph = arrows()
-    (ROOT / "docs" / "architecture.svg").write_text(draw(graph))
+    (ROOT / "docs" / "explanation" / "architecture.svg").write_text(draw(graph))
     lengths = sorted(len(path.read_text().splitlines()) for path in MODULES.values())
     own = [name for name in graph if not name.startswith("trainables")]
     inner = {name: graph[name] & set(own) for name in own}

@@ -110,7 +110,7 @@ def _function_of(trainable: str, name: str, signature: str) -> Callable[..., Any
     module = inspect.getmodule(import_trainable(trainable, Path.cwd()))
     found: Callable[..., Any] | None = getattr(module, name, None)
     if found is None:
-        told = f"trainable {trainable}: its module has no {signature}; add it, as README.md has it."
+        told = f"trainable {trainable}: its module has no {signature}; add it, as docs/guides/export.md has it."
         raise SpecError([told])
     return found
 

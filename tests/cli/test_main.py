@@ -282,7 +282,7 @@ def test_show_and_best_and_list_read_a_run(folder: Path) -> None:
 
 
 def test_the_documented_json_is_what_is_printed(folder: Path) -> None:
-    text = (Path(__file__).parents[2] / "docs" / "json.md").read_text()
+    text = (Path(__file__).parents[2] / "docs" / "reference" / "json.md").read_text()
 
     def documented(heading: str) -> list[str]:
         table = text.partition(f"{heading}\n")[2].partition("\n#")[0]

@@ -38,7 +38,7 @@ from tuner.version import VERSION
 
 # Of files that may not be written, or read: a read-only mount, another user's, a name that no disk takes.
 _FORBIDDEN = (errno.EROFS, errno.EACCES, errno.EPERM, errno.ENAMETOOLONG, errno.ENOSPC, errno.EDQUOT)
-_json = click.option("--json", "as_json", is_flag=True, help="Print JSON; docs/json.md describes it.")
+_json = click.option("--json", "as_json", is_flag=True, help="Print JSON; docs/reference/json.md describes it.")
 _output = click.option(
     "--output",
     type=as_place,

@@ -32,7 +32,7 @@ _target = click.argument("sweep", metavar="DIR|URI|ID")
 _address = click.option(
     "--address", help="A cluster's dashboard, http://HEAD:8265; SWEEP is then a submitted sweep's id."
 )
-_json = click.option("--json", "as_json", is_flag=True, help="Print JSON; docs/json.md describes it.")
+_json = click.option("--json", "as_json", is_flag=True, help="Print JSON; docs/reference/json.md describes it.")
 
 
 def setting(text: str) -> tuple[str, Any]:

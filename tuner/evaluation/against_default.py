@@ -99,7 +99,7 @@ class Evaluation:
         return gain(self.tuned.by_seed(name), self.default.by_seed(name), self.goal)
 
     def to_json(self) -> dict[str, Any]:
-        """What `best/evaluation.json` holds; docs/json.md describes it."""
+        """What `best/evaluation.json` holds; docs/reference/json.md describes it."""
         found = self.gain(self.metric) if self.metric else None
         return {
             "trial": self.trial,

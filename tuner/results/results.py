@@ -341,7 +341,7 @@ class Results:
         return table_of(self)
 
     def to_json(self) -> dict[str, Any]:
-        """What `tuner show --json` prints; docs/json.md describes it.
+        """What `tuner show --json` prints; docs/reference/json.md describes it.
 
         Returns:
             Values that JSON has; numbers that are not finite are None.
@@ -353,7 +353,7 @@ class Results:
         return results_json(self)
 
     def best_json(self) -> dict[str, Any] | None:
-        """What `tuner best --json` prints; docs/json.md describes it.
+        """What `tuner best --json` prints; docs/reference/json.md describes it.
 
         Returns:
             None until a trial has reported a finite value.

@@ -22,7 +22,7 @@ FORMAT = 2
 
 
 def provenance(study: str, storage: str | None, seed: int, instances: Sequence[object]) -> dict[str, Any]:
-    """docs/json.md describes each field.
+    """docs/reference/json.md describes each field.
 
     Args:
         instances: the sampler and scheduler instances that were handed over in Python.

@@ -1,4 +1,4 @@
-"""What a sweep shows and tells while it runs, in the words of docs/reliability.md; without a cluster."""
+"""What a sweep shows and tells while it runs, in the words of docs/explanation/reliability.md; without a cluster."""
 
 from dataclasses import replace
 from pathlib import Path
