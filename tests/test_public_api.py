@@ -115,9 +115,9 @@ def trial(tmp_path: Path) -> Trial:
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """A working directory with README's own trainable and its sweep file, and a run."""
-    (tmp_path / "mytask.py").write_text(example("python", "# mytask.py"))
-    (tmp_path / "mytask.yaml").write_text(example("yaml", "# mytask.yaml"))
+    """A working directory with the documentation's own trainable and its sweep file, and a run."""
+    (tmp_path / "mytask.py").write_text(example("docs/start/your-own-loop.md", "python", "# mytask.py"))
+    (tmp_path / "mytask.yaml").write_text(example("docs/start/your-own-loop.md", "yaml", "# mytask.yaml"))
     (tmp_path / "trial").mkdir()
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", [*sys.path])
