@@ -8,6 +8,7 @@ finds there what it doesn't hold itself. They take 7 GB for a Python, and 0.2 GB
 import argparse
 import json
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -22,7 +23,10 @@ from tuner.results.results import Results
 
 ROOT = Path(__file__).parents[1]
 ENVIRONMENTS = ROOT / ".matrix"
-NEWEST_RAY = "2.60.0"
+OLDEST_RAY, NEWEST_RAY = (
+    re.search(r"^ray==(.*)$", (ROOT / name).read_text(), re.MULTILINE)[1]
+    for name in ("constraints-lowest.txt", "constraints.txt")
+)
 
 
 class Cell(NamedTuple):
@@ -34,7 +38,7 @@ class Cell(NamedTuple):
 
 
 CELLS = (
-    Cell("3.11", "2.48.0"),
+    Cell("3.11", OLDEST_RAY),
     Cell("3.11", "2.54.0"),
     Cell("3.11", NEWEST_RAY),
     Cell("3.12", NEWEST_RAY),

@@ -1,4 +1,7 @@
-"""What tuner is called: `tuner` where it is imported and run, and never where it is installed from a registry."""
+"""What tuner is called: `tuner` where it is imported and run, and never where it is installed from a registry.
+
+And which versions of Python and Ray it promises to work with.
+"""
 
 import re
 import subprocess
@@ -7,7 +10,9 @@ import tomllib
 from pathlib import Path
 
 from click.testing import CliRunner
+from packaging.requirements import Requirement
 
+from tests.matrix import CELLS
 from tuner.cli.main import cli
 from tuner.run_folder.provenance import versions
 from tuner.version import VERSION
@@ -36,6 +41,16 @@ def test_no_hint_names_a_package_of_somebody_else() -> None:
 def test_the_command_tells_the_version_of_the_code_that_runs() -> None:
     assert CliRunner().invoke(cli, ["--version"], prog_name="tuner").output == f"tuner, version {VERSION}\n"
     assert versions()["tuner"] == VERSION
+
+
+def test_the_versions_that_are_promised_are_those_that_the_matrix_tests() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    pythons = re.findall(r"Python :: (3\.\d+)", " ".join(project["classifiers"]))
+    assert pythons == sorted({cell.python for cell in CELLS})
+    assert project["requires-python"] == f">={pythons[0]}"
+    (ray,) = [Requirement(text) for text in project["dependencies"] if text.startswith("ray[")]
+    oldest, newest = (tuple(map(int, CELLS[at].ray.split("."))) for at in (0, -1))
+    assert str(ray.specifier) == f"<{newest[0]}.{newest[1] + 1},>={oldest[0]}.{oldest[1]}"
 
 
 def test_an_interpreter_without_what_tuner_needs_is_told_by_its_path() -> None:
