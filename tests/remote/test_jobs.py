@@ -9,6 +9,8 @@ from pathlib import Path
 
 import psutil
 import pytest
+import ray
+from packaging.version import Version
 
 from tests.clusters import Head, free_port, running_head
 from tests.commands import Command, tuner
@@ -16,7 +18,10 @@ from tuner.records import TrialRecord
 from tuner.results.results import Results
 from tuner.run_folder.lock import LOCK_FILE
 
-pytestmark = pytest.mark.slow
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(Version(ray.__version__) < Version("2.55"), reason="needs Ray 2.55 or newer"),
+]
 
 # Of the working directory alone: the cluster has never seen it.
 TRAINABLE = """
