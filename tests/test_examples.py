@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 
-from tests.commands import tuner
 from tuner.results.results import Results, SweepState
 
 EXAMPLES = Path(__file__).parents[1] / "docs" / "examples"
@@ -39,20 +38,3 @@ def test_an_example_runs(path: Path, tmp_path: Path, cluster_address: str) -> No
     assert results.state is SweepState.FINISHED
     assert results.counts().keys() <= {"completed", "pruned"}, results.counts()
     assert results.best is not None
-
-
-@pytest.mark.slow
-def test_a_task_of_ones_own_is_trained_evaluated_exported_and_used(
-    tmp_path: Path, cluster_address: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    for name in ("own_task.py", "own_task.yaml"):
-        shutil.copy(EXAMPLES / name, tmp_path)
-    monkeypatch.chdir(tmp_path)
-    code, told = tuner("run", "own_task.yaml", "--id", "iris", "--address", cluster_address)
-    assert code == 0, told
-    assert "test_accuracy: " in told
-    code, told = tuner("export", "runs/iris", "model")
-    assert code == 0, told
-    code, told = tuner("predict", "model", "5.1,3.5,1.4,0.2", "6.7,3.0,5.2,2.3")
-    assert code == 0, told
-    assert [line.partition("class=")[2].split()[0].strip(",") for line in told.splitlines()] == ["setosa", "virginica"]

@@ -214,7 +214,7 @@ def descend(
     optimizer.zero_grad()
     loss = torch.zeros(())
     for part in parts:
-        part.backward()  # type: ignore[no-untyped-call]  # PyTorch leaves it unannotated
+        part.backward()
         loss = loss.to(part.device) + part.detach()
     if clip_norm:
         nn.utils.clip_grad_norm_(model.parameters(), clip_norm)

@@ -179,7 +179,7 @@ def set_rng_states(states: Sequence[torch.Tensor]) -> None:
 
 def _is_in_use() -> bool:
     """Whether this process has used a GPU; asking anything else of one would take some of its memory."""
-    return bool(torch.cuda.is_initialized())  # type: ignore[no-untyped-call]
+    return bool(torch.cuda.is_initialized())
 
 
 def to_device(thing: Any, device: torch.device) -> Any:

@@ -128,8 +128,8 @@ class Worker:
         model = ray.train.torch.prepare_model(thing)
         if isinstance(model, DistributedDataParallel):
             # A checkpoint must fit the network itself, whatever the number of workers it was trained by.
-            model.register_state_dict_post_hook(_unwrap)  # type: ignore[no-untyped-call]
-            model.register_load_state_dict_pre_hook(_wrap)  # type: ignore[no-untyped-call]
+            model.register_state_dict_post_hook(_unwrap)
+            model.register_load_state_dict_pre_hook(_wrap)
         return cast(T, model)
 
     def _call(self, message: Reported | Mean) -> Reply:

@@ -1,4 +1,4 @@
-"""A whole task of your own: train, evaluate on test data, export, predict."""
+"""A whole task to copy: train, evaluate on test data, export, predict; all but `train` may be left out."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -10,6 +10,8 @@ from torch import nn
 
 import tuner
 
+# What a sweep file may vary or `--set` give.
+PARAMETERS = ("lr", "width", "epochs")
 NAMES = ["setosa", "versicolor", "virginica"]
 
 
