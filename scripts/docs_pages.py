@@ -5,6 +5,7 @@ site under the same path. A link to another file of the repository becomes plain
 fails the build.
 """
 
+import math
 import os
 import re
 import sys
@@ -104,10 +105,18 @@ def _of_task(module: str) -> str:
 
 def _choices(allowed: Any) -> str:
     if isinstance(allowed, Range):
-        return str(allowed)
+        return _range(allowed)
     if callable(allowed):
         return "a text"
     return ", ".join(f"`{str(one).lower() if isinstance(one, bool) else one}`" for one in allowed)
+
+
+def _range(allowed: Range) -> str:
+    open_low, open_high = allowed.is_open
+    if math.isinf(allowed.high):
+        return f"above {allowed.low:g}" if open_low else f"{allowed.low:g} or more"
+    ends = [f"{end:g}" for end, is_open in ((allowed.low, open_low), (allowed.high, open_high)) if is_open]
+    return f"{allowed.low:g} to {allowed.high:g}" + (f", without {' and '.join(ends)}" if ends else "")
 
 
 def _attributes(settings: type) -> Iterator[tuple[str, str]]:
