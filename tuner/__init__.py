@@ -24,7 +24,7 @@ _HOME = {
 
 
 def __getattr__(name: str) -> Any:
-    """Import a public name where it is first used: a trial's process needs a fraction of them."""
+    """Import a public name when it is first used: a trial's process needs a fraction of them."""
     if name not in _HOME:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from importlib import import_module

@@ -1,7 +1,4 @@
-"""The terminal of a running sweep: a table that is kept up to date, or lines where the output is no terminal.
-
-Shows what it is handed; knows nothing of where that comes from.
-"""
+"""The terminal of a running sweep: a live table, or lines if the output is not a terminal."""
 
 import contextlib
 import json
@@ -53,7 +50,7 @@ class TrialView:
 
 @dataclass(frozen=True)
 class SweepView:
-    """A sweep at one moment. `remaining_s` is None where nobody can tell; `run_cap` where there is none."""
+    """A sweep at one moment. `remaining_s` is None if it can't be estimated, `run_cap` if there is no cap."""
 
     running: tuple[TrialView, ...]
     best: TrialView | None
@@ -66,9 +63,9 @@ class SweepView:
 
 
 class Console(Protocol):
-    """Where a sweep shows what it does. `update` may be called as often as one likes.
+    """An output that shows a sweep's progress. `update` may be called as often as you like.
 
-    An event that `is_detail` is one of many of its kind: a log wants it, a table says it already.
+    An event with `is_detail` is one of many of its kind: a log prints it, a table shows it already.
     """
 
     def start(self, title: str, subtitle: str) -> None: ...
@@ -81,10 +78,10 @@ class Console(Protocol):
 
 
 def make_console(file: TextIO | None = None) -> Console:
-    """A live table where `file` (standard output by default) is a terminal, lines elsewhere."""
+    """A live table if `file` (standard output by default) is a terminal, lines otherwise."""
     screen = Screen(sys.stdout if file is None else file)
     console = rich_console(screen)
-    # isatty as well: FORCE_COLOR makes a terminal of a pipe, but it can't move a cursor.
+    # isatty as well: FORCE_COLOR turns a pipe into a terminal, but it can't move a cursor.
     if screen.isatty() and console.is_terminal and not console.is_dumb_terminal:
         return LiveConsole(console)
     return LineConsole(screen)
@@ -95,13 +92,13 @@ def rich_console(screen: Screen, width: int | None = None) -> rich.console.Conso
 
 
 def cell(text: str, encoding: str) -> Text:
-    """A text for a table: no markup of rich's, and as wide as it will be shown."""
+    """A text for a table, without rich's markup and as wide as it will be shown."""
     has_ellipsis = encodable("…", encoding) == "…"
     return Text(encodable(one_line(text), encoding), overflow=None if has_ellipsis else "crop")
 
 
 class Tee:
-    """Several consoles that are told the same. One that can't write, as on a full disk, harms nothing but its text."""
+    """Sends the same to several consoles. If one can't write, as on a full disk, only its own text is lost."""
 
     def __init__(self, *consoles: Console) -> None:
         self._consoles = consoles
@@ -168,7 +165,7 @@ class LiveConsole:
 
 
 class LineConsole:
-    """One line for each event, and one about the progress now and then: for logs and pipes."""
+    """One line for each event, and one about the progress now and then, for logs and pipes."""
 
     def __init__(self, screen: Screen, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._screen = screen
@@ -190,7 +187,7 @@ class LineConsole:
         self._screen.flush()
 
     def stop(self) -> None:
-        """Print where the sweep stands, if anything was shown since the last time."""
+        """Print the progress, if anything changed since the last time."""
         if self._view is not None:
             self._print_progress(self._view)
 
@@ -215,7 +212,7 @@ def summary(view: SweepView) -> str:
 
 
 def render(view: SweepView, heading: Text, console: rich.console.Console) -> Group:
-    """The header, the running trials as far as the screen's height allows, and the best one."""
+    """The header, as many running trials as the screen's height allows, and the best one."""
     metric = cell(_cut(view.metric, _METRIC_WIDTH), console.encoding)
     table = _empty_table(metric, gap=1 if console.width < _WIDE else 2)
     room = max(1, console.height - _FIXED_HEIGHT)
@@ -256,7 +253,7 @@ def _cells(trial: TrialView, prefix: str = "") -> list[RenderableType]:
 
 
 class _ParamsCell:
-    """A trial's parameters, as many of them as the column is wide."""
+    """A trial's parameters, as many as fit in the column."""
 
     def __init__(self, params: Mapping[str, Any]) -> None:
         self._params = params

@@ -1,6 +1,6 @@
-"""Every exception of this package: a `TunerError` and the builtin that a caller would expect.
+"""The exceptions of this package. Each is a `TunerError` and the builtin that a caller would expect.
 
-`StopTrial` and its kinds are no errors: they end a training loop. Knows nothing of the rest of the package.
+`StopTrial` and its subclasses are not errors: they end a training loop.
 
 Example:
     >>> try:
@@ -36,7 +36,7 @@ class SpecError(TunerError, ValueError):
 
 
 class MetricError(TunerError, ValueError):
-    """A report that can't be used: its metric is missing, or a value is no number."""
+    """A report that can't be used: its metric is missing, or a value is not a number."""
 
 
 class MissingMetricError(MetricError):
@@ -52,11 +52,11 @@ class CheckpointError(TunerError, ValueError):
 
 
 class StorageError(TunerError, OSError):
-    """A run folder, or a study's database, that can't be written for now: full, read-only, or gone."""
+    """A run folder or a study's database that can't be written for now: full, read-only, or gone."""
 
 
 class NodeStorageError(StorageError):
-    """Files of this machine's own that can't be written, while the run folder may lie elsewhere."""
+    """Local files of this machine that can't be written; the run folder may be elsewhere."""
 
 
 class ResourceError(TunerError, RuntimeError):
@@ -72,19 +72,19 @@ class StudyNotFoundError(TunerError, FileNotFoundError):
 
 
 class OccupiedError(TunerError, RuntimeError):
-    """A place that holds what is not of this sweep, which is left as it is."""
+    """A place that holds files of something else, which are left as they are."""
 
 
 class ExportError(TunerError, RuntimeError):
-    """A model can't be exported, or is another one once it is."""
+    """A model that can't be exported, or whose exported form gives other outputs."""
 
 
 class SimulationError(TunerError, ValueError):
-    """A sweep that has recorded too little to be searched again."""
+    """A sweep that recorded too little to simulate searches on."""
 
 
 class ControlError(TunerError, RuntimeError):
-    """A sweep that can't be asked for this now: it is not running, or it is ending already."""
+    """A sweep that can't do what was asked now: it is not running, or it is ending already."""
 
 
 class ClusterError(TunerError, ConnectionError):
@@ -96,7 +96,7 @@ class ObjectStoreError(TunerError, OSError):
 
 
 class NoReaderError(TunerError, BrokenPipeError):
-    """Nobody reads any more what is printed: `tuner show | head`, or a terminal that was closed."""
+    """Nobody reads the output any more: `tuner show | head`, or a closed terminal."""
 
 
 class StopTrial(BaseException):
@@ -126,4 +126,4 @@ REFUSALS = (
     OccupiedError,
     SimulationError,
 )
-"""What is of the user's making, and is mended before anything can run: a command exits with 2."""
+"""Mistakes that the user must fix before anything can run: a command exits with 2."""

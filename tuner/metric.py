@@ -16,7 +16,7 @@ class Goal(enum.Enum):
         return a > b if self is Goal.MAXIMIZE else a < b
 
     def rank(self, value: float) -> tuple[bool, float]:
-        """Sorts the best value first, and those that are not finite last."""
+        """A sort key: the best value first, values that are not finite last."""
         return not math.isfinite(value), -value if self is Goal.MAXIMIZE else value
 
     @property

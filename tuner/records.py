@@ -1,6 +1,6 @@
-"""What a trial is to the study and to its readers: its states, its reports, its record.
+"""A trial's states, reports and record: plain values that every layer uses.
 
-Plain values that cross layers; knows nothing of Ray, Optuna or files.
+Does not depend on Ray, Optuna or files.
 """
 
 import enum
@@ -13,10 +13,10 @@ from tuner.metric import Goal
 
 
 class TrialState(enum.Enum):
-    """The state of a trial, as the study, the terminal and the records of a sweep have it.
+    """The state of a trial in the study, the terminal and a sweep's records.
 
-    PENDING is asked for and waits, RUNNING trains, PREEMPTED lost its node and has not reported since. The others are
-    final. What Optuna, Ray Tune and TensorBoard call a state follows from it, and not the other way round.
+    A PENDING trial waits to start, a RUNNING one trains, a PREEMPTED one lost its node and has not reported since. The
+    others are final. The states of Optuna, Ray Tune and TensorBoard follow from this one, never the other way round.
     """
 
     PENDING = "pending"
@@ -32,7 +32,7 @@ class TrialState(enum.Enum):
         return self in _FINAL
 
     def can_become(self, state: "TrialState") -> bool:
-        """Whether a trial in this state may change to another; a running one becomes PENDING with its driver's end."""
+        """Whether a trial in this state may change to another; a running one becomes PENDING when its driver ends."""
         return state in _NEXT.get(self, ())
 
 
@@ -64,9 +64,9 @@ class Report:
         time_s: seconds the trial has been training, restored time included.
         timestamp: seconds since the epoch.
         has_checkpoint: whether a checkpoint of this step was written.
-        digest: of that checkpoint's files: it tells them from those that another attempt has saved at the same step.
-        note: what the user is to be told of it, if anything; not kept.
-        advice: what the user is to be told of the training loop's code, once in a sweep; not kept.
+        digest: of that checkpoint's files; distinguishes them from another attempt's files of the same step.
+        note: a message to the user about this report, if any; not kept.
+        advice: a message to the user about the training loop's code, shown once in a sweep; not kept.
     """
 
     step: int
@@ -81,18 +81,18 @@ class Report:
 
 @dataclass(frozen=True)
 class TrialRecord:
-    """A trial as the study tells it.
+    """A trial as the study records it.
 
     Attributes:
         number: 0-based, in the order of asking.
-        params: the configuration; where a rule has changed it on the way, the last one.
-        changes: (step, configuration after that step), first the one that was asked for at step 0; empty where
-            nothing was changed.
+        params: the configuration; the last one, if a rule changed it during training.
+        changes: (step, configuration after that step), beginning with the first one at step 0; empty if nothing
+            changed.
         curve: the first metric by step.
-        values: what the study was told at the end, one value for each metric; empty before that.
-        message: one line about how it ended, where there is something to say.
+        values: the final values, one for each metric; empty before the end.
+        message: one line about how it ended, if there is something to say.
         duration_s: time spent in its training loop.
-        gpu_s: the same by the GPUs that it held meanwhile.
+        gpu_s: the same multiplied by the number of GPUs it held.
         ended_at_s: wall time of the sweep at its end.
     """
 
@@ -109,18 +109,18 @@ class TrialRecord:
     ended_at_s: float = 0.0
 
     def params_at(self, step: int) -> Mapping[str, Any]:
-        """The configuration that a step was trained with."""
+        """The configuration used to train a step."""
         return next((params for after, params in reversed(self.changes) if after < step), self.params)
 
     def best_step(self, goal: Goal) -> int | None:
-        """The step of the best value of the curve (the earliest of equals), None without a finite one."""
+        """The step of the curve's best value (the earliest of equals), or None without a finite value."""
         best = best_of([(self.number, self.curve)], goal)
         return best.step if best else None
 
 
 @dataclass(frozen=True)
 class BestStep:
-    """The best step that any trial has reached, whatever became of the trial later.
+    """The best step of any trial, however that trial ended.
 
     Attributes:
         number: the trial's.
@@ -132,7 +132,7 @@ class BestStep:
     value: float
 
     def rank(self, goal: Goal) -> tuple[tuple[bool, float], int, int]:
-        """Sorts the best first; of equals the first trial's first."""
+        """A sort key: the best first; of equals, the first trial's."""
         return goal.rank(self.value), self.number, self.step
 
 

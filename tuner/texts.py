@@ -1,7 +1,4 @@
-"""Texts on their way to a terminal, a pipe or a log: shown as they are, escaped where they can't be.
-
-The one door for what is printed. Knows nothing of what the texts say.
-"""
+"""Printing to a terminal, a pipe or a log: all output goes through here, and what can't be shown is escaped."""
 
 import errno
 import json
@@ -14,24 +11,24 @@ from typing import Any, TextIO
 
 from tuner.errors import NoReaderError
 
-# What would move a cursor, colour a terminal, break a line or turn its direction around; and halves of characters.
+# Characters that move a cursor, colour a terminal, break a line or reverse its direction; and lone surrogates.
 _STEERING = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 _STEERING_BUT_LINES = re.compile(rf"(?![\n\t]){_STEERING.pattern}")
 
-# A pipe that nobody reads any more, a terminal that was closed.
+# A pipe that nobody reads any more, a closed terminal.
 _NO_READER = (errno.EPIPE, errno.EIO, errno.ENXIO)
 
-# What this program writes itself and small character sets lack.
+# Characters that this program prints and small character sets lack.
 _PLAINER = {"…": "...", "±": "+-"}
 
 
 def one_line(text: str) -> str:
-    """The text with line breaks and all else that would steer a terminal escaped, as `\\n` and `\\x1b`."""
+    """Escape line breaks and all else that would control a terminal, as `\\n` and `\\x1b`."""
     return _STEERING.sub(_escaped, _decoded(text))
 
 
 def encodable(text: str, encoding: str) -> str:
-    """The text with what `encoding` lacks escaped."""
+    """Escape the characters that `encoding` lacks."""
     try:
         text.encode(encoding)
     except UnicodeEncodeError:
@@ -42,15 +39,15 @@ def encodable(text: str, encoding: str) -> str:
 
 
 def say(*lines: str, err: bool = False) -> None:
-    """Print each text on a line of its own, one empty line without any.
+    """Print each text on its own line, or one empty line without any.
 
-    Raises `NoReaderError` where nobody reads it.
+    Raises `NoReaderError` if nobody reads it.
     """
     _print("".join(f"{one_line(line)}\n" for line in lines or [""]), err)
 
 
 def say_whole(text: str, *, err: bool = False) -> None:
-    """Print a text of many lines that ends where it ends, such as a piece of a log."""
+    """Print a text as it is, without adding a line break, such as a piece of a log."""
     _print(_STEERING_BUT_LINES.sub(_escaped, _decoded(text)), err)
 
 
@@ -59,8 +56,9 @@ def say_json(value: Any) -> None:
 
 
 def open_closed_streams() -> None:
-    """Open what this process was started without, as by cron: a file opened later would get the number of it, and
-    what others print would be written there.
+    """Open the standard streams that this process was started without, as by cron.
+
+    Otherwise a file opened later gets a stream's number, and what others print ends up in that file.
     """
     while (descriptor := os.open(os.devnull, os.O_RDWR)) <= 2:
         os.set_inheritable(descriptor, True)
@@ -71,18 +69,19 @@ def open_closed_streams() -> None:
 
 
 class Screen:
-    """A stream that takes any text. Python has None in the place of one that is closed: nothing is written then.
+    """A stream that takes any text, with the methods of a file that rich needs.
 
-    Nor to one that nobody reads any more: `tuner run | head` trains on. As much of a file as rich asks of one.
+    Writes nothing if the stream is closed (Python then has None in its place), or if nobody reads it any more:
+    `tuner run | head` keeps training.
 
     Attributes:
-        has_reader: whether anybody has read it so far.
+        has_reader: whether the stream has a reader so far.
     """
 
     def __init__(self, stream: TextIO | None) -> None:
         self.has_reader = True
         self._stream = stream
-        # None where the stream keeps texts in memory.
+        # None if the stream keeps texts in memory.
         self.encoding: str = getattr(stream, "encoding", None) or "utf-8"
 
     def write(self, text: str) -> int:
@@ -127,7 +126,7 @@ def _print(text: str, err: bool) -> None:
 
 
 def _decoded(text: str) -> str:
-    """Bytes of a file name that Python could not read by its locale are read as UTF-8."""
+    """Read as UTF-8 those bytes of a file name that Python could not read in its locale's encoding."""
     try:
         return text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
     except UnicodeEncodeError:

@@ -97,7 +97,7 @@ def test_a_sweep_is_sent_asked_killed_sent_again_and_fetched(
     env = ("--env", "API_TOKEN", "--env", "OMP_PLACES=cores", "--env", "INNOCENT=hush-hush")
     submit = ("submit", "mine.yaml", *address, "--id", "sent", "--output", there, *env)
     assert f"sent runs as job sent on {head.dashboard}, in {there}/sent" in told(*submit)
-    assert "was sent before, and runs as job sent" in told(*submit)
+    assert "was submitted before, and runs as job sent" in told(*submit)
     following = Command("logs", "-f", "sent", *address)
     following.until(lambda: "trial 0001 completed" in following.output())
     assert (Path(there) / "sent" / "trials" / "0001" / "env.txt").read_text() == "hush-hush cores"
@@ -124,7 +124,7 @@ def test_a_sweep_is_sent_asked_killed_sent_again_and_fetched(
     code, output = tuner(*submit)
     assert (code, "it was sent with another sweep file" in output) == (2, True), output
     Path("mine.yaml").write_text(SWEEP)
-    assert "sent goes on as job sent~2" in told(*submit)
+    assert "sent resumes as job sent~2" in told(*submit)
     following = Command("logs", "-f", "sent", *address)
     following.until(lambda: len(finished(Path(there) / "sent")) > len(kept))
     assert told("stop", "sent", *address).startswith("stopping")

@@ -36,7 +36,7 @@ from tuner.texts import one_line, open_closed_streams, say, say_json, say_whole
 from tuner.trial.environment import adopt
 from tuner.version import VERSION
 
-# Of files that may not be written, or read: a read-only mount, another user's, a name that no disk takes.
+# Files that can't be written or read: a read-only mount, another user's file, a name that no disk takes.
 _FORBIDDEN = (errno.EROFS, errno.EACCES, errno.EPERM, errno.ENAMETOOLONG, errno.ENOSPC, errno.EDQUOT)
 _json = click.option("--json", "as_json", is_flag=True, help="Print JSON; docs/reference/json.md describes it.")
 _output = click.option(
@@ -44,11 +44,11 @@ _output = click.option(
     type=as_place,
     default="runs",
     metavar="DIR|URI",
-    help="Where run folders are made; s3://bucket/runs and the like as well.",
+    help="The folder that holds run folders; may be a URI such as s3://bucket/runs.",
     show_default=True,
 )
-_address = click.option("--address", help="A Ray cluster; `auto` for the one that this machine belongs to.")
-_verbose = click.option("-v", "--verbose", is_flag=True, help="Show Ray's own messages as well.")
+_address = click.option("--address", help="A Ray cluster; `auto` for the one this machine belongs to.")
+_verbose = click.option("-v", "--verbose", is_flag=True, help="Show Ray's own messages too.")
 _folder = click.argument("folder", metavar="DIR|URI", type=as_place)
 _spec = click.argument("spec", type=click.Path(path_type=Path))
 
@@ -67,7 +67,7 @@ for command in COMMANDS:
 @_spec
 @changed_by
 @_output
-@click.option("--id", help="The run folder's name. Where it is there already, its sweep is resumed.")
+@click.option("--id", help="The run folder's name. If it exists already, its sweep is resumed.")
 @click.option("--storage", help="An Optuna RDB URL for the study, such as sqlite:///study.db.")
 @_address
 @_verbose
@@ -90,14 +90,14 @@ def run(
 
 @cli.command()
 @_folder
-@click.option("--run-cap", help="A new number of trials; +50 adds to those there are.")
+@click.option("--run-cap", help="A new number of trials; +50 adds 50 to the present number.")
 @_address
-@click.option("--paused", is_flag=True, hidden=True, help="Only where it is running, and paused.")
+@click.option("--paused", is_flag=True, hidden=True, help="Only if it is running, and paused.")
 @_verbose
 def resume(folder: Place, run_cap: str | None, address: str | None, paused: bool, verbose: bool) -> None:
-    """Go on with the sweep in FOLDER, paused or ended: what is finished is kept, what was interrupted goes on.
+    """Resume the sweep in FOLDER, paused or ended: finished trials are kept, interrupted ones continue.
 
-    With a dashboard's address, http://HEAD:8265, FOLDER is the id of a paused sweep there.
+    With a dashboard's address, http://HEAD:8265, FOLDER is the id of a paused sweep on that cluster.
     """
     if address is not None and address.startswith(("http://", "https://")):
         resume_there(str(folder), address)
@@ -113,7 +113,7 @@ def resume(folder: Place, run_cap: str | None, address: str | None, paused: bool
 @_spec
 @changed_by
 def check(spec: Path, changes: dict[str, Any]) -> None:
-    """Tell all mistakes of SPEC at once; writes nothing."""
+    """Check SPEC and report all its mistakes at once. Writes nothing."""
     described, _ = load_and_import(spec, changes)
     if described.start_from:
         from tuner.results.start_from import gather_history
@@ -135,7 +135,7 @@ def schema() -> None:
 
 @cli.command("try")
 @_spec
-@click.option("--set", "settings", multiple=True, metavar="NAME=VALUE", help="A parameter; the rest is sampled.")
+@click.option("--set", "settings", multiple=True, metavar="NAME=VALUE", help="A parameter; the others are sampled.")
 @click.option(
     "--params",
     type=click.Path(path_type=Path, exists=True, dir_okay=False),
@@ -143,7 +143,7 @@ def schema() -> None:
 )
 @click.option("--seed", type=int, default=0, help="The trial's seed.")
 def try_(spec: Path, settings: tuple[str, ...], params: Path | None, seed: int) -> None:
-    """Run one trial of SPEC in this process, without Ray: a debugger works."""
+    """Run one trial of SPEC in this process, without Ray, so that a debugger works."""
     from tuner.trial.try_once import problems_of_chosen, try_once
 
     given = dict(setting(text) for text in settings)
@@ -163,7 +163,7 @@ def try_(spec: Path, settings: tuple[str, ...], params: Path | None, seed: int) 
 @_output
 @_json
 def list_(output: Place, as_json: bool) -> None:
-    """List the runs there are."""
+    """List all runs."""
     runs = []
     for folder in list_runs(output):
         with contextlib.suppress(StudyNotFoundError, SpecError):
@@ -179,7 +179,7 @@ def list_(output: Place, as_json: bool) -> None:
 @_folder
 @_json
 def show(folder: Place, as_json: bool) -> None:
-    """Show the trials in FOLDER, also while they run."""
+    """Show the trials in FOLDER, even while they run."""
     results = Results.read(folder)
     if as_json:
         say_json(results.to_json())
@@ -202,7 +202,7 @@ def best(folder: Place, as_json: bool) -> None:
 
 @cli.command()
 @_folder
-@click.option("--seeds", type=click.IntRange(min=1), default=5, help="Trainings of each configuration; 5 if left out.")
+@click.option("--seeds", type=click.IntRange(min=1), default=5, help="Trainings of each configuration; 5 by default.")
 @click.option(
     "--set", "settings", multiple=True, metavar="NAME=VALUE", help="A parameter of the default configuration."
 )
@@ -212,14 +212,14 @@ def best(folder: Place, as_json: bool) -> None:
 def evaluate(
     folder: Place, seeds: int, settings: tuple[str, ...], address: str | None, as_json: bool, verbose: bool
 ) -> None:
-    """Train the best configuration in FOLDER and the default one with several seeds, and compare their test scores.
+    """Compare the test scores of the best configuration in FOLDER and the default one, trained with several seeds.
 
-    The default one is the first of `start_with`, or what --set gives, with the trainable's own defaults.
+    The default one is the first of `start_with`, or what --set gives, filled up with the trainable's own defaults.
     """
     from tuner.evaluation.against_default import evaluate as evaluate_sweep
 
     if not isinstance(folder, Path):
-        raise ControlError(f"{folder}: bring the run folder to this machine first, and name the folder here.")
+        raise ControlError(f"{folder}: download the run folder to this machine first, and name the local folder.")
     chosen = dict(setting(text) for text in settings)
     evaluation = evaluate_sweep(folder, seeds, chosen, address=address, verbose=verbose)
     if as_json:
@@ -232,17 +232,19 @@ def evaluate(
 
 @cli.command()
 @_folder
-@click.option("--method", "methods", multiple=True, metavar="METHOD[+RULE]", help="Such as bayes+asha; several times.")
-@click.option("--seeds", type=click.IntRange(min=1), default=5, help="Runs of each method; 5 if left out.")
-@click.option("--parallel", type=click.IntRange(min=1), default=4, help="Trials at a time; 4 if left out.")
-@click.option("--trainings", type=click.IntRange(min=1), help="The budget in whole trainings; an eighth of FOLDER's.")
+@click.option("--method", "methods", multiple=True, metavar="METHOD[+RULE]", help="Such as bayes+asha; repeatable.")
+@click.option("--seeds", type=click.IntRange(min=1), default=5, help="Runs of each method; 5 by default.")
+@click.option("--parallel", type=click.IntRange(min=1), default=4, help="Trials at a time; 4 by default.")
+@click.option(
+    "--trainings", type=click.IntRange(min=1), help="The budget in whole trainings; an eighth of FOLDER's by default."
+)
 @_json
 def simulate(
     folder: Place, methods: tuple[str, ...], seeds: int, parallel: int, trainings: int | None, as_json: bool
 ) -> None:
-    """Compare search methods on the curves that FOLDER's sweep has recorded: which finds its best ones soonest?
+    """Compare how soon search methods find the best configurations, on the curves that FOLDER's sweep recorded.
 
-    Nothing is trained. Takes a sweep whose trials ran their whole length: method random, no early_terminate.
+    Trains nothing. FOLDER's trials must have run to their full length: method random, no early_terminate.
     """
     import optuna
 
@@ -264,9 +266,9 @@ def simulate(
 @cli.command()
 @_folder
 @click.argument("to", type=click.Path(path_type=Path))
-@click.option("--onnx/--no-onnx", default=True, help="Whether to write model.onnx too; it is, if left out.")
+@click.option("--onnx/--no-onnx", default=True, help="Whether to write model.onnx too; written by default.")
 def export(folder: Place, to: Path, onnx: bool) -> None:
-    """Write the best model in FOLDER to the new folder TO: weights, an exported program, ONNX, what its use needs."""
+    """Write the best model in FOLDER to the new folder TO: weights, an exported program, ONNX, and what they need."""
     from tuner.export import export_best
 
     told = export_best(Results.read(folder), to, onnx=onnx)
@@ -281,7 +283,7 @@ def export(folder: Place, to: Path, onnx: bool) -> None:
 @click.argument("inputs", nargs=-1, required=True)
 @_json
 def predict_(model: Path, inputs: tuple[str, ...], as_json: bool) -> None:
-    """Tell what an exported MODEL says of each of INPUTS: texts or files, whatever its task takes; - reads stdin."""
+    """Print an exported MODEL's prediction for each of INPUTS: texts or files; - reads stdin."""
     from tuner.export import predict
 
     given = [text for one in inputs for text in (sys.stdin.read().splitlines() if one == "-" else [one])]
@@ -293,9 +295,9 @@ def predict_(model: Path, inputs: tuple[str, ...], as_json: bool) -> None:
 
 @cli.command()
 @_folder
-@click.option("--port", type=int, help="6006, or the next one that is free, if left out.")
+@click.option("--port", type=int, help="6006 by default, or the next free port.")
 def board(folder: Place, port: int | None) -> None:
-    """Start TensorBoard on FOLDER; ends with Ctrl-C."""
+    """Start TensorBoard on FOLDER. Ctrl-C ends it."""
     from tensorboard import program
 
     local = follow(open_run(folder), "tensorboard/*")
@@ -305,11 +307,11 @@ def board(folder: Place, port: int | None) -> None:
     options = [] if port is None else ["--port", str(port)]
     server.configure(argv=[None, "--logdir", str(local / "tensorboard"), *options])
     if server.main():
-        sys.exit(2)  # it has said why
+        sys.exit(2)  # TensorBoard has printed why
 
 
 def main() -> None:
-    """The console command; errors of the user's making are told in sentences, with no traceback."""
+    """The console command. User errors are printed as sentences, without a traceback."""
     open_closed_streams()
     adopt()
     try:
@@ -319,7 +321,7 @@ def main() -> None:
     except (StorageError, ExportError) as error:
         _end(1, str(error))
     except NoReaderError:
-        pass  # who has read enough, as `head` has, wants to hear no more
+        pass  # the reader, such as `head`, has read enough
     except OSError as error:
         if error.errno not in _FORBIDDEN or error.filename is None:
             raise
@@ -342,9 +344,9 @@ def _read_params(path: Path) -> dict[str, Any]:
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
-        raise SpecError([f"--params {path}: this is no JSON: {error}; give a trial's params.json."]) from None
+        raise SpecError([f"--params {path}: not valid JSON: {error}; give a trial's params.json."]) from None
     if not isinstance(found, dict):
-        raise SpecError([f"--params {path}: this is no JSON object; give a trial's params.json."])
+        raise SpecError([f"--params {path}: not a JSON object; give a trial's params.json."])
     return found
 
 
@@ -354,7 +356,7 @@ def _hint(spec: Path, changes: dict[str, Any]) -> None:
 
 
 def _conclude(results: Results) -> None:
-    """Tell how a sweep has ended, and exit with its code, whoever reads it."""
+    """Print how a sweep has ended, and exit with its code even if nobody reads the output."""
     is_interrupted = results.summary["ended_by"] == "interrupted"
     with contextlib.suppress(NoReaderError):
         print_counts(results)

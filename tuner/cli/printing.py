@@ -1,4 +1,4 @@
-"""Results as people read them: the tables and summaries that the command line prints."""
+"""The tables and summaries that the command line prints."""
 
 import sys
 from collections.abc import Mapping, Sequence
@@ -30,7 +30,7 @@ def print_runs(output: Place, runs: Sequence[Results]) -> None:
         )
         say(f"{what}; `tuner run SPEC` makes one, --output names another folder")
         return
-    # Whole, to be copied into the next command.
+    # Not shortened, so that it can be copied into the next command.
     table = Table(Column("run"), "state", "trials", "best", box=None)
     for results in runs:
         best = results.best
@@ -44,7 +44,7 @@ def print_runs(output: Place, runs: Sequence[Results]) -> None:
 
 
 def _print(table: Table) -> None:
-    """A pipe gets whole lines, to be searched and cut by others."""
+    """Print a table; a pipe gets whole lines, for other tools to search and cut."""
     screen = Screen(sys.stdout)
     rich_console(screen, width=None if screen.isatty() else 200).print(table)
 
@@ -54,7 +54,7 @@ def _cell(text: object) -> Text:
 
 
 def print_trials(results: Results) -> None:
-    """A row a trial: with one metric its best value, with several those of its last step, which it counts with."""
+    """Print a row for each trial: its best value, or with several metrics the values at its last step."""
     names = [metric.name for metric in results.spec.metrics]
     goal = results.spec.metrics[0].goal
     is_single = len(names) == 1
@@ -128,7 +128,7 @@ def print_evaluation(evaluation: "Evaluation") -> None:
     for name in dict.fromkeys([*tuned, *default]):
         gain = evaluation.gain(name)
         if gain is not None and tuned[name] == default[name] and not tuned[name].half_width:
-            continue  # the same each time, such as the number of rows
+            continue  # the same in each training, such as the number of rows
         cells = [str(found.get(name, "-")) for found in (tuned, default)]
         table.add_row(_cell(name), *map(_cell, [*cells, gain.difference if gain else "-"]))
     for title, candidate in (("tuned", evaluation.tuned), ("default", evaluation.default)):
@@ -139,7 +139,7 @@ def print_evaluation(evaluation: "Evaluation") -> None:
                 say(f"{title}, seed {training.seed} failed: {training.error}")
     _print(table)
     if evaluation.tuned == evaluation.default:
-        say("the best configuration is the default one: the sweep has found nothing better")
+        say("the best configuration is the default one: the sweep found nothing better")
         return
     gain = evaluation.gain(evaluation.metric) if evaluation.metric else None
     if gain is None:
@@ -166,7 +166,7 @@ def _params(results: Results, params: Mapping[str, Any]) -> str:
 
 
 def print_outcomes(task: "RecordedSweep", outcomes: "Sequence[Outcome]", seeds: int, trainings: int) -> None:
-    """What simulated searches have found, beside what there was to be found."""
+    """Print what simulated searches found, beside what there was to find."""
     table = Table(
         "method", *(f"{share:.0%}" for share in outcomes[0].best), Column(_cell("±")), "trials", "whole", box=None
     )
@@ -182,9 +182,9 @@ def print_outcomes(task: "RecordedSweep", outcomes: "Sequence[Outcome]", seeds: 
     _print(table)
     most = max(outcomes, key=lambda outcome: outcome.trials)
     if most.trials > len(task.rows) / 2:
-        # Each is tried once: where a rule has stopped the best one, nothing like it is left.
+        # Each is tried once: if a rule has stopped the best one, nothing like it is left.
         say(
             "",
             f"{most.method} has tried {most.trials:.0f} of the {len(task.rows)} configurations, each once, which "
-            "tells little of a space that has more of them: give fewer --trainings, or record more.",
+            "says little about a larger space: give fewer --trainings, or record more.",
         )

@@ -1,6 +1,6 @@
-"""What is asked of a sweep from outside: status, logs, pause, resume, stop, cancel, wait; and sweeps on a cluster.
+"""Commands that control a sweep from outside: status, logs, pause, stop, cancel, wait; and sweeps on a cluster.
 
-Each takes a run folder, or with `--address` the id of a sweep that was submitted to a cluster.
+Each takes a run folder, or with `--address` the id of a submitted sweep.
 """
 
 import json
@@ -36,14 +36,14 @@ _json = click.option("--json", "as_json", is_flag=True, help="Print JSON; docs/r
 
 
 def setting(text: str) -> tuple[str, Any]:
-    """What a `--set NAME=VALUE` says."""
+    """Parse a `--set NAME=VALUE`."""
     name, equals, value = text.partition("=")
     if not equals or not value.strip():
         raise SpecError([f"--set {text}: write it as NAME=VALUE, such as --set lr=0.1"])
     try:
         return name, YAML(typ="safe", pure=True).load(value)
     except YAMLError as error:
-        raise SpecError([f"--set {text}: {value!r} is no YAML value: {str(error).splitlines()[0]}"]) from None
+        raise SpecError([f"--set {text}: {value!r} is not a YAML value: {str(error).splitlines()[0]}"]) from None
 
 
 changed_by = click.option(
@@ -52,14 +52,14 @@ changed_by = click.option(
     multiple=True,
     metavar="NAME=VALUE",
     callback=lambda context, option, texts: dict(map(setting, texts)),
-    help="A parameter, which becomes a constant, or a key of SPEC such as budget.hours.",
+    help="A parameter, which becomes constant, or a key of SPEC such as budget.hours.",
 )
 
 _TOLD = {
-    Verb.PAUSE: ("paused: running trials go on, no new ones start; resume it with: {}", "resume"),
-    Verb.RESUME: ("resumed; how it stands: {}", "status"),
-    Verb.STOP: ("stopping: running trials finish, then the sweep ends; what waits for that: {}", "wait"),
-    Verb.CANCEL: ("cancelled: running trials are ended now; what waits for their end: {}", "wait"),
+    Verb.PAUSE: ("paused: running trials continue, no new ones start; resume it with: {}", "resume"),
+    Verb.RESUME: ("resumed; see its status with: {}", "status"),
+    Verb.STOP: ("stopping: running trials finish, then the sweep ends; wait for that with: {}", "wait"),
+    Verb.CANCEL: ("cancelled: running trials are ended now; wait for that with: {}", "wait"),
 }
 
 
@@ -68,7 +68,7 @@ _TOLD = {
 @_address
 @_json
 def status(sweep: str, address: str | None, as_json: bool) -> None:
-    """Tell where a sweep stands."""
+    """Show a sweep's state, counts and best value."""
     if address is not None:
         _status_there(sweep, address, as_json)
         return
@@ -90,18 +90,18 @@ def status(sweep: str, address: str | None, as_json: bool) -> None:
 
 
 _HINTS = {
-    SweepState.PAUSED: " (running trials go on, no new ones start; `tuner resume` goes on)",
-    SweepState.CRASHED: " (its driver is gone; `tuner resume` goes on)",
-    SweepState.INTERRUPTED: " (`tuner resume` goes on)",
+    SweepState.PAUSED: " (running trials continue, no new ones start; `tuner resume` resumes it)",
+    SweepState.CRASHED: " (its driver is gone; `tuner resume` resumes it)",
+    SweepState.INTERRUPTED: " (`tuner resume` resumes it)",
 }
 
 
 @click.command()
 @_target
 @_address
-@click.option("-f", "--follow", is_flag=True, help="Go on to its end; Ctrl-C leaves the sweep running.")
+@click.option("-f", "--follow", is_flag=True, help="Keep printing until the sweep ends; Ctrl-C leaves it running.")
 def logs(sweep: str, address: str | None, follow: bool) -> None:
-    """Print what a sweep has told."""
+    """Print a sweep's log."""
     if address is None:
         for text in open_run(sweep).log(follow=follow):
             say_whole(text)
@@ -117,7 +117,7 @@ def logs(sweep: str, address: str | None, follow: bool) -> None:
 @_target
 @_address
 def pause(sweep: str, address: str | None) -> None:
-    """Start no new trials; those that run go on. The driver stays, and frees what it holds."""
+    """Start no new trials; running ones continue. The driver stays, and frees the resources it holds."""
     _ask(sweep, address, Verb.PAUSE)
 
 
@@ -141,7 +141,7 @@ def cancel(sweep: str, address: str | None) -> None:
 @_target
 @_address
 def wait(sweep: str, address: str | None) -> None:
-    """Wait for the end of a sweep; exits as it does. Ctrl-C leaves the sweep running."""
+    """Wait for a sweep to end, and exit with its code. Ctrl-C leaves the sweep running."""
     if address is not None:
         cluster, job = _find(sweep, address)
         code = cluster.wait(job)
@@ -161,19 +161,19 @@ def wait(sweep: str, address: str | None) -> None:
 @click.argument("spec", type=click.Path(path_type=Path))
 @changed_by
 @click.option("--address", required=True, help="The cluster's dashboard, http://HEAD:8265.")
-@click.option("--id", help="The sweep's name there. Sent again with the same id it runs once, and goes on if it died.")
+@click.option("--id", help="The sweep's name there. The same id again resumes a dead sweep, and leaves a running one.")
 @click.option(
-    "--output", help="The folder on the cluster, or the URI, that its run folder is made in.", show_default="~/runs"
+    "--output", help="The folder on the cluster, or the URI, that holds its run folder.", show_default="~/runs"
 )
-@click.option("--exclude", multiple=True, metavar="PATTERN", help="Files not to send, as in .gitignore.")
+@click.option("--exclude", multiple=True, metavar="PATTERN", help="Files not to upload, as in .gitignore.")
 @click.option(
-    "--entrypoint-cpus", type=float, default=0.0, help="CPUs for the driver; with some it may leave the head."
+    "--entrypoint-cpus", type=float, default=0.0, help="CPUs for the driver; above 0 it may run on another node."
 )
 @click.option(
     "--env",
     multiple=True,
     metavar="NAME[=VALUE]",
-    help="An environment variable of the driver and trials; NAME alone has the value that it has here.",
+    help="An environment variable of the driver and trials; NAME alone takes its value here.",
 )
 def submit(
     spec: Path,
@@ -185,7 +185,7 @@ def submit(
     entrypoint_cpus: float,
     env: tuple[str, ...],
 ) -> None:
-    """Send the sweep that SPEC describes to a Ray cluster, with the working directory, and leave it running there."""
+    """Submit the sweep that SPEC describes to a Ray cluster, with the working directory, and leave it running there."""
     shown, hidden = read_variables(env)
     described, _ = load_and_import(spec, changes)
     submitted = _cluster(address).submit(
@@ -201,9 +201,9 @@ def submit(
     job = submitted.job
     if submitted.sent:
         say(f"sent {submitted.sent}")
-        told = "runs as" if job.attempt == 1 else "goes on as"
+        told = "runs as" if job.attempt == 1 else "resumes as"
     else:
-        told = "has finished, as" if job.is_over else "was sent before, and runs as"
+        told = "has finished, as" if job.is_over else "was submitted before, and runs as"
     say(f"{job.id} {told} job {job.job} on {address}, in {job.folder}")
     verbs = (("logs", "-f"), ("status",), ("fetch",))
     say("", "look further:", *(f"  {command_line(*verb, job.id, '--address', address)}" for verb in verbs))
@@ -212,10 +212,10 @@ def submit(
 @click.command()
 @click.argument("sweep", metavar="ID")
 @click.option("--address", required=True, help="The cluster's dashboard, http://HEAD:8265.")
-@click.option("--output", type=click.Path(path_type=Path), default=Path("runs"), help="Where it is put, under its id.")
-@click.option("--best", "best_only", is_flag=True, help="No checkpoints but the best step's.")
+@click.option("--output", type=click.Path(path_type=Path), default=Path("runs"), help="The folder to put it in.")
+@click.option("--best", "best_only", is_flag=True, help="Leave out all checkpoints but the best step's.")
 def fetch(sweep: str, address: str, output: Path, best_only: bool) -> None:
-    """Bring the run folder of a submitted sweep to this machine, also while it runs."""
+    """Download the run folder of a submitted sweep, even while it runs."""
     target = output / sweep
     if is_locked(target):
         raise ControlError(f"{target} is being run on this machine; name another --output.")
@@ -229,18 +229,18 @@ COMMANDS = (submit, status, logs, pause, stop, cancel, wait, fetch)
 
 
 def resume_there(sweep: str, address: str) -> None:
-    """Go on with a paused sweep on a cluster."""
+    """Resume a paused sweep on a cluster."""
     cluster, job = _find(sweep, address)
     if job.is_over:
         raise ControlError(
-            f"{sweep} is not running on {address} (its job: {job.status.value}); send it again to go on with it: "
+            f"{sweep} is not running on {address} (its job: {job.status.value}); submit it again to resume it: "
             + command_line("submit", "SPEC", "--id", sweep, "--address", address)
         )
     _ask_there(cluster, job, Verb.RESUME, "--paused")
 
 
 def resume_paused(place: Place, *, required: bool) -> bool:
-    """Go on with a sweep that is paused; False where it is not running, unless it is required to be."""
+    """Resume a paused sweep; return False if it is not running, unless it is required to be."""
     run = open_run(place)
     is_paused = run.is_running and run.asked is Verb.PAUSE
     if required or is_paused:
@@ -258,7 +258,7 @@ def _ask(sweep: str, address: str | None, verb: Verb) -> None:
     if job.is_over:
         raise ControlError(f"{sweep} is not running on {address}; its job has ended ({job.status.value}).")
     if job.node is None and verb.is_final:
-        # It waits for its place on the cluster: there is nothing to finish.
+        # Its job still waits for a place on the cluster: there is nothing to finish.
         cluster.end(job)
         say(f"{sweep} had not begun; its job is ended")
         return
@@ -272,7 +272,7 @@ def _ask_there(cluster: "Cluster", job: "SweepJob", verb: Verb, *options: str) -
     if code:
         say_whole(told, err=True)
         sys.exit(code)
-    # What is said there names the folder there.
+    # Messages of the cluster name the folder on the cluster.
     _tell(verb, job.id, "--address", cluster.address)
 
 
