@@ -276,7 +276,7 @@ BAD = [
     (
         "q left out and too large",
         param({"min": 0, "max": 0.5, "distribution": "q_uniform"}),
-        "parameters.lr.q is 1 where it is left out, more than from 0 to 0.5: give a q.",
+        "parameters.lr.q is 1 by default, larger than the range 0 to 0.5: give a q.",
         False,
     ),
     ("q alone", param({"min": 0, "max": 1, "q": 0.1}), "q needs `distribution: q_uniform`", True),
@@ -331,7 +331,7 @@ BAD = [
         "parameters.m.when.opt names the text 'adam', but opt is one of sgd.",
         False,
     ),
-    ("circle", also(parameters=CIRCLE), "parameters.a.when goes round in a circle: a -> b -> c -> a;", False),
+    ("circle", also(parameters=CIRCLE), "parameters.a.when is circular: a -> b -> c -> a;", False),
     ("own parent", param({"values": [1], "when": {"lr": 1}}), "circle: lr -> lr;", False),
     (
         "grid under sampled",
@@ -384,22 +384,27 @@ BAD = [
     (
         "normal",
         param({"min": 0, "max": 1, "distribution": "normal"}),
-        "lr.distribution is normal, and there is no such thing here: give min and max that hold nearly all",
+        "lr.distribution is normal, which is not supported: give min and max that cover nearly all",
         True,
     ),
     (
         "W&B's q_normal",
         param({"distribution": "q_normal", "mu": 0, "sigma": 1, "q": 0.5}),
-        "lr.distribution is q_normal, and there is no such thing here: give min and max that hold nearly all of it, "
-        "such as those of mu - 2 sigma to mu + 2 sigma, with one of uniform, q_uniform.",
+        "lr.distribution is q_normal, which is not supported: give min and max that cover nearly all of it, "
+        "such as mu - 2 sigma and mu + 2 sigma, with one of uniform, q_uniform.",
         True,
     ),
     ("null twice", param({"values": [None, 1, None]}), "values holds null more than once: remove the duplicate.", True),
     ("tuples", param({"values": [(1, 2), 3]}), "got (1, 2): write it as a list.", False),
-    ("infinity", param({"values": [float("-inf"), 3]}), "got -inf: put it in quotes to have it as a text", False),
-    ("half a character", param({"values": ["\ud83d", "a"]}), "it holds half a character.", False),
+    ("infinity", param({"values": [float("-inf"), 3]}), "got -inf: put it in quotes to make it a text", False),
+    ("half a character", param({"values": ["\ud83d", "a"]}), "it contains half a character.", False),
     ("a value of 65 bits", param({"value": 2**64}), "got 18446744073709551616: numbers have 64 bits", False),
-    ("a bound of 65 bits", param({"min": 0, "max": 2**64}), "lr.max 18446744073709551616 is beyond the 64 bits", False),
+    (
+        "a bound of 65 bits",
+        param({"min": 0, "max": 2**64}),
+        "lr.max 18446744073709551616 does not fit in 64 bits",
+        False,
+    ),
     ("a bound of 400 digits", param({"min": 0, "max": 10**400}), "got a whole number of some 401 digits", False),
     ("a bound of C", param({"min": "1e-5f", "max": 1}), "the text '1e-5f': write the number alone, 1e-5.", True),
     ("a bound of no number", param({"min": "-inf", "max": 1}), "got the text '-inf': it must be finite.", True),

@@ -418,7 +418,7 @@ def test_a_run_folder_at_a_uri_is_read_without_its_checkpoints(folder: Path, tmp
     assert not list(results.folder.rglob("*.pt"))
     assert (results.bring(Uri(checkpoint)) / "state.pt").read_text() == "2"
     done = run("show", f"{uri}-not")
-    assert (done.returncode, "is no run folder" in done.stderr) == (2, True)
+    assert (done.returncode, "is not a run folder" in done.stderr) == (2, True)
 
 
 def put_checkpoint(trial: Path, step: int) -> None:

@@ -135,7 +135,7 @@ def test_checkpoints_are_not_sent_again_by_a_driver_that_is_started_again(
 
 
 def test_what_is_refused_leaves_nothing(uri: Uri, tmp_path: Path) -> None:
-    with pytest.raises(StudyNotFoundError, match="is no run folder"), opened(uri, pytest.fail, must_exist=True):
+    with pytest.raises(StudyNotFoundError, match="is not a run folder"), opened(uri, pytest.fail, must_exist=True):
         pass
     assert not (tmp_path / "runs").exists()
 

@@ -113,7 +113,7 @@ def test_a_resume_that_asks_for_nothing_leaves_what_is_known_of_the_end(tmp_path
 def test_a_description_that_is_cut_is_told_in_a_sentence(tmp_path: Path, text: str) -> None:
     folder = ran(tmp_path / "it", [WHOLE])
     (folder / "sweep.yaml").write_text(text)
-    with pytest.raises(SpecError, match=r"sweep.yaml is cut or not of a run: it lacks what `tuner run` has written"):
+    with pytest.raises(SpecError, match=r"sweep.yaml is cut off or not a run's: it lacks what `tuner run` writes"):
         Results(folder)
 
 

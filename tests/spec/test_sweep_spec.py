@@ -352,7 +352,7 @@ def test_files_that_are_no_yaml(tmp_path, text, sentence):
 def test_a_date_is_told_how_it_becomes_a_text(tmp_path, node):
     path = tmp_path / "x.yaml"
     path.write_text(f"trainable: m:f\nmetric: {{name: loss}}\nrun_cap: 1\nparameters: {{x: {node}}}\n")
-    with pytest.raises(SpecError, match="got the date 2026-01-02: put it in quotes to have it as a text"):
+    with pytest.raises(SpecError, match="got the date 2026-01-02: put it in quotes to make it a text"):
         SweepSpec.from_yaml(path)
 
 
@@ -388,7 +388,7 @@ def test_a_file_that_is_no_text(tmp_path):
         SweepSpec.from_yaml(tmp_path / "x.yaml")
     for encoding in ("utf-16", "utf-16-le", "utf-16-be"):
         (tmp_path / "x.yaml").write_text("name: a", encoding=encoding)
-        with pytest.raises(SpecError, match="the file is UTF-16 text, as some editors write it: save it as UTF-8"):
+        with pytest.raises(SpecError, match="the file is UTF-16 text, as some editors write: save it as UTF-8"):
             SweepSpec.from_yaml(tmp_path / "x.yaml")
     with pytest.raises(SpecError, match="can't be read"):
         SweepSpec.from_yaml(tmp_path)

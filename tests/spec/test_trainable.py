@@ -74,21 +74,21 @@ def test_a_trainable_is_imported_from_the_search_path(module, tmp_path, function
         ("{m}.py:train", "trainable must be module:function, such as"),
         (".{m}:train", "trainable must be module:function, such as"),
         ("{m}_relative:train", "; name it with its package, such as package.module, and start in the folder"),
-        ("{m}:tarin", "has no tarin, did you mean train; name a function of it."),
-        ("{m}:LIMIT.real.x", "has no x; name a function of it."),
-        ("{m}:Task", "Task is a class, and calling it trains nothing: give an object of it"),
+        ("{m}:tarin", "has no tarin, did you mean train; name one of its functions."),
+        ("{m}:LIMIT.real.x", "has no x; name one of its functions."),
+        ("{m}:Task", "Task is a class, and calling it trains nothing: give a callable instance of it"),
         ("{m}:Task.fit", "is a method, which needs an object: write `fit = Task(...).fit`"),
         ("{m}:Task.alone", "is a method, which needs an object: write `alone = Task(...).alone`"),
-        ("{m}:later", "makes a coroutine and trains nothing when called"),
-        ("{m}:small_later", "makes a coroutine and trains nothing when called"),
+        ("{m}:later", "returns a coroutine and trains nothing when called"),
+        ("{m}:small_later", "returns a coroutine and trains nothing when called"),
         ("{m}:train_lazily_later", "makes an asynchronous generator and trains nothing when called"),
-        ("{m}:partial(train)", "has no name to import it by: go on with Sweep(...).resume(folder) in Python"),
-        ("__main__:train", "it stands in the script that was run, which can't be imported: go on in Python"),
+        ("{m}:partial(train)", "has no name to import it by: resume with Sweep(...).resume(folder) in Python"),
+        ("__main__:train", "it is in the script that was run, which can't be imported: resume in Python"),
         ("{m}_reads:train", "it reads the command line when it is imported (argparse), and ends the program over"),
         ("{m}_ends:train", "it ends the program when it is imported (SystemExit: 3): move that into a function."),
         ("{m}:LIMIT", "must be a function; it is a int."),
-        ("{m}:train_later", "makes a coroutine and trains nothing when called: use a plain function."),
-        ("{m}:train_lazily", "makes a generator and trains nothing when called: use a plain function."),
+        ("{m}:train_later", "returns a coroutine and trains nothing when called: use a plain function."),
+        ("{m}:train_lazily", "returns a generator and trains nothing when called: use a plain function."),
         ("{m}:train_two", "must take one argument, as `def train(trial)`; it takes (config, lr)."),
         ("{m}:train_none", "must take one argument, as `def train(trial)`; it takes ()."),
         ("{m}:test.<locals>.train", "is inside a function: move it to the top of its module."),
@@ -137,7 +137,7 @@ def test_a_file_that_is_named_as_a_library_is_told(module, tmp_path, name):
     path = tmp_path / name
     path.parent.mkdir(exist_ok=True)
     path.write_text("")
-    with pytest.raises(SpecError, match=r"it would be imported in the place of the library .*: rename it"):
+    with pytest.raises(SpecError, match=r"it would be imported instead of the library .*: rename it"):
         import_trainable(f"{module}:train", tmp_path)
     # Names that nothing else of ours has, and what only looks like one.
     path.unlink()

@@ -61,7 +61,7 @@ def test_the_size_of_a_space(space: object, size: str) -> None:
 @pytest.mark.parametrize(
     ("node", "hint"),
     [
-        ({"min": 0, "max": 1}, "is 0 or 1, as bounds that are whole numbers make a range of them: write 1.0 for all"),
+        ({"min": 0, "max": 1}, "is 0 or 1, since whole bounds make a range of whole numbers: write 1.0 for all"),
         ({"values": ["None", "sgd"]}, ": None is a text here; write null for None."),
         ("yes", ": yes is a text here, as in YAML 1.2; write true for a truth value."),
         ({"value": "Off"}, ": Off is a text here, as in YAML 1.2; write false for a truth value."),

@@ -1,1 +1,1 @@
-"""What a sweep is asked to be: the sweep file, checked. Knows no Ray, no Optuna, no torch."""
+"""The sweep file, read and checked. Does not import Ray, Optuna or torch."""

@@ -1,7 +1,4 @@
-"""Conditions between parameters: the `when` of the file, what is wrong with it, the order that it asks for.
-
-Knows nothing of how parameters are sampled.
-"""
+"""Conditions between parameters: reads and checks the file's `when`, and sorts parameters by it."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -11,7 +8,7 @@ from tuner.spec.fields import quoted, unknown, word
 
 ROOT = "parameters"
 
-# Which values of which other parameters a parameter exists with.
+# By the name of another parameter, the values with which a parameter exists.
 Conditions = Mapping[str, tuple[Any, ...]]
 
 
@@ -28,7 +25,7 @@ def parse_when(path: str, node: Any) -> tuple[Conditions, list[str]]:
 
 
 def condition_problems(whens: Mapping[str, Conditions], domains: Mapping[Any, Domain | None]) -> list[str]:
-    """Unknown parents and values that a parent never takes; None stands for the domain of a wrong parameter."""
+    """Report unknown parents, and values that a parent never takes; the domain of a wrong parameter is None."""
     problems: list[str] = []
     for name, when in whens.items():
         for parent, allowed in when.items():
@@ -46,8 +43,7 @@ def condition_problems(whens: Mapping[str, Conditions], domains: Mapping[Any, Do
 
 def circle_problems(circles: Sequence[Sequence[str]]) -> list[str]:
     return [
-        f"{ROOT}.{circle[0]}.when goes round in a circle: {' -> '.join([*circle, circle[0]])}; "
-        "remove one of these conditions."
+        f"{ROOT}.{circle[0]}.when is circular: {' -> '.join([*circle, circle[0]])}; remove one of these conditions."
         for circle in circles
     ]
 
@@ -55,7 +51,7 @@ def circle_problems(circles: Sequence[Sequence[str]]) -> list[str]:
 def sound_conditions(
     whens: Mapping[str, Conditions], domains: Mapping[str, Domain], circles: Sequence[Sequence[str]]
 ) -> dict[str, Conditions]:
-    """The conditions that are right, between these parameters."""
+    """The valid conditions between these parameters."""
     in_circle = {name for circle in circles for name in circle}
     return {
         name: {
@@ -71,7 +67,7 @@ def sound_conditions(
 
 
 def dependency_order(whens: Mapping[str, Conditions]) -> tuple[list[str], list[Sequence[str]]]:
-    """Names with parents first, otherwise as given; and the circles."""
+    """Names with parents first, otherwise as given; and the cycles."""
     order: list[str] = []
     circles: list[Sequence[str]] = []
 

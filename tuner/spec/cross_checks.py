@@ -1,7 +1,7 @@
-"""What the keys of a sweep must be to each other: rules that look at several keys and decide nothing else.
+"""Rules between several keys of a sweep file.
 
-A rule looks at leaves: single keys that are right in themselves, whatever is wrong beside them. It runs only where it
-has all of its leaves: no mistake is told twice, none because of another one.
+A rule looks at leaves: single keys whose own values are valid. It runs only if all of its leaves are, so that no
+mistake is reported twice or because of another one.
 """
 
 import inspect
@@ -15,10 +15,10 @@ from tuner.spec.space import SpaceDraft
 
 
 def cross_problems(leaves: Mapping[str, Any]) -> list[str]:
-    """The problems between keys.
+    """Report the problems between keys.
 
     Args:
-        leaves: values by key, as `run_cap` or `budget_hours`, those that are wrong absent. `parameters` is a
+        leaves: valid values by key, as `run_cap` or `budget_hours`. `parameters` is a
             `SpaceDraft`, `is_grid` tells method grid, `metrics` holds a mapping for each metric and `metric_target`
             their targets.
     """
@@ -61,7 +61,7 @@ def _metric_names(metrics: Sequence[Mapping[str, Any]]) -> list[str]:
 
 def _first_metric_leads(metrics: Sequence[Mapping[str, Any]]) -> list[str]:
     return [
-        f"metric[{index}].{key} has no effect, since it is the first metric's that counts: move it there."
+        f"metric[{index}].{key} has no effect, since only the first metric's counts: move it there."
         for index, metric in enumerate(metrics)
         for key in ("patience", "target")
         if index and metric.get(key) is not None
@@ -75,7 +75,7 @@ def _front_method(method: str, metrics: Sequence[Mapping[str, Any]]) -> list[str
 
 
 def _one_metric(early_terminate: Mapping[str, Any] | None, metrics: Sequence[Mapping[str, Any]]) -> list[str]:
-    # Of one whose type is wrong nothing more can be told.
+    # If its type is wrong, nothing more can be checked.
     if early_terminate is None or len(metrics) < 2 or early_terminate.get("type") in (None, "auto"):
         return []
     return [
@@ -125,7 +125,7 @@ def _start_with(start_with: Sequence[Mapping[str, Any] | None], parameters: Spac
     ]
 
 
-# The names of a rule's arguments are the keys that it looks at.
+# A rule's argument names are the keys it looks at.
 _RULES: tuple[Callable[..., list[str]], ...] = (
     _whole_gpus,
     _measured_alone,

@@ -1,7 +1,7 @@
-"""The domains of parameters, `Float`, `Int`, `Choice` and `Constant`: sample, contains, to and from the file.
+"""The domains of parameters: `Float`, `Int`, `Choice` and `Constant`.
 
-Each is checked when built and raises `SpecError`, whose sentences start with the file's key (`min`): a
-reader of a file only puts the parameter's path before them. Knows nothing of other parameters.
+Each is checked when built and raises `SpecError`. Its sentences start with the file's key (`min`), so that the reader
+of a file only has to prepend the parameter's path.
 """
 
 import datetime
@@ -16,21 +16,21 @@ from typing import Any, NamedTuple
 from tuner.errors import SpecError
 from tuner.spec.fields import Field, is_number, listed, quoted, word
 
-# A range with more values is not enumerated for a grid.
+# A grid does not enumerate a range with more values.
 MAX_GRID_VALUES = 10_000
-# What the arrays of methods and networks hold.
+# The range of the numbers that methods' and networks' arrays hold.
 MIN_INT, MAX_INT = -(2**63), 2**63 - 1
 
 
 class Shape(NamedTuple):
-    """What a `distribution` says about a range."""
+    """What a `distribution` means for a range."""
 
     log: bool = False
     whole: bool = False
     quantised: bool = False
 
 
-# The distributions of a range by name; the names are W&B's, `int_log_uniform` is ours.
+# The distributions of a range by name. The names are W&B's, except `int_log_uniform`.
 RANGES = {
     "uniform": Shape(),
     "int_uniform": Shape(whole=True),
@@ -40,7 +40,7 @@ RANGES = {
     "q_log_uniform_values": Shape(log=True, quantised=True),
 }
 
-# How a parameter gives its values, and the distributions that fit.
+# The ways to give a parameter's values, with the distributions that fit.
 FORMS = {
     "value": ("constant",),
     "values": ("categorical",),
@@ -56,8 +56,8 @@ PARAMETER = {
     "min": Field("number", "the lowest value of a range"),
     "max": Field("number", "the highest value of a range"),
     "distribution": Field("string", "how the values of a range are spread", choices=DISTRIBUTIONS),
-    "q": Field("number", "the step of a q_ distribution, 1 if left out: min, min + q, min + 2q, ...", above=0),
-    "when": Field("object", "other parameters' values with which this one exists; a value or a list for each"),
+    "q": Field("number", "the step of a q_ distribution, 1 by default: min, min + q, min + 2q, ...", above=0),
+    "when": Field("object", "the values of other parameters with which this one exists; a value or a list for each"),
 }
 WHOLE = Field("integer", "a whole number")
 
@@ -96,7 +96,7 @@ class Float:
         return self._at(min(round((inside - self.low) / self.step), self.count() - 1))
 
     def grid_values(self) -> Sequence[float] | None:
-        """All values, None where they can't be listed."""
+        """All values, or None if they can't be listed."""
         if self.step is None or self.count() > MAX_GRID_VALUES:
             return None
         return [self._at(index) for index in range(self.count())]
@@ -147,7 +147,7 @@ class Int:
         return self._at(min(max(index, 0), self.count() - 1))
 
     def grid_values(self) -> Sequence[int] | None:
-        """All values, None where they are too many to be listed."""
+        """All values, or None if there are too many to list."""
         return self._range() if self.count() <= MAX_GRID_VALUES else None
 
     def describe(self) -> str:
@@ -172,7 +172,7 @@ class Int:
 
 @dataclass(frozen=True)
 class Choice:
-    """One of some plain values; with `grid` they are tried one by one, whatever the method."""
+    """One of several plain values; with `grid` they are tried one by one, whatever the method."""
 
     values: tuple[Any, ...]
     grid: bool = False
@@ -231,19 +231,19 @@ Domain = Float | Int | Choice | Constant
 
 
 def same(a: Any, b: Any) -> bool:
-    """Equality in which true is not 1."""
+    """Equality that distinguishes true from 1."""
     return bool(a == b) and isinstance(a, bool) == isinstance(b, bool)
 
 
 def as_primitive(value: Any) -> str | int | float | bool | None:
-    """A plain value as a study stores it, which knows neither lists nor mappings and takes true for 1."""
+    """A plain value as a study stores it: Optuna has no lists or mappings, and takes true for 1."""
     if isinstance(value, str | int | float | bool | None):
         return value
     return json.dumps(value, sort_keys=True)
 
 
 def is_plain(value: Any) -> bool:
-    """Whether a file gives it back as it is: null, true, text, finite numbers, lists and mappings of them."""
+    """Whether a file preserves the value: null, true, text, finite numbers, lists and mappings of them."""
     if type(value) is list:
         return all(map(is_plain, value))
     if type(value) is dict:
@@ -261,12 +261,12 @@ def _check_range(bound: Field, low: Any, high: Any, log: bool, step: Any) -> Non
         found.append(PARAMETER["q"].problem("q", step) or bound.problem("q", step))
     problems = [problem for problem in found if problem]
     problems += [
-        f"{key} {quoted(value)} is beyond the 64 bits of whole numbers: narrow the range, or give floats."
+        f"{key} {quoted(value)} does not fit in 64 bits: narrow the range, or give floats."
         for key, value in (("min", low), ("max", high))
         if bound is WHOLE and is_number(value) and not MIN_INT <= value <= MAX_INT
     ]
     if is_number(low) and is_number(high):
-        # A step is compared with bounds that are right: it may be one that nobody gave.
+        # A step is compared with valid bounds only: it may be the default.
         problems += _order_problems(low, high, None if problems else step)
     if log and is_number(low) and low <= 0:
         problems.append(f"min must be above 0 for a logarithmic range; got {number(low)}: raise it, such as 1e-6.")
@@ -291,23 +291,23 @@ def _range_to_dict(low: float, high: float, shape: Shape, step: float | None) ->
 
 
 def not_plain(value: Any) -> str:
-    """The sentence after a key that refuses a value."""
+    """The rest of the sentence, after the key, that refuses a value."""
     advice = ""
     if isinstance(value, tuple):
         advice = ": write it as a list"
     elif isinstance(value, datetime.date):
-        advice = ": put it in quotes to have it as a text"
+        advice = ": put it in quotes to make it a text"
     elif isinstance(value, str):
-        advice = ": it holds half a character"
+        advice = ": it contains half a character"
     elif isinstance(value, int):
-        advice = ": numbers have 64 bits; put it in quotes to have it as a text"
+        advice = ": numbers have 64 bits; put it in quotes to make it a text"
     elif isinstance(value, float):
-        advice = ": put it in quotes to have it as a text, which float() reads"
+        advice = ": put it in quotes to make it a text, which float() reads"
     return f"must be text, finite numbers, true, null, or lists and mappings of them; got {quoted(value)}{advice}."
 
 
 def _twice(key: str, values: Sequence[Any]) -> list[str]:
-    """The problems of values that a study can't tell from one before them; linear, since a grid may hold thousands."""
+    """Report values that a study can't distinguish from earlier ones; linear, since a grid may have thousands."""
     seen: dict[Any, Any] = {}
     problems: list[str] = []
     for value in values:

@@ -1,7 +1,6 @@
-"""`Field`, one key of the sweep file: what may stand there, and the sentence that says so where it does not.
+"""`Field`, one key of the sweep file: which values it allows, and the sentence that refuses others.
 
-The checks and the JSON schema are made from the same tables of fields, so that they can't disagree.
-Knows no key of the sweep file by name.
+The checks and the JSON schema are made from the same tables of fields, so they can't disagree.
 """
 
 import datetime
@@ -32,12 +31,12 @@ class Field:
     """What one key of a mapping may hold.
 
     Attributes:
-        kind: the type's name in JSON schema, "any" where the reader of the key checks more than one type.
+        kind: the type's name in JSON schema, "any" if the reader of the key checks more than one type.
         about: what the key is for; editors show it.
         default: stands for an absent key.
         minimum, above, maximum: bounds of a number; `above` is exclusive.
-        choices: texts that are allowed; beside a number, or instead of any other text.
-        hint: what to say to a text that does not fit, or to a number that is too low.
+        choices: the allowed texts; for a number, texts that are allowed as well.
+        hint: the advice for a text that does not fit, or a number that is too low.
     """
 
     kind: Literal["string", "integer", "number", "array", "object", "any"]
@@ -52,13 +51,13 @@ class Field:
     hint: str = ""
 
     def problem(self, where: str, value: Any) -> str | None:
-        """The sentence that refuses `value` at `where`; None where it may stand."""
+        """The sentence that refuses `value` at `where`, or None if it is allowed."""
         if self._accepts(value):
             return None
         return f"{where} must be {self.allowed}; got {quoted(value)}{self._advice(value)}."
 
     def clean(self, value: Any) -> Any:
-        """An accepted value; `1e3` is an int where a whole number is wanted."""
+        """Convert an accepted value: `1e3` becomes an int if a whole number is wanted."""
         return int(value) if self.kind == "integer" and isinstance(value, float) else value
 
     @property
@@ -69,7 +68,7 @@ class Field:
         return " or ".join(words)
 
     def json_schema(self) -> dict[str, Any]:
-        """This field in JSON schema, without what stands inside of a list or mapping."""
+        """This field in JSON schema, without the content of a list or mapping."""
         bounds = {"minimum": self.minimum, "exclusiveMinimum": self.above, "maximum": self.maximum}
         typed: dict[str, Any] = {} if self.kind == "any" else {"type": self.kind}
         typed |= {key: bound for key, bound in bounds.items() if bound is not None}
@@ -118,9 +117,9 @@ class Field:
 
 
 def read(where: str, node: Any, table: Mapping[str, Field]) -> tuple[dict[str, Any], list[str]]:
-    """The values of a mapping, defaults filled in, and its problems.
+    """Read the values of a mapping, with defaults filled in, and its problems.
 
-    A value with a problem is left out, as is one whose key is misspelt.
+    A value with a problem or a misspelt key is left out.
 
     Args:
         where: path of the mapping in the file, such as `budget`; empty for the whole file.
@@ -158,29 +157,29 @@ def unknown(path: str, name: Any, known: Collection[Any], noun: str) -> str:
 
 
 def present(values: Mapping[str, Any]) -> dict[str, Any]:
-    """The values that are given: None stands for those that are not."""
+    """The given values: None means not given."""
     return {key: value for key, value in values.items() if value is not None}
 
 
 def misspelt_keys(node: Mapping[Any, Any], known: Collection[str]) -> set[str]:
-    """The keys that the unknown ones of a mapping are likely to stand for; a path where one belongs elsewhere."""
+    """The keys that a mapping's unknown keys probably stand for; a path if a key belongs elsewhere."""
     return {_meant_key(key, known) for key in node if key not in known} - {""}
 
 
 def did_you_mean(name: Any, known: Collection[Any]) -> str:
-    """`, did you mean X` for the nearest of the known names; empty where none is near."""
+    """`, did you mean X` with the nearest known name; empty if none is near."""
     near = nearest(name, known)
     return f", did you mean {near}" if near else ""
 
 
 def nearest(name: Any, known: Collection[Any]) -> str:
-    """The known name that is nearest to an unknown one; empty where none is near."""
+    """The known name nearest to an unknown one; empty if none is near."""
     near = difflib.get_close_matches(str(name).lower(), [str(one) for one in known], n=1)
     return near[0] if near else ""
 
 
 def nearest_choice(name: Any, known: Collection[str]) -> str:
-    """The same for values of the file, of which some have other names elsewhere."""
+    """As `did_you_mean`, for values of the file, some of which other tools name differently."""
     own = name_here(str(name))
     return own if own is not None and own in ("", *known) else nearest(name, known)
 
@@ -208,12 +207,12 @@ def _advice_on_choice(value: str, choices: Collection[str]) -> str:
 
 
 def is_number(value: Any) -> bool:
-    """Whether it is a finite number; true and false are none."""
+    """Whether it is a finite number; true and false are not."""
     return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= sys.float_info.max
 
 
 def quoted(value: Any) -> str:
-    """A value as a message shows it: in the file's words, and short."""
+    """A value as a message shows it: as the file writes it, and short."""
     if value is None:
         return "nothing"
     if isinstance(value, bool):
@@ -237,17 +236,17 @@ def joined(where: str, key: Any) -> str:
 
 
 def without_numpy(node: Any) -> Any:
-    """The same values, with numbers, texts and lists of Python in the place of numpy's."""
+    """Replace numpy's numbers, texts and arrays by Python's."""
     if isinstance(node, Mapping):
         return {key: without_numpy(value) for key, value in node.items()}
     if type(node) in (list, tuple):
         return type(node)(map(without_numpy, node))
-    # By its name, as this must not wait for numpy.
+    # By its name, to avoid importing numpy.
     return node.tolist() if type(node).__module__ == "numpy" and hasattr(node, "tolist") else node
 
 
 def word(value: Any) -> str:
-    """A value as the file has it: null, [1, 2], a text as it is, or in quotes where it would be something else."""
+    """A value as the file writes it: null, [1, 2], or a text, in quotes if it would mean something else."""
     is_clear = isinstance(value, str) and value not in ("", "null", "true", "false") and not _NUMBER.fullmatch(value)
     return str(value) if is_clear else json.dumps(value, ensure_ascii=False, default=str)
 

@@ -1,4 +1,4 @@
-"""A sweep file together with the trainable that it names, or with the run of a folder."""
+"""Reads a sweep file, together with the trainable it names or the run folder it is in."""
 
 import copy
 from collections.abc import Callable, Mapping, Sequence
@@ -25,12 +25,12 @@ if TYPE_CHECKING:
 
 Trainable = Callable[["Trial"], None]
 
-# Trainables of ours that run folders of before name by the module that they were in.
+# Our trainables that older run folders name by the module they were in.
 _MOVED = {"tuner.baseline:train_and_score": "tuner.evaluation.against_default:train_and_score"}
 
 
 def load_and_import(path: Path, changes: Mapping[str, Any] | None = None) -> tuple[SweepSpec, Trainable]:
-    """What a sweep file describes, and its trainable; all mistakes of both are told at once.
+    """Load the sweep that a file describes and import its trainable; report all mistakes of both at once.
 
     Args:
         changes: as in `changed`.
@@ -44,24 +44,24 @@ def load_and_import(path: Path, changes: Mapping[str, Any] | None = None) -> tup
 
 
 def _trainable_problems(path: Path, changes: Mapping[str, Any]) -> Sequence[str]:
-    """Of a file that has other mistakes as well."""
+    """Report problems with the trainable of a file that has other mistakes."""
     try:
         given = YAML(typ="safe", pure=True).load(path)["trainable"]
         import_trainable(changes.get("trainable", given), Path.cwd())
     except SpecError as error:
         return error.problems
     except Exception:
-        return ()  # its other mistakes are so bad that they are told already
+        return ()  # the file is so broken that its mistakes are reported already
     return ()
 
 
 def load_file(path: Path, changes: Mapping[str, Any]) -> SweepSpec:
-    """A sweep file, or the `sweep.yaml` of a run folder."""
+    """Load a sweep file, or the `sweep.yaml` of a run folder."""
     return SweepSpec.from_dict(load_values(path, changes), name_default=path.stem)
 
 
 def load_values(path: Path, changes: Mapping[str, Any]) -> Any:
-    """The values of a sweep file, or of the `sweep.yaml` of a run folder, right or wrong."""
+    """Load the values of a sweep file or of a run folder's `sweep.yaml`, without checking them."""
     data = load_yaml(path)
     if path.name == SPEC_FILE and PROVENANCE in (data or ()):
         data = read_spec(path.parent)[0].to_dict()
@@ -69,15 +69,15 @@ def load_values(path: Path, changes: Mapping[str, Any]) -> Any:
 
 
 def changed(data: Any, changes: Mapping[str, Any]) -> Any:
-    """A sweep file's values, some of them changed; the same where none is.
+    """Change some of a sweep file's values.
 
-    A parameter of the file becomes a constant, or what a mapping says (`{min: 0.1, max: 1}`); where it decides which
-    others there are (`when`), those that can't be any more are gone, also from `start_with`. Any other name is a key of
-    the file, with dots between the levels (`budget.hours`), or a parameter that the trainable says it takes, and
-    `parameters.NAME` any parameter that the file need not have yet. Raises `SpecError` for a name that is none of them.
+    A parameter of the file becomes a constant, or what a mapping says (`{min: 0.1, max: 1}`). Parameters whose `when`
+    can no longer hold are removed, also from `start_with`. Any other name is a key of the file, with dots between the
+    levels (`budget.hours`), or a parameter that the trainable declares; `parameters.NAME` is any parameter, even one
+    that the file does not have yet. Raises `SpecError` for any other name.
     """
     if not changes or not isinstance(data, Mapping):
-        return data  # who reads it tells what is wrong
+        return data  # the reader of the file reports what is wrong
     data = copy.deepcopy(dict(data))
     given = data.get("parameters", {})
     space: dict[str, Any] = given if isinstance(given, dict) else {}
@@ -102,7 +102,7 @@ def changed(data: Any, changes: Mapping[str, Any]) -> Any:
 
 
 def _parameters_of(trainable: Any) -> tuple[str, ...]:
-    """Those that a trainable says it takes; none of one that can't be imported, which is told where it is needed."""
+    """The parameters that a trainable declares; none if it can't be imported, which is reported when it is needed."""
     try:
         return parameters_of(import_trainable(str(trainable), Path.cwd()))
     except SpecError:
@@ -133,7 +133,7 @@ def _fix(data: dict[str, Any], space: dict[str, Any], name: str, value: Any) -> 
         del space[one]
     for node in space.values() if not isinstance(value, Mapping) else ():
         if isinstance(node, dict) and name in node.get("when", ()):
-            node["when"] = {**node["when"], name: value}  # which names no other value any more
+            node["when"] = {**node["when"], name: value}  # it names no other value any more
     known_good = data.get("start_with")
     for params in known_good if isinstance(known_good, list) else []:
         for one in gone.intersection(params if isinstance(params, dict) else ()):
@@ -141,7 +141,7 @@ def _fix(data: dict[str, Any], space: dict[str, Any], name: str, value: Any) -> 
 
 
 def _no_longer(space: Mapping[str, Any], name: str, value: Any) -> set[str]:
-    """The parameters whose `when` can't hold where one has this value alone, with those that hang on them."""
+    """The parameters whose `when` can't hold if one has only this value, and those that depend on them."""
     whens = {child: parse_when("", node.get("when", {}))[0] for child, node in space.items() if isinstance(node, dict)}
     can_be: dict[str, list[Any]] = {name: [value]}
     while True:
@@ -157,7 +157,7 @@ def _no_longer(space: Mapping[str, Any], name: str, value: Any) -> set[str]:
 
 
 def _put(data: dict[str, Any], first: str, rest: Sequence[str], value: Any) -> list[str]:
-    """The problems there are. A rule that was left out, or named alone, becomes a mapping with that type."""
+    """Set a key, and report problems. A rule that is absent or only a name becomes a mapping with its type."""
     *above, last = [first, *rest]
     for key in above:
         there = data.get(key)
@@ -172,15 +172,15 @@ def _put(data: dict[str, Any], first: str, rest: Sequence[str], value: Any) -> l
 
 
 def differences(folder: Path, spec: SweepSpec) -> list[str]:
-    """The keys in which the run in a folder is not of this sweep."""
+    """The keys in which the run in a folder differs from this sweep."""
     written, given = read_spec(folder)[0].to_dict(), spec.to_dict()
     return [key for key in {**written, **given} if written.get(key) != given.get(key)]
 
 
 def check_same(folder: Path, place: Place, spec: SweepSpec) -> None:
-    """Raises `SpecError` where it is of another."""
+    """Raise `SpecError` if the run in a folder is of another sweep."""
     if differs := differences(folder, spec):
-        # What is changed there is checked against what was tried.
+        # Resuming checks changes of that file against the trials so far.
         change = f"after changing parameters in {place / SPEC_FILE}, " if differs == ["parameters"] else ""
         raise SpecError(
             [
@@ -191,28 +191,28 @@ def check_same(folder: Path, place: Place, spec: SweepSpec) -> None:
 
 
 def read_spec(folder: Path, place: Place | None = None) -> tuple[SweepSpec, dict[str, Any]]:
-    """A run folder's description and its provenance; `place` is what its user calls it."""
+    """Read a run folder's description and provenance; `place` is the user's name for the folder."""
     path = folder / SPEC_FILE
     if not path.exists():
         raise StudyNotFoundError(
-            f"{place or folder} is no run folder: it holds no {SPEC_FILE}. `tuner list` shows those there are."
+            f"{place or folder} is not a run folder: it holds no {SPEC_FILE}. `tuner list` shows all run folders."
         )
     data = load_yaml(path)
     provenance = data.pop(PROVENANCE, None) if isinstance(data, dict) else None
     if not isinstance(data, dict) or not isinstance(provenance, dict) or not {"study", "seed"} <= provenance.keys():
         raise SpecError(
             [
-                f"{path} is cut or not of a run: it lacks what `tuner run` has written under `{PROVENANCE}`. Bring it "
-                "back from a copy of the folder."
+                f"{path} is cut off or not a run's: it lacks what `tuner run` writes under `{PROVENANCE}`. Restore it "
+                "from a copy of the folder."
             ]
         )
     if isinstance(given := provenance.get("format", FORMAT), int) and given > FORMAT:
         raise SpecError(
-            [f"{path}: it was written by a later version of tuner (format {given}; this one knows {FORMAT}): use that."]
+            [f"{path}: written by a later version of tuner (format {given}; this one reads {FORMAT}): use it."]
         )
     if "format" not in provenance:
         method = data.get("method", "bayes")
-        # Beside a sampler that was handed over a method stands for nothing, also this one.
+        # If a sampler instance was passed, no method applies, including this one.
         renames = {"bayes": "tpe", "multifidelity": "bayes"}
         data = {"early_terminate": NONE, **data, "method": renames.get(method, method)}
         provenance = {"format": FORMAT, **provenance}

@@ -1,7 +1,7 @@
-"""The JSON schema of the sweep file, which ships as `sweep.schema.json`: editors complete and check with it.
+"""The JSON schema of the sweep file, shipped as `sweep.schema.json` for editors.
 
-It is made from the tables that the checks use, and refuses what one key alone can show to be wrong; what
-depends on several keys (min below max, a sweep that ends) only the checks see.
+It is made from the tables that the checks use, and refuses what is wrong within one key. Rules between several keys
+(min below max, a sweep that ends) are left to the checks.
 """
 
 from collections.abc import Mapping

@@ -12,12 +12,12 @@ METHODS = ("grid", "random", "bayes", "tpe", "gp", "cmaes", "qmc", "nsgaii")
 # The methods that can search for a Pareto front.
 FRONT_METHODS = ("bayes", "tpe", "nsgaii")
 
-# What stands for no early stopping.
+# The value for no early stopping.
 NONE = "none"
 
 _MIN_ITER = Field("integer", "the step at which a trial may first be stopped", default=1, minimum=1)
 _MAX_ITER = Field("integer", "the step at which a trial has run its full length", minimum=1)
-_ETA = Field("number", "one in this many trials goes on at each rung", default=3, above=1)
+_ETA = Field("number", "one in this many trials continues at each rung", default=3, above=1)
 
 # The keys of `early_terminate` beside `type`, for each type.
 EARLY_TERMINATE: dict[str, dict[str, Field]] = {
@@ -42,7 +42,7 @@ EARLY_TERMINATE: dict[str, dict[str, Field]] = {
 }
 RULE_TYPE = Field("string", "the early stopping rule", required=True, choices=tuple(EARLY_TERMINATE))
 
-# A run folder's name begins with that of its sweep.
+# A run folder's name begins with its sweep's name.
 MAX_NAME = 100
 
 METRIC = {
@@ -107,7 +107,7 @@ SCALARS = {
     ),
     "parallel": Field(
         "integer",
-        "trials that run at a time; auto is as many as the cluster can hold",
+        "trials that run at a time; auto is as many as fit on the cluster",
         default="auto",
         minimum=1,
         choices=("auto",),
@@ -122,11 +122,11 @@ SECTIONS = {
     "parameters": Field("any", "the search space: names and what they may be", required=True),
     "early_terminate": Field(
         "any",
-        "the rule that stops trials early, or none; if left out, auto with bayes, else none",
+        "the rule that stops trials early, or none; auto by default with bayes, otherwise none",
     ),
     "budget": Field("object", "what the sweep may spend", default=_EMPTY),
     "resources": Field("object", "what each trial needs", default=_EMPTY),
-    "start_with": Field("array", "configurations to try first; what they leave out is sampled", default=[]),
+    "start_with": Field("array", "configurations to try first; parameters they leave out are sampled", default=[]),
     "start_from": Field("array", "run folders of earlier sweeps to learn from", default=[]),
     "checkpoints": Field("object", "which checkpoints stay on disk", default=_EMPTY),
     "failures": Field("object", "what happens to failed trials", default=_EMPTY),

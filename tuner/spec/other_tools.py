@@ -1,6 +1,6 @@
-"""What W&B, Ray Tune and Optuna call what a sweep file has under another name. Data, and one look-up."""
+"""Other tools' names (W&B, Ray Tune, Optuna) for the keys and values of a sweep file."""
 
-# Ours -> theirs, keys and values alike; a path is where a key stands here.
+# Ours -> theirs, for keys and values; a path says where a key belongs here.
 _THEIRS = {
     "trainable": "program command",
     "parameters": "param_space search_space hyperparameters",
@@ -46,7 +46,7 @@ _THEIRS = {
     "int_log_uniform": "lograndint",
     "q_uniform": "qrandint",
     "categorical": "choice",
-    # Nothing here does what these do.
+    # Not available here.
     "": "strict entity project description controller time_attr impute probabilities mu sigma "
     "normal log_normal q_normal q_log_normal inv_log_uniform inv_log_uniform_values randn beta",
 }
@@ -60,5 +60,5 @@ _OURS = {_plain(theirs): ours for ours, names in _THEIRS.items() for theirs in n
 
 
 def name_here(name: str) -> str | None:
-    """Our name for one of theirs, as a path; empty where there is no such thing, None where it isn't known."""
+    """Our name for one of theirs, as a path; empty if we have no such thing, None if the name is unknown."""
     return _OURS.get(_plain(name))

@@ -1,7 +1,4 @@
-"""The syntax of one parameter in a sweep file: from its node to its domain, or to what is wrong with it.
-
-Knows nothing of other parameters.
-"""
+"""The syntax of one parameter in a sweep file: turns its node into a domain, or problems."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -27,7 +24,7 @@ from tuner.spec.other_tools import name_here
 
 
 def parse_domain(where: str, node: Any) -> tuple[Domain | None, list[str]]:
-    """A parameter of the file (its `when` aside), None with problems; `where` is its path in the file."""
+    """Parse a parameter of the file, except its `when`; None with problems. `where` is its path in the file."""
     if not isinstance(node, Mapping):
         return _parse_bare(where, node)
     if problem := _foreign_problem(where, node):
@@ -38,7 +35,7 @@ def parse_domain(where: str, node: Any) -> tuple[Domain | None, list[str]]:
         problems.append(_form_problem(where, forms))
         return None, problems
     if found := _distribution_problems(where, node, forms[0]):
-        return None, problems + found  # what its bounds should be depends on it
+        return None, problems + found  # the allowed bounds depend on it
     try:
         domain = _build(node, forms[0])
     except SpecError as error:
@@ -47,23 +44,23 @@ def parse_domain(where: str, node: Any) -> tuple[Domain | None, list[str]]:
 
 
 def _foreign_problem(where: str, node: Mapping[str, Any]) -> str | None:
-    """Of a distribution that there is elsewhere and not here, nothing else of the parameter can be told."""
+    """The problem of a distribution that only other tools have; the parameter's other keys can't be checked then."""
     given = node.get("distribution")
     if not isinstance(given, str) or given in DISTRIBUTIONS or name_here(given) != "":
         return None
     mean, deviation = node.get("mu"), node.get("sigma")
-    remedy = "give min and max that hold nearly all of it"
+    remedy = "give min and max that cover nearly all of it"
     if is_number(mean) and is_number(deviation):
-        remedy += ", such as those of mu - 2 sigma to mu + 2 sigma"
+        remedy += ", such as mu - 2 sigma and mu + 2 sigma"
     kinds = [name for name, shape in RANGES.items() if shape.log == ("log" in given) and not shape.whole]
-    return f"{where}.distribution is {given}, and there is no such thing here: {remedy}, with one of {listed(kinds)}."
+    return f"{where}.distribution is {given}, which is not supported: {remedy}, with one of {listed(kinds)}."
 
 
 def looks_sampled(node: Any) -> bool | None:
-    """Whether a parameter of the file, which may be wrong, is one that is sampled; None where that can't be told."""
+    """Whether a parameter of the file, valid or not, is sampled; None if that is unclear."""
     forms = set(_forms(node)) if isinstance(node, Mapping) else set()
     if forms == {"min"} and node.get("min") == node.get("max"):
-        return None  # it may be meant as a constant
+        return None  # perhaps a constant
     if forms and forms <= {"min", "values"}:
         return True
     return False if forms and forms <= {"value", "grid"} else None
@@ -134,7 +131,7 @@ def _build_range(node: Mapping[str, Any]) -> Float | Int:
     step = node.get("q", 1) if shape.quantised else None
     low, high = node["min"], node["max"]
     if "q" not in node and step and is_number(low) and is_number(high) and low < high < low + step:
-        raise SpecError([f"q is 1 where it is left out, more than from {number(low)} to {number(high)}: give a q."])
+        raise SpecError([f"q is 1 by default, larger than the range {number(low)} to {number(high)}: give a q."])
     if whole:
         return Int(low, high, shape.log, 1 if step is None else step)
     return Float(low, high, shape.log, step)

@@ -1,7 +1,4 @@
-"""The sections of a sweep that are plain values: budget, resources, checkpoints, failures.
-
-Knows nothing of how they are used.
-"""
+"""The sections of a sweep that are plain values: budget, resources, checkpoints, failures."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -26,7 +23,7 @@ class Budget:
 
 @dataclass(frozen=True)
 class Resources:
-    """What a trial needs: `workers` processes with `cpu` CPUs and `gpu` GPUs each; auto is a share to be measured."""
+    """What a trial needs: `workers` processes with `cpu` CPUs and `gpu` GPUs each; auto is a share that is measured."""
 
     cpu: float = 1
     gpu: float | Literal["auto"] = 0
@@ -37,13 +34,13 @@ class Resources:
 
     @property
     def gpus(self) -> float:
-        """GPUs of each worker; a whole one as long as nothing is measured."""
+        """GPUs of each worker; a whole one until the share is measured."""
         return 1 if self.gpu == "auto" else self.gpu
 
 
 @dataclass(frozen=True)
 class Checkpoints:
-    """Which checkpoints stay on disk: a number keeps those of that many trials."""
+    """Which checkpoints stay on disk; a number keeps the checkpoints of that many trials."""
 
     keep: Literal["best", "last", "all"] | int = "best"
     max_gb: float | None = None

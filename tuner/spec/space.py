@@ -1,7 +1,4 @@
-"""`SearchSpace`, the parameters of a sweep and the conditions between them: sample, check, enumerate.
-
-Knows nothing of methods, trials or the rest of the sweep file.
-"""
+"""`SearchSpace`: samples, checks and enumerates the parameters of a sweep and the conditions between them."""
 
 import random
 from collections import Counter
@@ -24,13 +21,13 @@ from tuner.spec.domains import MAX_GRID_VALUES, Choice, Constant, Domain, Float,
 from tuner.spec.fields import listed, quoted, unknown, without_numpy
 from tuner.spec.parameter_syntax import looks_sampled, parse_domain
 
-# What a study's database holds.
+# The longest name that a study's database holds.
 MAX_PARAMETER_NAME = 500
 
 
 @dataclass(frozen=True)
 class Parameter:
-    """A named domain. `when` maps another parameter's name to the values of it with which this one exists."""
+    """A named domain. `when` maps other parameters' names to the values with which this one exists."""
 
     name: str
     domain: Domain
@@ -51,7 +48,7 @@ class Parameter:
 
 @dataclass(frozen=True)
 class SearchSpace:
-    """The parameters of a sweep, each after those that its `when` names, otherwise as given."""
+    """The parameters of a sweep, each after those in its `when`, otherwise in the given order."""
 
     parameters: tuple[Parameter, ...]
 
@@ -77,15 +74,15 @@ class SearchSpace:
         return draft.space
 
     def to_dict(self) -> dict[str, Any]:
-        """The `parameters` of a sweep file that `from_dict` reads back as an equal space."""
+        """Return the `parameters` of a sweep file, which `from_dict` reads back as an equal space."""
         return {parameter.name: parameter.to_dict() for parameter in self.parameters}
 
     def sample(self, rng: random.Random) -> dict[str, Any]:
-        """A configuration with each parameter drawn independently; those that do not apply are absent."""
+        """Draw a configuration, each parameter independently; parameters that do not apply are absent."""
         return self.complete({}, rng)
 
     def complete(self, chosen: Mapping[str, Any], rng: random.Random) -> dict[str, Any]:
-        """A configuration with the chosen values and the rest sampled; those that do not apply are absent."""
+        """Complete chosen values to a configuration by sampling; parameters that do not apply are absent."""
         params: dict[str, Any] = {}
         for parameter in self.parameters:
             name = parameter.name
@@ -94,24 +91,24 @@ class SearchSpace:
         return params
 
     def varied(self, params: Mapping[str, Any]) -> dict[str, Any]:
-        """A configuration without the constants, which are the same in every one."""
+        """A configuration without the constants."""
         constants = {parameter.name for parameter in self.parameters if isinstance(parameter.domain, Constant)}
         return {name: value for name, value in params.items() if name not in constants}
 
     def is_active(self, parameter: Parameter, params: Mapping[str, Any]) -> bool:
-        """Whether all of its conditions hold; an absent parent counts as one that does not apply."""
+        """Whether all of a parameter's conditions hold; a condition on an absent parent does not."""
         return all(
             name in params and any(same(params[name], value) for value in allowed)
             for name, allowed in parameter.when.items()
         )
 
     def problems_of(self, params: Mapping[str, Any], unchecked: Collection[str] = ()) -> list[str]:
-        """What is wrong with a configuration that a user gave; each sentence starts with a parameter's name.
+        """Report what is wrong with a user's configuration; each sentence starts with a parameter's name.
 
-        A parameter that is missing is no problem: it will be sampled.
+        A missing parameter is not a problem: it will be sampled.
 
         Args:
-            unchecked: names of parameters beside those of this space, whose values are not looked at.
+            unchecked: names of further parameters, whose values are not checked.
         """
         known = [*(parameter.name for parameter in self.parameters), *unchecked]
         problems = [unknown(name, name, known, "parameter") for name in params if name not in known]
@@ -125,9 +122,9 @@ class SearchSpace:
         return problems
 
     def grid_cells(self) -> list[dict[str, Any]]:
-        """All combinations of the grid parameters, those that do not apply absent; `[{}]` without any.
+        """All combinations of the grid parameters; parameters that do not apply are absent. `[{}]` without a grid.
 
-        A grid parameter whose `when` depends on a sampled one is left out; `SpaceDraft.hanging_grids` names it.
+        A grid parameter that depends on a sampled one is left out; `SpaceDraft.hanging_grids` names it.
         """
         cells: list[dict[str, Any]] = [{}]
         for parameter in self.parameters:
@@ -137,7 +134,7 @@ class SearchSpace:
         return [{name: value for name, value in cell.items() if name in grid} for cell in cells]
 
     def next_cell(self, tried: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
-        """The first of the grid's cells that the fewest of these configurations lie in; None where all is tried."""
+        """The first of the grid's cells with the fewest of these configurations; None if all are tried."""
         cells = self.grid_cells()
         names = {name for cell in cells for name in cell}
         counts = Counter(
@@ -149,7 +146,7 @@ class SearchSpace:
     def as_grid(self) -> "SearchSpace":
         """This space for method grid: every choice, and every range that can be listed, becomes a grid.
 
-        Raises `SpecError` that names each range which can't be listed.
+        Raises `SpecError` that names each range that can't be listed.
         """
         domains = {parameter.name: _as_grid(parameter.domain) for parameter in self.parameters}
         problems = [
@@ -165,7 +162,7 @@ class SearchSpace:
 
     @property
     def is_finite(self) -> bool:
-        """Whether nothing is sampled, so that `grid_cells` is all there is."""
+        """Whether nothing is sampled, so that `grid_cells` is the whole space."""
         return not any(parameter.is_sampled for parameter in self.parameters)
 
     def _problems_of_one(self, parameter: Parameter, params: Mapping[str, Any]) -> list[str]:
@@ -199,12 +196,12 @@ def _unlisted(domain: Domain) -> str:
 
 @dataclass(frozen=True)
 class SpaceDraft:
-    """The `parameters` of a sweep file as far as they are right, so that they can be checked beside those that aren't.
+    """The valid `parameters` of a sweep file, so that other checks can run although some are wrong.
 
     Attributes:
-        space: the right ones. A condition that is wrong, or on a wrong one, is left out: it counts as holding.
-        parents: the names that each parameter's `when` gives, right or wrong.
-        wrong: the wrong ones, with whether they are sampled; None where that can't be told.
+        space: the valid ones. A condition that is wrong, or on a wrong parameter, is left out: it counts as holding.
+        parents: the names in each parameter's `when`, valid or not.
+        wrong: the wrong ones, with whether they are sampled; None if that is unclear.
     """
 
     space: SearchSpace
@@ -217,7 +214,7 @@ class SpaceDraft:
 
     @classmethod
     def read(cls, mapping: Any) -> tuple[Self, list[str]]:
-        """The `parameters` of a sweep file, and all their problems."""
+        """Read the `parameters` of a sweep file, and all their problems."""
         mapping = without_numpy(mapping)
         if not isinstance(mapping, Mapping) or not mapping:
             given = "an empty mapping" if mapping == {} else quoted(mapping)
@@ -248,23 +245,23 @@ class SpaceDraft:
 
     @property
     def is_sampled(self) -> bool | None:
-        """Whether any parameter is sampled; None where that depends on a wrong one."""
+        """Whether any parameter is sampled; None if that depends on a wrong one."""
         if any(parameter.is_sampled for parameter in self.space.parameters) or True in self.wrong.values():
             return True
         return None if None in self.wrong.values() else False
 
     def problems_of(self, params: Mapping[str, Any]) -> list[str]:
-        """What is wrong with a configuration that a user gave, as far as that can be told."""
+        """Report what is wrong with a user's configuration, leaving out what depends on wrong parameters."""
         return self.space.problems_of(params, self.wrong)
 
     def hanging_grids(self) -> list[str]:
-        """Grid parameters that can't be crossed with the rest, since they depend on a sampled one."""
+        """Report grid parameters that depend on a sampled one, so that they can't be crossed with others."""
         sampled = {name for name, is_sampled in self.wrong.items() if is_sampled}
         sampled.update(parameter.name for parameter in self.space.parameters if parameter.is_sampled)
         grids = [parameter.name for parameter in self.space.parameters if parameter.is_grid]
 
         def roots(name: str, seen: tuple[str, ...]) -> set[str]:
-            # What depends on another grid is that one's affair.
+            # A dependency on another grid is reported for that grid.
             parents = [p for p in self.parents.get(name, ()) if p not in seen and p not in grids]
             beyond = [roots(p, (*seen, p)) for p in parents if p not in sampled]
             return sampled.intersection(parents).union(*beyond)

@@ -1,6 +1,6 @@
 """`SweepSpec`, the checked description of a sweep, from a file or a mapping and back.
 
-All mistakes of a description are told at once. Knows nothing of how a sweep is run.
+All mistakes of a description are reported at once.
 """
 
 import re
@@ -31,19 +31,19 @@ from tuner.spec.sections import Budget, Checkpoints, Failures, Resources
 from tuner.spec.space import SearchSpace, SpaceDraft
 from tuner.spec.yaml_text import load_yaml
 
-# In the place of a rule that is not given: what it is depends on the method.
+# Stands for a rule that is not given: the default depends on the method.
 _LEFT_OUT: dict[str, Any] = {"type": "left out"}
 
 
 @dataclass(frozen=True, kw_only=True)
 class SweepSpec:
-    """A sweep, whole and checked when built; raises `SpecError` with all problems at once.
+    """A sweep, checked when built; raises `SpecError` with all problems at once.
 
     Attributes:
-        trainable: "module:function"; it is not imported here.
-        early_terminate: the file's mapping with its defaults filled in; None where no trial is stopped.
-        seed: None where the sweep is to pick one.
-        stall_timeout: seconds without a report; None where the sweep is to decide.
+        trainable: "module:function"; not imported here.
+        early_terminate: the file's mapping with its defaults filled in; None if no trial is stopped early.
+        seed: None if the sweep picks one.
+        stall_timeout: seconds without a report; None if the sweep decides.
     """
 
     trainable: str
@@ -69,7 +69,7 @@ class SweepSpec:
         given_rule: Any = NONE if self.early_terminate is None else self.early_terminate
         if given_rule == _LEFT_OUT:
             is_search = any(parameter.is_sampled for parameter in self.parameters.parameters)
-            # Which learns from stopped trials.
+            # It learns from stopped trials.
             given_rule = "auto" if is_search and self.method == "bayes" else NONE
         rule, start_with = _read_early_terminate(given_rule), _read_start_with(self.start_with)
         start_from = _read_start_from(self.start_from)
@@ -88,7 +88,7 @@ class SweepSpec:
 
     @classmethod
     def from_dict(cls, data: Any, *, name_default: str = "sweep") -> "SweepSpec":
-        """The sweep that the mapping of a sweep file describes."""
+        """Read the sweep that a sweep file's mapping describes."""
         data = without_numpy(data)
         values, problems = read("", data, SWEEP)
         if not isinstance(data, Mapping):
@@ -98,7 +98,7 @@ class SweepSpec:
         if "metric" not in {*data, *misplaced}:
             leaves["metric_target"] = []
         if "early_terminate" not in data:
-            values.pop("early_terminate", None)  # it is the method's own
+            values.pop("early_terminate", None)  # the method's default
         for key, reader in _READERS.items():
             if key in values:
                 found = reader(values.pop(key))
@@ -111,16 +111,16 @@ class SweepSpec:
             values["name"] = re.sub(r"[^A-Za-z0-9._-]+", "-", name_default)[:MAX_NAME] or "sweep"
         if problems:
             raise SpecError([*problems, *cross_problems(leaves)])
-        return cls(**values)  # which applies the rules
+        return cls(**values)  # applies the rules
 
     @classmethod
     def from_yaml(cls, path: Path | str) -> "SweepSpec":
-        """The sweep that a file in YAML 1.2 describes; it is named as the file where it gives no name."""
+        """Read the sweep that a YAML 1.2 file describes; without a `name` it gets the file's."""
         path = Path(path)
         return cls.from_dict(load_yaml(path), name_default=path.stem)
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values that `from_dict` reads back as an equal sweep; what is not given is left out."""
+        """Return plain values that `from_dict` reads back as an equal sweep, without keys that are not given."""
         metrics = [_metric_to_dict(metric) for metric in self.metrics]
         data = {
             **vars(self),
@@ -135,7 +135,7 @@ class SweepSpec:
 
 
 class _Read(NamedTuple):
-    """A section: what it says (of use without problems alone), its problems, and what the rules may look at."""
+    """A section: its value (valid only without problems), its problems, and the leaves for the rules."""
 
     value: Any
     problems: list[str]
@@ -146,7 +146,7 @@ def _leaves_of_scalars(values: Mapping[str, Any], given: Mapping[str, Any]) -> d
     leaves = {key: values[key] for key in SCALARS if key in values}
     if "method" in values:
         return {**leaves, "is_grid": values["method"] == "grid"}
-    # Of a misspelt method at least this may be told.
+    # Even if the method is misspelt, this can be checked.
     is_other = nearest_choice(given.get("method", ""), METHODS) not in ("", "grid")
     return {**leaves, "is_grid": False} if is_other else leaves
 
@@ -187,7 +187,7 @@ def _metric_to_dict(metric: Metric) -> dict[str, Any]:
 
 def _read_parameters(node: Any) -> _Read:
     draft, problems = SpaceDraft.read(node)
-    # Of something that names no parameters nothing can be told.
+    # If it names no parameters, nothing can be checked.
     return _Read(draft.space, problems, {"parameters": draft} if isinstance(node, Mapping) and node else {})
 
 
@@ -205,7 +205,7 @@ def _read_early_terminate(node: Any) -> _Read:
     kind = node.get("type") if isinstance(node, Mapping) else None
     table = EARLY_TERMINATE.get(kind, {}) if isinstance(kind, str) else {}
     if not table:
-        # Without its type nothing can be said of the other keys.
+        # Without its type, the other keys can't be checked.
         only_type = {key: node[key] for key in node if key == "type"} if isinstance(node, Mapping) else node
         return _Read(None, read(where, only_type, {"type": RULE_TYPE})[1], {where: {}})
     values, problems = read(where, node, {"type": RULE_TYPE, **table})
@@ -263,5 +263,5 @@ _READERS: dict[str, Callable[[Any], _Read]] = {
     "start_from": _read_start_from,
     **{key: _section_reader(key, kind, table) for key, (kind, table) in _SECTION_TYPES.items()},
 }
-# Where an attribute has another name than its key.
+# Attributes whose name differs from their key's.
 _ATTRIBUTES = {"metric": "metrics"}

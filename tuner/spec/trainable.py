@@ -1,7 +1,4 @@
-"""A trainable and its name: from "module:function" to the function, and back.
-
-Knows nothing of the rest of a sweep.
-"""
+"""Trainables and their names: from "module:function" to the function, and back."""
 
 import contextlib
 import functools
@@ -17,7 +14,7 @@ from typing import Any
 from tuner.errors import SpecError
 from tuner.spec.fields import did_you_mean, quoted
 
-# What is imported after the user's folder is first on the path, here or in a trial's process.
+# Modules that are imported after the user's folder is first on the path, here or in a trial's process.
 _NEEDED = (
     *(
         "ray",
@@ -35,15 +32,15 @@ _NEEDED = (
     *("sqlalchemy", "alembic", "grpc", "fsspec", "psutil", "threadpoolctl", "google", "yaml", "requests", "aiohttp"),
     *("jsonschema", "filelock", "packaging", "msgpack", "tqdm", "colorlog", "rich", "click", "ruamel", "PIL", "sympy"),
 )
-# Files of libraries that read the command line.
+# Library files that read the command line.
 _READERS = ("argparse.py", "optparse.py", "absl", "click", "typer", "fire", "docopt")
 
 
 def import_trainable(spec_string: str, search_path: Path) -> Callable[..., Any]:
-    """The function that "module:function" names; runs the module's code where it is not imported yet.
+    """Import the function that "module:function" names.
 
-    Puts `search_path` first on `sys.path` where it isn't on it. Raises `SpecError` where there is no such
-    function, or where it can't be called as `train(trial)`.
+    Puts `search_path` first on `sys.path` if it is not on it. Raises `SpecError` if there is no such function, or if it
+    can't be called as `train(trial)`.
     """
     module_name, _, path = spec_string.partition(":")
     if not module_name or not path or module_name.endswith(".py") or "/" in module_name or module_name[0] == ".":
@@ -64,15 +61,15 @@ def import_trainable(spec_string: str, search_path: Path) -> Callable[..., Any]:
 
 
 def check_shadows(folder: Path) -> None:
-    """Raises `SpecError` where a folder, which is searched first, has files named as what is needed from elsewhere."""
+    """Raise `SpecError` if a folder that is searched first has files that hide libraries we need."""
     found = [
         path for name in _NEEDED for path in (folder / f"{name}.py", folder / name / "__init__.py") if path.exists()
     ]
-    # Not where the libraries themselves are.
+    # Not in the folder of the libraries themselves.
     if found and not (folder / "ray" / "_private").exists():
         raise SpecError(
             [
-                f"{path}: it would be imported in the place of the library {path.stem}, since its folder is searched "
+                f"{path}: it would be imported instead of the library {path.stem}, since its folder is searched "
                 "first: rename it."
                 for path in (path.parent if path.stem == "__init__" else path for path in found)
             ]
@@ -80,7 +77,7 @@ def check_shadows(folder: Path) -> None:
 
 
 def parameters_of(train: Callable[..., Any]) -> tuple[str, ...]:
-    """The parameters that a trainable takes, by the `PARAMETERS` of its module; empty where it does not name them."""
+    """The parameters that a trainable takes, from its module's `PARAMETERS`; empty if there is no such list."""
     module = inspect.getmodule(_origin(train))
     names = getattr(module, "PARAMETERS", ())
     if isinstance(names, str) or not all(isinstance(name, str) for name in names):
@@ -89,7 +86,7 @@ def parameters_of(train: Callable[..., Any]) -> tuple[str, ...]:
 
 
 def name_of(train: Callable[..., Any]) -> str:
-    """As its module knows it, so that it can be imported again; one that can't be is named as `partial(train)`."""
+    """The name under which a trainable can be imported; `partial(train)` or similar if it can't."""
     origin = _origin(train)
     module = getattr(origin, "__module__", None) or type(origin).__module__
     if path := _path_in(sys.modules.get(module), train):
@@ -104,20 +101,20 @@ def name_of(train: Callable[..., Any]) -> str:
 
 
 def label_of(name: str) -> str:
-    """What a sweep is called after the trainable of that name."""
+    """The default name of a sweep with this trainable."""
     return name.rpartition(":")[2].replace("<locals>.", "").rpartition("(")[2].strip("<>)")
 
 
 def _origin(train: Any) -> Any:
-    """What a partial is of, whatever it is a partial of."""
+    """The innermost function of a partial."""
     while isinstance(train, functools.partial):
         train = train.func
     return train
 
 
 def _path_in(module: ModuleType | None, train: Any) -> str:
-    """Where a module has this very trainable, empty where it hasn't."""
-    # A script's names may stand for something else in a moment, and can't be imported.
+    """The path under which a module has this very trainable, or an empty text."""
+    # A script's names may mean something else in a moment, and can't be imported.
     held = dict(vars(module)) if module and module.__name__ != "__main__" else {}
     for name, value in held.items():
         if value is train:
@@ -128,7 +125,7 @@ def _path_in(module: ModuleType | None, train: Any) -> str:
     found: Any = module
     for name in path.split(".") if path else ():
         found = getattr(found, name, None)
-    # Methods are made anew each time; equal ones are of the same object.
+    # Each access creates a new method object; equal ones belong to the same object.
     is_it = found is train or (isinstance(train, MethodType) and found == train)
     return path if path and is_it else ""
 
@@ -137,13 +134,13 @@ def _module(name: str, search_path: Path) -> ModuleType:
     if name == "__main__":
         raise SpecError(
             [
-                "trainable: it stands in the script that was run, which can't be imported: go on in Python, with "
-                "Sweep(...).resume(folder), or move it to a module of its own."
+                "trainable: it is in the script that was run, which can't be imported: resume in Python, with "
+                "Sweep(...).resume(folder), or move it to a module."
             ]
         )
     printed = io.StringIO()
     try:
-        # What reads the command line prints its usage, which would be taken for this program's.
+        # Code that reads the command line prints its usage, which would look like this program's.
         with contextlib.redirect_stderr(printed):
             module = importlib.import_module(name)
     except SystemExit as error:
@@ -163,7 +160,7 @@ def _module(name: str, search_path: Path) -> ModuleType:
 
 
 def exit_told(error: SystemExit) -> str:
-    """Why code that was imported has ended the program, and what to do."""
+    """Why imported code ended the program, and what to do."""
     reading, trace = "", error.__traceback__
     while trace:
         path = Path(trace.tb_frame.f_code.co_filename)
@@ -181,7 +178,7 @@ def _attribute(module: ModuleType, path: str, spec_string: str) -> object:
     if "(" in path:
         raise SpecError(
             [
-                f"trainable {spec_string} was handed over in Python and has no name to import it by: go on with "
+                f"trainable {spec_string} was passed in Python and has no name to import it by: resume with "
                 "Sweep(...).resume(folder) in Python, or assign it to a name at the top of its module."
             ]
         )
@@ -193,7 +190,7 @@ def _attribute(module: ModuleType, path: str, spec_string: str) -> object:
             callables = [other for other in dir(found) if other[0] != "_" and callable(getattr(found, other, None))]
             place = getattr(found, "__name__", path)
             near = did_you_mean(name, callables)
-            raise SpecError([f"trainable {spec_string}: {place} has no {name}{near}; name a function of it."])
+            raise SpecError([f"trainable {spec_string}: {place} has no {name}{near}; name one of its functions."])
         above, found = found, getattr(found, name)
     if isinstance(above, type) and isinstance(inspect.getattr_static(above, name), FunctionType):
         raise SpecError(
@@ -206,12 +203,12 @@ def _attribute(module: ModuleType, path: str, spec_string: str) -> object:
 
 
 def check_signature(function: Callable[..., Any], spec_string: str) -> None:
-    """Raises `SpecError` for what can't be called as `train(trial)`, or would only make a coroutine or a generator."""
+    """Raise `SpecError` if it can't be called as `train(trial)`, or would only return a coroutine or a generator."""
     if isinstance(function, type):
         raise SpecError(
             [
-                f"trainable {spec_string} is a class, and calling it trains nothing: give an object of it that can be "
-                f"called, such as `train = {function.__name__}(...)`, or one of its methods, or a function."
+                f"trainable {spec_string} is a class, and calling it trains nothing: give a callable instance of it, "
+                f"such as `train = {function.__name__}(...)`, or one of its methods, or a function."
             ]
         )
     origin = _origin(function)
@@ -220,13 +217,13 @@ def check_signature(function: Callable[..., Any], spec_string: str) -> None:
     for is_made, kind in _MAKERS:
         if is_made(called):
             raise SpecError(
-                [f"trainable {spec_string} makes {kind} and trains nothing when called: use a plain function."]
+                [f"trainable {spec_string} returns {kind} and trains nothing when called: use a plain function."]
             )
     try:
-        # What is called is the decorator's own function, whatever it says of the one that it wraps.
+        # The call goes to the decorator's own function, whatever signature it claims.
         signature = inspect.signature(function, follow_wrapped=False)
     except ValueError:
-        return  # written in C: nothing to look at
+        return  # written in C: no signature
     try:
         signature.bind(None)
     except TypeError:

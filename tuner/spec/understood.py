@@ -1,4 +1,4 @@
-"""What a sweep file was understood as: a line for each parameter, and hints at what is right and hardly ever meant."""
+"""How a sweep file was understood: a line for each parameter, and hints at valid values that are probably mistakes."""
 
 import math
 from collections.abc import Mapping
@@ -9,22 +9,22 @@ from tuner.spec.domains import Choice, Constant, Domain, Float, Int
 from tuner.spec.space import Parameter, SearchSpace
 from tuner.spec.sweep_spec import SweepSpec
 
-# More are not counted one by one.
+# Larger spaces are not counted one by one.
 _MAX_COUNTED = 100_000
 _BOOLS = ("yes", "no", "on", "off")
 
 
 def describe(spec: SweepSpec) -> list[str]:
-    """The lines: `lr: a number from 0.0001 to 1, logarithmic`, and the size of the whole space."""
+    """Describe each parameter, as `lr: a number from 0.0001 to 1, logarithmic`, and the size of the whole space."""
     space = spec.parameters.as_grid() if spec.method == "grid" else spec.parameters
     return [*(f"{item.name}: {_parameter(item)}" for item in space.parameters), f"in all: {_size(space)}"]
 
 
 def hints(data: Any) -> list[str]:
-    """What a file's writer may have meant otherwise; each sentence begins with its place in the file.
+    """Report values that are probably not meant so; each sentence begins with its place in the file.
 
     Args:
-        data: the values of a sweep file that is right.
+        data: the values of a valid sweep file.
     """
     parameters: Mapping[str, Any] = data.get("parameters", {})
     found = []
@@ -32,8 +32,8 @@ def hints(data: Any) -> list[str]:
         if isinstance(node, Mapping):
             if (node.get("min"), node.get("max")) == (0, 1) and _are_ints(node) and "distribution" not in node:
                 found.append(
-                    f"parameters.{name} is 0 or 1, as bounds that are whole numbers make a range of them: write 1.0 "
-                    "for all numbers between, or {values: [0, 1]} to say so."
+                    f"parameters.{name} is 0 or 1, since whole bounds make a range of whole numbers: write 1.0 "
+                    "for all numbers between, or {values: [0, 1]} to confirm it."
                 )
             given = [node.get("value"), *node.get("values", ()), *node.get("grid", ())]
         else:
@@ -77,7 +77,7 @@ def _parameter(parameter: Parameter) -> str:
 
 
 def _count(domain: Domain) -> int | None:
-    """How many values it has; None where there is no end of them."""
+    """The number of values; None if infinite."""
     if isinstance(domain, Float | Int):
         return None if isinstance(domain, Float) and domain.step is None else domain.count()
     return len(domain.values) if isinstance(domain, Choice) else 1

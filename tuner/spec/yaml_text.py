@@ -1,4 +1,4 @@
-"""YAML 1.2 as sweep files have it: read with a sentence for each mistake, written so that it is read back the same."""
+"""Reads sweep files as YAML 1.2, with a sentence for each mistake, and writes YAML that reads back unchanged."""
 
 from collections.abc import Mapping
 from io import StringIO
@@ -12,21 +12,21 @@ from tuner.errors import SpecError
 
 
 def to_yaml(data: Mapping[str, Any]) -> str:
-    """What `from_yaml` reads back as the same values."""
+    """Write values as YAML that `from_yaml` reads back unchanged."""
     stream = StringIO()
     yaml = YAML()
     yaml.default_flow_style = False
-    yaml.width = 1 << 20  # a folded text does not always come back as it was
+    yaml.width = 1 << 20  # a folded text does not always read back unchanged
     yaml.dump(dict(data), stream)
     return stream.getvalue()
 
 
 def load_yaml(path: Path) -> Any:
-    """The values in a file; raises `SpecError` where it is not there, or is no YAML."""
+    """Load the values in a file. Raises `SpecError` if there is no such file, or if it is not YAML."""
     try:
         content = path.read_bytes()
         if content[:2] in (b"\xff\xfe", b"\xfe\xff") or b"\0" in content[:4]:
-            raise SpecError([f"{path}: the file is UTF-16 text, as some editors write it: save it as UTF-8."])
+            raise SpecError([f"{path}: the file is UTF-16 text, as some editors write: save it as UTF-8."])
         return YAML(typ="safe", pure=True).load(content.decode("utf-8"))
     except FileNotFoundError:
         problem = f"{path}: there is no such file; give the path of a sweep file."
