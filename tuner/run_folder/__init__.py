@@ -1,1 +1,1 @@
-"""A run folder on disk: its names and files, who owns it, who holds it. Knows neither Ray nor Optuna's study."""
+"""A run folder on disk: its names and files, its owner, its lock. Does not depend on Ray or Optuna's study."""

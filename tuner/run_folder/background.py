@@ -1,7 +1,4 @@
-"""Work on files that may take long, done in a thread beside the loop that asks for it, in the order of asking.
-
-Knows nothing of what is done.
-"""
+"""Does slow work on files in a background thread, in order."""
 
 import threading
 from collections import deque
@@ -12,9 +9,9 @@ from tuner.run_folder.outage import storing
 
 
 class Beside:
-    """A thread that does one thing after another; what it can't write is told to who asks for more.
+    """A thread that does one piece of work after another; a failure to write is raised by the next call.
 
-    Its methods are called from one thread.
+    Call its methods from one thread only.
     """
 
     def __init__(self) -> None:
@@ -25,7 +22,7 @@ class Beside:
         self._error: BaseException | None = None
 
     def do(self, work: Callable[[], None]) -> None:
-        """Have it done; does not block. Raises `StorageError` where something before could not be written."""
+        """Queue work; does not block. Raises `StorageError` if earlier work could not be written."""
         with self._changed:
             self._check()
             self._waiting.append(work)
@@ -35,19 +32,19 @@ class Beside:
                 self._thread.start()
 
     def finish(self) -> None:
-        """Block until all of it is done. Raises `StorageError` where something could not be written."""
+        """Block until all work is done. Raises `StorageError` if something could not be written."""
         with self._changed:
             self._changed.wait_for(lambda: self._error or not (self._waiting or self._is_busy))
             self._check()
 
     def abandon(self) -> None:
-        """Do nothing that was not begun; blocks for what was."""
+        """Drop the work that has not begun; block for the rest."""
         with self._changed:
             self._waiting.clear()
             self._changed.wait_for(lambda: not self._is_busy)
 
     def close(self) -> None:
-        """End the thread, with what was not done left undone. May be called twice; it starts again when asked to."""
+        """End the thread and drop unfinished work. May be called twice; the next `do` starts a new thread."""
         self.abandon()
         with self._changed:
             thread, self._thread = self._thread, None

@@ -1,4 +1,4 @@
-"""`best/` of a run folder: the best step's checkpoint, its parameters and metrics, how to run it again."""
+"""`best/` of a run folder: the best step's checkpoint, parameters, metrics, and the command to run it again."""
 
 import errno
 import json
@@ -24,7 +24,7 @@ from tuner.run_folder.trial_files import (
 )
 
 _COPY_BYTES = 1 << 30
-# What a file system says that can't do it, or not between these files.
+# The errors of a file system that can't do it, or not between these files.
 _CAN_NOT_SHARE = (errno.EXDEV, errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, errno.EPERM)
 
 # What may be in `best/` beside the checkpoint's files.
@@ -32,7 +32,7 @@ BEST_FILES = ("best.json", PARAMS_FILE, "test.json", "error.txt", "evaluation.js
 
 
 def is_written(folder: Path, best: BestStep) -> bool:
-    """Whether `best/` holds that very step, as it was reported last, and its parameters can be read."""
+    """Whether `best/` holds that very step, as last reported, with readable parameters."""
     written = read_json(folder / "best" / "best.json")
     is_same = (written.get("trial"), written.get("step")) == (best.number, best.step)
     if not is_same or written.get("value", best.value) != best.value or not read_json(folder / "best" / PARAMS_FILE):
@@ -40,13 +40,13 @@ def is_written(folder: Path, best: BestStep) -> bool:
     source, held = trial_dir(folder, best.number), written.get("digest", "")
     if held == digest(checkpoint_path(source, best.step)):
         return True
-    # What is there now may be of an attempt that has not reported it, or be gone.
+    # The present checkpoint may be gone, or belong to an attempt that has not reported it.
     report = _report(source, best.step)
     return report is None or report.digest in ("", held)
 
 
 def drop_damaged_best(folder: Path) -> None:
-    """Have `best/` made anew where its checkpoint is not what was written."""
+    """Have `best/` made anew if its checkpoint is damaged."""
     told = folder / "best" / "best.json"
     if read_json(told).get("checkpoint") and damage(told.parent):
         told.unlink()
@@ -57,16 +57,16 @@ def _report(source: Path, step: int) -> Report | None:
 
 
 def write_best(folder: Path, best: BestStep, params: Mapping[str, Any], seed: int) -> None:
-    """Make `best/` anew, whole or not at all.
+    """Replace `best/`, atomically.
 
     Args:
         folder: the run folder.
-        params: that the step was trained with; `seed` is the trial's.
+        params: the configuration that trained the step; `seed` is the trial's.
     """
     source = trial_dir(folder, best.number)
     scratch, target = folder / f".best.{secrets.token_hex(4)}.tmp", folder / "best"
     for left in folder.glob(f".best.{'[0-9a-f]' * 8}.tmp"):
-        shutil.rmtree(left, ignore_errors=True)  # by a driver that was killed
+        shutil.rmtree(left, ignore_errors=True)  # left by a killed driver
     scratch.mkdir()
     try:
         checkpoint, report = checkpoint_path(source, best.step), _report(source, best.step)
@@ -74,7 +74,7 @@ def write_best(folder: Path, best: BestStep, params: Mapping[str, Any], seed: in
         has_checkpoint = is_reported and best.step in checkpoint_steps(source)
         for name in checkpoint_files(checkpoint) if has_checkpoint else ():
             if name == CHECKSUMS_FILE and not (checkpoint / name).exists():
-                continue  # of before there were any
+                continue  # from a version before this file existed
             (scratch / name).parent.mkdir(parents=True, exist_ok=True)
             _copy(checkpoint / name, scratch / name)
         write_atomic(scratch / PARAMS_FILE, json.dumps(dict(params), indent=2) + "\n")
@@ -97,7 +97,7 @@ def write_best(folder: Path, best: BestStep, params: Mapping[str, Any], seed: in
 
 
 def _copy(source: Path, target: Path) -> None:
-    """A file of its own, which outlives damage to the other; file systems that can share the blocks copy none."""
+    """Copy a file, so that damage to one spares the other; file systems that can share blocks copy nothing."""
     try:
         with source.open("rb") as file, target.open("wb") as copy:
             while os.copy_file_range(file.fileno(), copy.fileno(), _COPY_BYTES):

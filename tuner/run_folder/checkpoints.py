@@ -1,7 +1,4 @@
-"""The folders of checkpoints: where they are, which there are, whether their files are those that were written.
-
-Knows nothing of what is in the files.
-"""
+"""The folders of checkpoints: finds them, lists them, and checks that their files are intact."""
 
 import hashlib
 import json
@@ -29,7 +26,7 @@ def trial_and_step(path: Path | str) -> tuple[int, int]:
 
 
 def checkpoint_steps(trial_dir: Path) -> list[int]:
-    """The steps of the checkpoints in a trial's folder, ascending; a folder with somebody's files alone is none."""
+    """The steps of the checkpoints in a trial's folder, ascending; folders with other files only don't count."""
     found = [path for path in trial_dir.glob("checkpoints/step-*") if _NAME.fullmatch(path.name)]
     return sorted(
         int(path.name.removeprefix("step-"))
@@ -39,7 +36,7 @@ def checkpoint_steps(trial_dir: Path) -> list[int]:
 
 
 def digest(path: Path) -> str:
-    """What tells a checkpoint from any other, also of the same step; empty where there is none with checksums."""
+    """Identifies a checkpoint, also among those of the same step; empty if there is none with checksums."""
     try:
         return hashlib.sha256((path / CHECKSUMS_FILE).read_bytes()).hexdigest()[:16]
     except (FileNotFoundError, NotADirectoryError):
@@ -47,9 +44,9 @@ def digest(path: Path) -> str:
 
 
 def damage(path: Path) -> str:
-    """What is wrong with a checkpoint's files, empty where nothing is; reads all of them.
+    """What is wrong with a checkpoint's files, or an empty text; reads all of them.
 
-    Raises OSError where they can't be read for now: what the storage may give another time is not damaged.
+    Raises OSError if they can't be read for now: a file that may be readable later is not damaged.
     """
     try:
         text = (path / CHECKSUMS_FILE).read_text(encoding="utf-8")
@@ -69,7 +66,7 @@ def damage(path: Path) -> str:
 
 
 def _damage_without_checksums(path: Path) -> str:
-    """Checkpoints of before there were checksums had two files alone, which hold their own."""
+    """Older checkpoints without checksums have only two files, which contain their own."""
     if (path / FILES).exists():
         return f"{CHECKSUMS_FILE} is missing"
     for name in (STATE_FILE, RNG_FILE):
@@ -83,7 +80,7 @@ def _damage_without_checksums(path: Path) -> str:
 
 
 def checksums(folder: Path) -> dict[str, tuple[int, int]]:
-    """Size in bytes and CRC-32 of each file below a folder, by its path there."""
+    """Size in bytes and CRC-32 of each file below a folder, by relative path."""
     files = sorted(path for path in folder.rglob("*") if path.is_file())
     return {str(path.relative_to(folder)): (path.stat().st_size, _checksum(path)) for path in files}
 

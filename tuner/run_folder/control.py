@@ -1,7 +1,7 @@
-"""What a user asks of a sweep while it runs: a small file in its run folder, which the sweep's driver looks at.
+"""A user's requests to a running sweep: a small file in its run folder, which the sweep's driver polls.
 
-Any process that sees the folder may write it, on another node too. It is addressed to the driver that runs now: a
-driver removes it when it starts and when it ends. Knows nothing of Ray.
+Any process that sees the folder may write it, on another node too. It is meant for the present driver: a driver removes
+it when it starts and when it ends.
 """
 
 import enum
@@ -16,7 +16,7 @@ CONTROL_FILE = "control.json"
 
 
 class Verb(enum.Enum):
-    """What a running sweep can be asked for, with W&B's meaning."""
+    """A request to a running sweep, with W&B's meaning."""
 
     RESUME = "resume"
     PAUSE = "pause"
@@ -28,7 +28,7 @@ class Verb(enum.Enum):
         return self in (Verb.STOP, Verb.CANCEL)
 
 
-# What may follow what: a sweep that ends does not come back, but it may be ended faster.
+# A sweep that is ending can't be resumed or paused, but it may be ended faster.
 _REFUSED = {
     (Verb.STOP, Verb.PAUSE): "is being stopped already",
     (Verb.STOP, Verb.RESUME): "is being stopped; resume it when it has ended",
@@ -39,19 +39,19 @@ _REFUSED = {
 
 
 def request(place: Place, verb: Verb, *, before: Verb, is_running: bool) -> str:
-    """What is to be written for the driver of the sweep in `place`, of which `before` was asked last.
+    """The text to write for the driver of the sweep in `place`, whose last request was `before`.
 
-    Raises `ControlError` where no driver runs, or where the sweep is on its way to its end.
+    Raises `ControlError` if no driver runs, or if the sweep is ending already.
     """
     if not is_running:
-        raise ControlError(f"{place} is not running, so there is nothing to {verb.value}; `tuner status` tells more.")
+        raise ControlError(f"{place} is not running, so there is nothing to {verb.value}; see `tuner status`.")
     if (before, verb) in _REFUSED:
         raise ControlError(f"{place} {_REFUSED[before, verb]}.")
     return json.dumps({"verb": verb.value, "asked": time.strftime("%Y-%m-%dT%H:%M:%S%z")}) + "\n"
 
 
 def asked(folder: Path) -> Verb:
-    """What was asked last of the driver that runs now; `RESUME` where it is to run as usual."""
+    """The last request to the present driver; `RESUME` if it runs as usual."""
     try:
         return _read(folder)
     except OSError:
@@ -59,22 +59,22 @@ def asked(folder: Path) -> Verb:
 
 
 def _read(folder: Path) -> Verb:
-    """Raises OSError where it can't be read."""
+    """Read the request. Raises OSError if the file can't be read."""
     text = (folder / CONTROL_FILE).read_text(encoding="utf-8")
     try:
         return Verb(json.loads(text)["verb"])
     except (ValueError, KeyError, TypeError):
-        # Written by hand with a mistake in it, which must not end a sweep.
+        # A mistake in a file written by hand must not end a sweep.
         return Verb.RESUME
 
 
 def clear(folder: Path) -> None:
-    """Forget what was asked of an earlier driver; called by the one that holds the lock."""
+    """Remove the request to an earlier driver; called by the driver that holds the lock."""
     (folder / CONTROL_FILE).unlink(missing_ok=True)
 
 
 class Control:
-    """The driver's side: what it is asked for. A look costs one `stat` unless the file has changed."""
+    """The driver's side: reads the request. A look costs one `stat` unless the file has changed."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -88,5 +88,5 @@ class Control:
             if stamp != self._stamp:
                 self._verb, self._stamp = _read(self._folder), stamp
         except OSError:
-            pass  # storage that is gone for a moment asks for nothing new
+            pass  # storage that is gone for a moment: nothing new is asked
         return self._verb

@@ -1,7 +1,7 @@
-"""Locks on files that belong to this process alone: the children that it forks hold none of them.
+"""File locks that belong to this process alone, not to its forked children.
 
-A lock of flock is one with the open file, which a fork shares: a child that lives on, such as a data loader's, would
-hold it after its parent has closed the file, or has died. Knows nothing of what is locked.
+`flock` locks the open file, which a fork shares: a child that lives on, such as a data loader's, would hold the lock
+after its parent has closed the file or died.
 """
 
 import fcntl
@@ -12,12 +12,12 @@ _is_registered = False
 
 
 def lock(descriptor: int, kind: int) -> None:
-    """As `fcntl.flock`; to be given back with `unlock` before the file is closed."""
+    """Lock as `fcntl.flock` does; call `unlock` before you close the file."""
     global _is_registered
     if not _is_registered:
         _is_registered = True
         os.register_at_fork(after_in_child=_let_go)
-    _held.add(descriptor)  # a child that is forked while this waits would have it too
+    _held.add(descriptor)  # a child forked while this waits would share it too
     try:
         fcntl.flock(descriptor, kind)
     except BaseException:
@@ -31,7 +31,7 @@ def unlock(descriptor: int) -> None:
 
 
 def _let_go() -> None:
-    """In a child: put something else in the place of each file, whose number others may still close."""
+    """In a child: replace each file by another under the same number, which others may still close."""
     nothing = os.open(os.devnull, os.O_RDWR)
     for descriptor in _held:
         os.dup2(nothing, descriptor, inheritable=False)

@@ -1,4 +1,4 @@
-"""A run folder as a whole: made, known for ours or not, taken over from versions that marked none, removed."""
+"""A run folder as a whole: creates it, checks that it is ours, and adopts those of versions without marks."""
 
 import secrets
 import shutil
@@ -14,26 +14,26 @@ from tuner.run_folder.trial_files import HISTORY_FILE, SPEC_FILE, write_atomic
 
 
 def check_ours(folder: Path, place: Place) -> None:
-    """Raise `OccupiedError` where `folder` is not empty and no sweep of ours; `place` is what the user calls it."""
+    """Raise `OccupiedError` if `folder` is not empty and not a run folder; `place` is the user's name for it."""
     if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
         return
     marker = read_marker(folder, place)
     is_whole = _provenance(folder) is not None
     if is_whole and (marker is None or marker.kind == "run"):
-        return  # without a mark it is of before there were any
+        return  # without a mark: from a version that wrote none
     if marker is not None and marker.kind == "run":
-        # One that can't be read is told by who reads it; a run that was refused has left what its trials had written.
+        # Whoever reads an unreadable one reports it; a refused run leaves what its trials had written.
         if (folder / SPEC_FILE).exists() or driver_files(folder) == [MARKER_FILE]:
             return
-        raise OccupiedError(f"{place} holds a run whose {SPEC_FILE} is missing: bring it back, or name another --id.")
+        raise OccupiedError(f"{place} holds a run whose {SPEC_FILE} is missing: restore it, or name another --id.")
     raise OccupiedError(
-        f"{place} is there already and was not made by a sweep; it is left as it is. Name another --id or --output, or "
+        f"{place} exists already and was not made by a sweep; it is left as it is. Name another --id or --output, or "
         "move it away."
     )
 
 
 def make_run_folder(folder: Path, place: Place, description: str, history: str) -> None:
-    """Make a new run folder, there whole or not at all; in an empty one `sweep.yaml`, which makes it one, is last."""
+    """Create a new run folder atomically; in an existing empty folder `sweep.yaml` is written last."""
     target = folder if folder.exists() else folder.with_name(f".{folder.name}-{secrets.token_hex(4)}.tmp")
     try:
         target.mkdir(parents=True, exist_ok=True)
@@ -51,16 +51,16 @@ def make_run_folder(folder: Path, place: Place, description: str, history: str) 
         target.rename(folder)
     except OSError:
         shutil.rmtree(target)
-        raise SpecError([f"--id {place.name}: {place} was made by somebody else just now; take another."]) from None
+        raise SpecError([f"--id {place.name}: another process has just created {place}; choose another."]) from None
 
 
 def mark_of_run(folder: Path) -> Marker:
-    """The mark of a run folder; of one of before there were any the one that it is to get."""
+    """The mark of a run folder, or the one it is to get if an older version wrote none."""
     return read_marker(folder) or adopted_marker(folder.name, _provenance(folder) or {})
 
 
 def adopt(folder: Path) -> bool:
-    """Mark a run folder of before there were marks; False where it is marked already."""
+    """Mark a run folder of a version without marks; False if it is marked already."""
     if read_marker(folder) is not None:
         return False
     write_marker(folder, mark_of_run(folder))
@@ -68,7 +68,7 @@ def adopt(folder: Path) -> bool:
 
 
 def has_trials(folder: Path) -> bool:
-    """Whether any trial has begun, as far as its folders tell."""
+    """Whether there is a folder of any trial."""
     return any(path.name.isdecimal() for path in folder.glob("trials/*"))
 
 

@@ -1,9 +1,9 @@
-"""Optuna's journal in a file that one driver writes and anybody may read, also while it runs.
+"""Optuna's journal in a file that one driver writes and anyone may read, even while it runs.
 
-The lines are those of `optuna.storages.journal.JournalFileBackend`, which can read the file as well. Against
-that backend this one takes no lock file (the driver holds the run folder's lock, which the operating system
-frees when it dies), writes a batch of entries with one call, mends a line that a killed driver left half
-written, and hands an entry just written back to Optuna from memory. Knows nothing of sweeps.
+The lines are those of `optuna.storages.journal.JournalFileBackend`, which can read the file as well. Unlike that
+backend, this one takes no lock file (the driver holds the run folder's lock, which the operating system frees when it
+dies), writes a batch of entries with one call, repairs a line that a killed driver left half written, and returns an
+entry just written to Optuna from memory.
 """
 
 import itertools
@@ -20,20 +20,20 @@ from tuner.errors import SpecError
 from tuner.run_folder.outage import append_whole
 
 JOURNAL_FILE = "study.journal"
-# In the journal's line that begins a trial; within a text its quotes would be escaped.
+# Part of the line that begins a trial; within a text its quotes would be escaped.
 _BEGINS_TRIAL = b'"op_code":4,'
 
 
 class Journal(BaseJournalBackend):
     """An append-only file of JSON lines.
 
-    With `write=False` the file is only read, up to its last whole line, and has to exist.
+    With `write=False` the file must exist and is only read, up to its last whole line.
     """
 
     def __init__(self, path: Path, *, write: bool) -> None:
         self._path = path
         self._file = _open_for_append(path) if write else None
-        # Entries that Optuna has not read back yet; the first of them has number `_first`.
+        # Entries that Optuna has not read back yet; the first one has number `_first`.
         self._unread: list[dict[str, Any]] = []
         self._first = _count_lines(path) if write else 0
         self._offset = 0
@@ -68,7 +68,7 @@ class Journal(BaseJournalBackend):
         yield from unread
 
     def _read_new(self, log_number_from: int) -> Iterator[dict[str, Any]]:
-        """What a writer has appended since the last call, whole lines only."""
+        """Read the whole lines that a writer has appended since the last call."""
         assert log_number_from == self._first
         with self._path.open("rb") as file:
             file.seek(self._offset)
@@ -85,8 +85,8 @@ class Journal(BaseJournalBackend):
         except ValueError:
             raise SpecError(
                 [
-                    f"{self._path}: line {number} can't be read, and what follows builds on it: bring the file back "
-                    "from a copy of the run folder, or cut it before that line to go on with what was recorded until "
+                    f"{self._path}: line {number} can't be read, and later lines build on it: restore the file "
+                    "from a copy of the run folder, or cut it before that line to resume from what was recorded until "
                     "then."
                 ]
             ) from None
@@ -94,7 +94,7 @@ class Journal(BaseJournalBackend):
 
     @contextmanager
     def batch(self) -> Iterator[None]:
-        """Write what is appended inside with one call at the end; an error inside still writes it."""
+        """Write everything appended inside with one call at the end, also after an error."""
         if self._batch is not None:
             yield
             return
@@ -106,7 +106,7 @@ class Journal(BaseJournalBackend):
             self._write(lines)
 
     def sync(self) -> None:
-        """Block until what was written would survive a power failure; a killed process loses nothing anyway."""
+        """Block until everything written would survive a power failure; a killed process loses nothing anyway."""
         assert self._file is not None
         os.fsync(self._file)
 
@@ -128,7 +128,7 @@ class Journal(BaseJournalBackend):
 
 
 def _open_for_append(path: Path) -> int:
-    """Open a journal and cut off the half line of a writer that was killed."""
+    """Open a journal and cut off the half line of a killed writer."""
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
     end = os.fstat(descriptor).st_size
     tail = b""
@@ -146,7 +146,7 @@ def _count_lines(path: Path) -> int:
 
 
 def count_trials(journal: Path, start: int, stop: int) -> tuple[int, int]:
-    """How many trials the whole lines of a journal between two of its lengths begin, and where the last line ends."""
+    """Count the trials that begin in the whole lines between two offsets; also return the end of the last line."""
     with journal.open("rb") as file:
         file.seek(start)
         lines, newline, _ = file.read(stop - start).rpartition(b"\n")

@@ -1,4 +1,4 @@
-"""Which files of a run folder the driver has written. All others are the user's, those in `trial.dir` above all."""
+"""Which files of a run folder the driver writes. All others are the user's, above all those in `trial.dir`."""
 
 import re
 from collections.abc import Iterable
@@ -12,9 +12,9 @@ from tuner.run_folder.marker import MARKER_FILE
 from tuner.run_folder.owned_files import checkpoint_files, files_in, remove_files
 from tuner.run_folder.trial_files import DRIVERS_FILES, SPEC_FILE
 
-# What the local copy of a run folder at a URI knows of it.
+# The local copy's record of the run folder at a URI.
 RECORD_FILE = ".mirror.json"
-# Of TensorBoard's writer; a name without "tfevents", which TensorBoard does not read.
+# From TensorBoard's writer; a name without "tfevents", so that TensorBoard does not read it.
 SCRATCH_FILE = ".scratch.tmp"
 
 _AT_THE_TOP = (
@@ -34,7 +34,7 @@ _NAME = re.compile(
 
 
 def driver_files(folder: Path) -> list[str]:
-    """By name, within the run folder."""
+    """List the driver's files by their names within the run folder."""
     names = files_in(folder)
     found = [name for name in names if _NAME.fullmatch(name)]
     found += [f"best/{name}" for name in (*BEST_FILES, *checkpoint_files(folder / "best"))]
@@ -45,9 +45,9 @@ def driver_files(folder: Path) -> list[str]:
 
 
 def remove_run(folder: Path, also: Iterable[str] = ()) -> bool:
-    """Delete what the driver has written in a run folder, and `also`; True where nothing else is there.
+    """Delete the driver's files in a run folder, and `also`; True if nothing else is there.
 
-    The mark goes last, and stays where something else does: the folder is the sweep's still.
+    The mark is deleted last, and stays if other files do: the folder still belongs to the sweep.
     """
     names = {*driver_files(folder), *also} - {MARKER_FILE}
     remove_files(folder, names)

@@ -14,14 +14,14 @@ from tuner.errors import StorageError, StudyLockedError
 from tuner.run_folder.file_locks import lock, unlock
 
 LOCK_FILE = "driver.lock"
-# What a file system says that has no locks.
+# The errors of a file system without locks.
 _WITHOUT_LOCKS = (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS)
 
 
 class RunLock:
-    """Holds a run folder for this process until it is released or the process dies, however it dies.
+    """Locks a run folder for this process until it is released or the process dies, however it dies.
 
-    Raises `StudyLockedError` where another process holds it, `StorageError` where the file system has no locks.
+    Raises `StudyLockedError` if another process holds it, `StorageError` if the file system has no locks.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -33,9 +33,9 @@ class RunLock:
             if error.errno not in _WITHOUT_LOCKS:
                 raise
             raise StorageError(
-                f"{folder} can't be locked ({error}), and two drivers could write to it at once: give an --output on "
-                "a file system with locks (NFS has them in version 4, and in version 3 with its lock daemon; not where "
-                "it is mounted with nolock or local_lock, which lock within one machine alone)."
+                f"{folder} can't be locked ({error}), so two drivers could write to it at once: give an --output on "
+                "a file system with locks (NFS has them in version 4, and in version 3 with its lock daemon; not if "
+                "mounted with nolock or local_lock, which lock within one machine only)."
             ) from error
         if not is_mine:
             self._file.seek(0)
@@ -51,13 +51,13 @@ class RunLock:
 
     def _acquire(self) -> bool:
         if not _try_lock(self._file, fcntl.LOCK_EX):
-            # Once more: `is_locked` holds it for the blink of an eye.
+            # Try again: `is_locked` holds the lock for a moment.
             time.sleep(0.1)
             return _try_lock(self._file, fcntl.LOCK_EX)
         return True
 
     def release(self) -> None:
-        """May be called twice."""
+        """Release the lock. May be called twice."""
         if not self._file.closed:
             unlock(self._file.fileno())
             self._file.close()
@@ -72,7 +72,7 @@ class RunLock:
 
 
 def is_locked(folder: Path) -> bool:
-    """Whether a driver is running the sweep in this folder; none is where there are no locks."""
+    """Whether a driver is running the sweep in this folder; False if the file system has no locks."""
     try:
         with (folder / LOCK_FILE).open() as file:
             is_free = _try_lock(file, fcntl.LOCK_SH)

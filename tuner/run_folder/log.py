@@ -1,4 +1,4 @@
-"""`log.txt` in the run folder: what the terminal of a sweep was told, one line an event, with the time of day."""
+"""`log.txt` in the run folder: the terminal's events, one a line, with the time of day."""
 
 import contextlib
 import time
@@ -11,7 +11,7 @@ LOG_FILE = "log.txt"
 
 
 class RunLog(LineConsole):
-    """A console that appends to `log.txt`. A disk that is full must not end a sweep over its log."""
+    """A console that appends to `log.txt`. A full disk must not end a sweep because of its log."""
 
     def __init__(self, folder: Path) -> None:
         self._log = (folder / LOG_FILE).open("a", encoding="utf-8", errors="backslashreplace", buffering=1)

@@ -1,7 +1,7 @@
-"""The mark on every place that we write in: what is there without it is somebody's, and is left alone.
+"""The mark on every place that we write to. A place without it belongs to somebody else and is left alone.
 
-A small JSON file. `identity` is made with the run folder and goes wherever its files go: it tells one run from another
-of the same name. Knows nothing of what else is in the place.
+A small JSON file. `identity` is made with the run folder and stays with its files wherever they go: it distinguishes
+runs of the same name.
 """
 
 import hashlib
@@ -22,7 +22,7 @@ FORMAT = 1
 
 @dataclass(frozen=True)
 class Marker:
-    """Whose a place is. `kind` is "run", "export" or "scratch"; `id` is what people call it."""
+    """The owner of a place. `kind` is "run", "export" or "scratch"; `id` is its name for people."""
 
     kind: str
     id: str
@@ -39,14 +39,14 @@ def new_marker(kind: str, id: str) -> Marker:
 
 
 def adopted_marker(id: str, provenance: Mapping[str, Any]) -> Marker:
-    """Of a run folder of before there were any: the same on each machine that finds it."""
+    """The mark of a run folder from a version without marks: the same on each machine that finds it."""
     known = json.dumps([provenance.get(key) for key in ("study", "seed", "created")])
     identity = hashlib.sha256(known.encode()).hexdigest()[:32]
     return Marker("run", id, identity, str(provenance.get("created", "")))
 
 
 def parse_marker(data: bytes | None, place: object) -> Marker | None:
-    """None where it is no mark of ours. Raises `OccupiedError` for one of a later version."""
+    """Parse a mark; None if it is not ours. Raises `OccupiedError` if a later version wrote it."""
     try:
         found = json.loads(data or b"")
         known = {key: found[key] for key in ("kind", "id", "identity", "created", "format")}
@@ -57,13 +57,13 @@ def parse_marker(data: bytes | None, place: object) -> Marker | None:
     if known["format"] > FORMAT:
         raise OccupiedError(
             f"{place} was written by a later version of tuner: {MARKER_FILE} there has format {known['format']}, and "
-            f"this version knows {FORMAT}. Use that version, or name another place."
+            f"this version reads {FORMAT}. Use that version, or name another place."
         )
     return Marker(**known)
 
 
 def read_marker(folder: Path, place: object = None) -> Marker | None:
-    """None where there is none of ours; `place` is what the user calls the folder."""
+    """Read a folder's mark; None if there is none of ours. `place` is the user's name for the folder."""
     try:
         return parse_marker((folder / MARKER_FILE).read_bytes(), place or folder)
     except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
@@ -71,7 +71,7 @@ def read_marker(folder: Path, place: object = None) -> Marker | None:
 
 
 def write_marker(folder: Path, marker: Marker) -> None:
-    """Mark a folder; it is marked whole or not at all, also after a power failure."""
+    """Mark a folder atomically, also in a power failure."""
     scratch = folder / f"{MARKER_FILE}.{secrets.token_hex(4)}.tmp"
     with scratch.open("wb") as file:
         file.write(marker.to_bytes())

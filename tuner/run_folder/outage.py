@@ -1,7 +1,4 @@
-"""Storage that fails for a while, a full disk or a share that is gone: told from other errors, and waited for.
-
-Knows nothing of sweeps.
-"""
+"""Storage that fails for a while, such as a full disk or a missing share: recognizes it, and waits for it."""
 
 import contextlib
 import os
@@ -14,17 +11,17 @@ from tuner.command import command_line
 from tuner.errors import StorageError, StudyNotFoundError
 from tuner.run_folder.credentials import hide_secrets
 
-# Storage that is away longer than this ends what waits for it.
+# Whoever waits for storage gives up after this time.
 LIMIT_S = 600.0
 FIRST_PAUSE_S = 1.0
 MAX_PAUSE_S = 30.0
-# What fails this long after it was tried again has not failed for the same reason.
+# A failure this long after the last retry has another cause.
 LASTED_S = 60.0
 _PROBE_BYTES = 1 << 16
 
 
 def outage(folder: Path) -> OSError | None:
-    """Why nothing can be written to a folder now; None where it can be. Blocks for a write to the disk."""
+    """Why a folder can't be written to now, or None if it can. Blocks for a write to the disk."""
     probe = folder / f".probe-{os.getpid()}.tmp"
     try:
         with probe.open("wb") as file:
@@ -49,7 +46,7 @@ def sync(path: Path) -> None:
 
 
 def append_whole(descriptor: int, data: bytes) -> None:
-    """All of it or nothing: half a line must not stand in front of what is written once a disk has room again."""
+    """Append all data or nothing: no half line may precede what is written once a disk has room again."""
     before, rest = os.fstat(descriptor).st_size, memoryview(data)
     try:
         while rest:
@@ -61,23 +58,23 @@ def append_whole(descriptor: int, data: bytes) -> None:
 
 @contextmanager
 def storing(*others: type[Exception]) -> Iterator[None]:
-    """What the file system raises inside, and others that mean the same, as `StorageError`. Also a decorator."""
+    """Turn errors of the file system, and `others` that mean the same, into `StorageError`. Also a decorator."""
     failures: tuple[type[Exception], ...] = (OSError, *others)
     try:
         yield
     except (StorageError, StudyNotFoundError):
         raise
     except failures as error:
-        # What lies on a database has one sentence for all that goes wrong there, and the reason below it.
+        # A database's errors have one sentence for everything, and the cause below it.
         reason = error if isinstance(error, OSError) else error.__cause__ or error
         raise StorageError(hide_secrets(str(reason).splitlines()[0])[:300]) from error
 
 
 class Outage:
-    """Spaces the attempts to go on with something whose storage fails.
+    """Spaces the retries of something whose storage fails.
 
     Args:
-        folder: to be written to again.
+        folder: the folder that can't be written to.
         tell: called with a sentence when an outage begins and when it seems to be over.
     """
 
@@ -97,11 +94,11 @@ class Outage:
 
     @property
     def is_on(self) -> bool:
-        """Whether the present attempt is one after a failure."""
+        """Whether the present attempt follows a failure."""
         return self._began_at is not None and self._clock() - self._tried_at < LASTED_S
 
     def wait(self, error: Exception) -> None:
-        """Block until another attempt makes sense; raises `StorageError` where that takes more than `LIMIT_S`."""
+        """Block until another attempt makes sense; raise `StorageError` if that takes more than `LIMIT_S`."""
         if not self.is_on:
             self._began_at, self._pause_s = self._clock(), FIRST_PAUSE_S
             self._tell(

@@ -1,7 +1,4 @@
-"""Takes away what we have written and nothing else: by the names that were written down, never by what is found.
-
-What somebody else has put among our files stays where it is. Knows nothing of sweeps.
-"""
+"""Deletes the files that we wrote and nothing else: by their recorded names, never by what is found."""
 
 import contextlib
 import errno
@@ -18,13 +15,13 @@ _NOT_EMPTY = (errno.ENOTEMPTY, errno.EEXIST)
 
 
 def is_inside(name: str) -> bool:
-    """Whether a name from a file leads to a place in the folder that it is relative to."""
+    """Whether a relative name stays inside its folder."""
     path = PurePosixPath(name)
     return bool(path.parts) and not path.is_absolute() and ".." not in path.parts
 
 
 def files_in(folder: Path) -> list[str]:
-    """The names of all that is no folder, links included; none where there is no folder."""
+    """The names of all files and links below a folder; none if there is no folder."""
     found = (Path(root) / name for root, folders, names in os.walk(folder) for name in (*names, *_links(root, folders)))
     return sorted(path.relative_to(folder).as_posix() for path in found)
 
@@ -34,7 +31,7 @@ def _links(root: str, folders: Iterable[str]) -> list[str]:
 
 
 def remove_files(folder: Path, names: Iterable[str]) -> None:
-    """Delete these files, and the folders that are empty then, `folder` included. What is gone already is no matter."""
+    """Delete these files, and folders that become empty, `folder` included. Missing files are ignored."""
     emptied = {folder}
     for name in names:
         if is_inside(name):
@@ -47,12 +44,12 @@ def remove_files(folder: Path, names: Iterable[str]) -> None:
 
 
 def checkpoint_files(folder: Path) -> list[str]:
-    """The names of a checkpoint's files, those that its checksums name; without its state, the first, it is none."""
+    """The names of a checkpoint's files, from its checksums; none without its state, the first file."""
     try:
         named = list(json.loads((folder / CHECKSUMS_FILE).read_bytes()))
     except (OSError, ValueError, TypeError):
         named = []
-    # The checksums go last: of what was deleted in part they name the rest.
+    # The checksums are deleted last: they name what is left after an interrupted deletion.
     return [*dict.fromkeys([STATE_FILE, RNG_FILE, *map(str, named)]), CHECKSUMS_FILE]
 
 
@@ -63,9 +60,9 @@ def remove_checkpoint(folder: Path) -> None:
 
 
 def put_in_place(scratch: Path, target: Path, owned: Iterable[str], *, last: str) -> None:
-    """Put the folder `scratch` in the place of `target`, of which the files `owned` are ours.
+    """Replace `target`, of which the files `owned` are ours, by the folder `scratch`.
 
-    Where it holds others as well, ours go among them one by one, and `last`, which says that all are there, at last.
+    If `target` holds other files too, ours are moved in one by one, with `last`, which marks them complete, at the end.
     """
     if target.is_dir():
         remove_files(target, owned)
@@ -84,12 +81,12 @@ def put_in_place(scratch: Path, target: Path, owned: Iterable[str], *, last: str
 
 
 def free_name(path: Path) -> Path:
-    """Where what can't be at a path goes, beside it."""
+    """A free name beside a path, for what has to move away from it."""
     return path.with_name(f"{path.name}.aside-{secrets.token_hex(4)}")
 
 
 def set_aside(path: Path) -> Path | None:
-    """Rename what is at a path, so that it is free; the new one, None where nothing was there."""
+    """Free a path by renaming what is there; return the new path, or None if nothing was there."""
     aside = free_name(path)
     try:
         path.rename(aside)

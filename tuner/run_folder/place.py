@@ -1,4 +1,4 @@
-"""`Uri`, a place in object storage, as a `Path` is a local one. Knows nothing of how to get there."""
+"""`Uri`, a place in object storage, as `Path` is a local one."""
 
 import re
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from tuner.run_folder.credentials import in_uri
 
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 _COLLAPSED = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:$")
-# Where each storage's own tools look for credentials.
+# Where each storage's tools look for credentials.
 _WAYS = {
     "s3": "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or a profile with AWS_PROFILE",
     **dict.fromkeys(("gs", "gcs"), "name the key's file in GOOGLE_APPLICATION_CREDENTIALS"),
@@ -23,9 +23,9 @@ _WAY = "put them where its tools look for them: the environment, or a profile"
 
 @dataclass(frozen=True)
 class Uri:
-    """Such as s3://bucket/runs?region=eu-west-1; `/` keeps the query where it is.
+    """A URI such as s3://bucket/runs?region=eu-west-1; `/` keeps the query at the end.
 
-    Raises `ObjectStoreError` for one with credentials in it, before anybody shows it.
+    Raises `ObjectStoreError` if it contains credentials, before it can be shown.
     """
 
     text: str
@@ -60,7 +60,7 @@ class Uri:
 
 
 def is_plain(name: str) -> bool:
-    """Whether an object's name is a file's path within a folder, on every machine, and that file has no other name."""
+    """Whether an object's name is a normal path within a folder, on every machine."""
     return not ("\\" in name or "\0" in name or {"", ".", ".."} & set(name.split("/")))
 
 
@@ -68,7 +68,7 @@ Place = Path | Uri
 
 
 def as_place(given: str | Path | Uri) -> Place:
-    """A folder, or a URI where there is a scheme in front. Raises `SpecError` for a URI that was made a `Path`."""
+    """A folder, or a URI if it begins with a scheme. Raises `SpecError` for a URI that was turned into a `Path`."""
     if isinstance(given, str):
         return Uri(given) if _SCHEME.match(given) else Path(given)
     if isinstance(given, Path) and given.parts and _COLLAPSED.match(given.parts[0]):

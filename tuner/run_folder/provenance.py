@@ -1,4 +1,4 @@
-"""Where a sweep comes from: what `sweep.yaml` holds beside the description."""
+"""A sweep's provenance: what `sweep.yaml` holds beside the description."""
 
 import platform
 import shlex
@@ -14,18 +14,18 @@ from ruamel.yaml.error import YAMLError
 
 from tuner.version import VERSION
 
-# The key of `sweep.yaml` that it is under.
+# Its key in `sweep.yaml`.
 PROVENANCE = "provenance"
-# Of the descriptions in run folders. In those of before 2, which have none, `bayes` is what is `tpe` now, and
-# `multifidelity` what is `bayes`; where no early stopping is given, there is none.
+# The format of descriptions in run folders. Before 2, when there was no number, `bayes` was today's `tpe`, and
+# `multifidelity` today's `bayes`; no early stopping given meant none.
 FORMAT = 2
 
 
 def provenance(study: str, storage: str | None, seed: int, instances: Sequence[object]) -> dict[str, Any]:
-    """docs/reference/json.md describes each field.
+    """Collect a sweep's provenance; docs/reference/json.md describes each field.
 
     Args:
-        instances: the sampler and scheduler instances that were handed over in Python.
+        instances: the sampler and scheduler instances that were passed in Python.
     """
     return {
         "format": FORMAT,
@@ -34,7 +34,7 @@ def provenance(study: str, storage: str | None, seed: int, instances: Sequence[o
         "seed": seed,
         "created": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
         "command": shlex.join(sys.argv),
-        # What a file can't say, and `tuner resume` therefore not go on with.
+        # A file can't describe these, so `tuner resume` can't resume with them.
         "instances": [type(given).__name__ for given in instances],
         "git_commit": _git_commit(),
         "versions": versions(),
@@ -55,7 +55,7 @@ def versions() -> dict[str, str]:
 
 
 def parse_provenance(data: bytes | None) -> dict[str, Any] | None:
-    """Of the `sweep.yaml` of a run folder; None where it is somebody's file of that name."""
+    """Parse the provenance of a run folder's `sweep.yaml`; None if the file is somebody else's."""
     try:
         text = (data or b"").decode()
         values = YAML(typ="safe", pure=True).load(text)

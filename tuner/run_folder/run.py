@@ -1,4 +1,4 @@
-"""`Run`, a run folder as those see it who look at it and ask its driver for something; here one on this machine."""
+"""`Run`, one object for a run folder: read it, and send its driver requests. Here for a folder on this machine."""
 
 import time
 from collections.abc import Iterator
@@ -13,12 +13,12 @@ from tuner.run_folder.trial_files import write_atomic
 
 
 class Run:
-    """A run folder on this machine. `object_storage.run_at_uri.RunAtUri` is one at a URI, and is used in the same way.
+    """A run folder on this machine. `object_storage.run_at_uri.RunAtUri` is the same for one at a URI.
 
     Attributes:
-        folder: where its files are read, once they were brought.
-        place: what the user calls it.
-        poll_s: how long to wait between two looks at it, in seconds.
+        folder: where to read its files, once they are fetched.
+        place: the user's name for it.
+        poll_s: seconds to wait between two looks at it.
     """
 
     poll_s = 0.5
@@ -29,29 +29,29 @@ class Run:
 
     @property
     def is_running(self) -> bool:
-        """Whether a driver held it at the last look."""
+        """Whether a driver ran it at the last look."""
         return is_locked(self.folder)
 
     def refresh(self) -> None:
-        """Look at it again; a folder on this machine is always seen as it is."""
+        """Look at it again; does nothing for a folder on this machine."""
 
     def has_folder(self, name: str) -> bool:
-        """Whether it held that folder, a checkpoint or `best`, with all of its files at the last look."""
+        """Whether a folder in it, a checkpoint or `best`, was there and complete at the last look."""
         return (self.folder / name).exists()
 
     def bring(self, *patterns: str) -> Path:
-        """Bring the files whose names match to this machine, those that are new or changed; gives `folder`. Blocks."""
+        """Download new and changed files whose names match; return `folder`. Blocks."""
         return self.folder
 
     @property
     def asked(self) -> Verb:
-        """What its driver was asked for last."""
+        """The last request to its driver."""
         return asked(self.bring(CONTROL_FILE))
 
     def ask(self, verb: Verb) -> None:
-        """Ask its driver for something; it looks once a second, or every few seconds at a URI.
+        """Send its driver a request; the driver looks once a second, or every few seconds at a URI.
 
-        Raises `ControlError` where no driver runs, or where the sweep is on its way to its end.
+        Raises `ControlError` if no driver runs, or if the sweep is ending already.
         """
         self._request(request(self.place, verb, before=self.asked, is_running=self.is_running))
 
@@ -65,13 +65,13 @@ class Run:
             self.refresh()
 
     def log(self, *, follow: bool = False) -> Iterator[str]:
-        """What its terminal was told, in pieces; with `follow` on to the end of its driver. Blocks between pieces.
+        """Yield its log in pieces; with `follow`, until its driver ends. Blocks between pieces.
 
-        Raises `StudyNotFoundError` where there is none.
+        Raises `StudyNotFoundError` if there is none.
         """
         read = 0
         while True:
-            # Asked before reading: what a driver wrote before it ended is then read still.
+            # Checked before reading, so that the last lines of a driver that ends now are still read.
             has_more = self.is_running and follow
             try:
                 with (self.bring(LOG_FILE) / LOG_FILE).open("rb") as file:
@@ -79,9 +79,9 @@ class Run:
                     new = file.read()
             except FileNotFoundError:
                 raise StudyNotFoundError(
-                    f"{self.place} holds no {LOG_FILE}: it is no run folder, or nothing has run yet."
+                    f"{self.place} holds no {LOG_FILE}: it is not a run folder, or nothing has run yet."
                 ) from None
-            # Whole lines: a letter may be written in two halves.
+            # Whole lines: a character may be written in two parts.
             new = new[: new.rfind(b"\n") + 1] if has_more else new
             read += len(new)
             yield new.decode(errors="replace")

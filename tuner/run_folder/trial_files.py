@@ -1,6 +1,6 @@
-"""The files of one trial: its parameters, its reports, its error, its checkpoints.
+"""The files of one trial: its parameters, reports, errors and checkpoints.
 
-Written by the driver alone, but for the checkpoints, which the trial's process writes. Knows nothing of Ray.
+The driver writes all but the checkpoints, which the trial's process writes.
 """
 
 import json
@@ -18,19 +18,19 @@ from tuner.run_folder.checkpoints import checkpoint_path, checkpoint_steps, dama
 from tuner.run_folder.outage import append_whole, sync
 from tuner.run_folder.owned_files import remove_checkpoint
 
-# Of a run folder: its sweep, whole.
+# The whole sweep of a run folder.
 SPEC_FILE = "sweep.yaml"
 # What a sweep takes from earlier ones.
 HISTORY_FILE = "history.json"
 PARAMS_FILE = "params.json"
 METRICS_FILE = "metrics.jsonl"
 ERROR_FILE = "error.txt"
-# What was found in the place of a new trial's files.
+# Files that were found in the place of a new trial's.
 ASIDE = "set-aside"
-# Of the files in a trial's folder, those that the driver writes.
+# The files in a trial's folder that the driver writes.
 DRIVERS_FILES = (PARAMS_FILE, METRICS_FILE, ERROR_FILE)
 
-# What is half written: checkpoints, workers' files, files that travel, those that `write_atomic` writes.
+# Half-written files: checkpoints, workers' files, files in transfer, files of `write_atomic`.
 _SCRATCH = re.compile(
     r"\.step-\d{4,}\.[0-9a-f]{8}\.tmp|\.?\.shard-\d+-\d+(-\d+)?\.tmp(\.[0-9a-f]{8}\.tmp)?|\.files-[0-9a-f]{8}\.tmp|"
     rf"\.({re.escape(PARAMS_FILE)}|{re.escape(METRICS_FILE)})\.[0-9a-f]{{8}}\.tmp"
@@ -44,9 +44,9 @@ def trial_dir(folder: Path, number: int) -> Path:
 
 
 def write_atomic(path: Path, text: str) -> None:
-    """Write a file under a temporary name and move it over the target: also after a power failure it is one of the two.
+    """Write a file under a temporary name and move it over the target; a power failure leaves the old or the new one.
 
-    Several processes may write the same file at once; the last one's is kept.
+    Several processes may write the same file at once; the last one wins.
     """
     scratch = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
     try:
@@ -59,7 +59,7 @@ def write_atomic(path: Path, text: str) -> None:
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """A JSON file's mapping; empty where there is none that can be read: it is empty, cut, or something else."""
+    """Read a JSON file's mapping; empty if the file is missing, empty, cut off, or something else."""
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
     except (FileNotFoundError, NotADirectoryError, ValueError):
@@ -68,18 +68,18 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def finite(value: float) -> float | None:
-    """JSON has no NaN and no infinity."""
+    """The value, or None if it is not finite: JSON has no NaN or infinity."""
     return value if math.isfinite(value) else None
 
 
 @dataclass(frozen=True)
 class Rewound:
-    """A trial that was taken back to a checkpoint.
+    """The result of taking a trial back to a checkpoint.
 
     Attributes:
-        step: of the checkpoint, 0 where there is none.
+        step: of the checkpoint, 0 if there is none.
         kept: the reports up to it.
-        damaged: of newer checkpoints that can't be used, the step and what is wrong.
+        damaged: newer checkpoints that can't be used: the step and what is wrong.
     """
 
     step: int
@@ -88,9 +88,9 @@ class Rewound:
 
 
 class TrialFiles:
-    """The folder of a trial that is running; created if it is not there, in a folder that has to be.
+    """The folder of a running trial; created if missing, in a folder that must exist.
 
-    What is made where a share is not mounted would be lost to the run folder.
+    A folder created while its share is not mounted would be lost to the run folder.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -102,7 +102,7 @@ class TrialFiles:
         write_atomic(self.folder / PARAMS_FILE, json.dumps(dict(params), indent=2) + "\n")
 
     def append(self, reports: Sequence[Report]) -> None:
-        """Append to `metrics.jsonl`; in the operating system's hands when this returns."""
+        """Append to `metrics.jsonl`; the operating system has the data when this returns."""
         if self._metrics is None:
             self._metrics = (self.folder / METRICS_FILE).open("ab", buffering=0)
         append_whole(self._metrics.fileno(), b"".join(_line(report) for report in reports))
@@ -110,13 +110,13 @@ class TrialFiles:
     def rewind(self, last_recorded: int) -> Rewound:
         """Go back to the newest whole checkpoint no newer than step `last_recorded`, nor than the last report here.
 
-        What was reported after it is cut from `metrics.jsonl`, newer checkpoints and damaged ones are deleted; the
-        trial will report those steps again.
+        Later reports are cut from `metrics.jsonl`, newer and damaged checkpoints are deleted; the trial will report
+        those steps again.
         """
         self.close()
         self.tidy()
         reports = {report.step: report for report in read_reports(self.folder)}
-        # A driver killed between its two records has told the study of reports that are not in the file.
+        # A driver killed between its two records has reports in the study that are not in the file.
         last_recorded = min(last_recorded, max(reports, default=0))
         damaged: list[str] = []
         for step in reversed(checkpoint_steps(self.folder)):
@@ -132,9 +132,9 @@ class TrialFiles:
         return Rewound(0, self.cut(0), damaged)
 
     def cut(self, step: int) -> list[Report]:
-        """Cut the reports after `step` from `metrics.jsonl`, and their checkpoints; those that are kept.
+        """Cut reports after `step` from `metrics.jsonl`, and delete their checkpoints; return the kept reports.
 
-        A checkpoint that has taken the place of one of those stays: it is of a report that is still to come.
+        A checkpoint that has replaced one of theirs stays: it belongs to a report that is still to come.
         """
         self.close()
         reports = read_reports(self.folder)
@@ -148,12 +148,12 @@ class TrialFiles:
         return kept
 
     def write_error(self, text: str) -> None:
-        """Append to `error.txt`: a trial that is tried again keeps its first error as well."""
+        """Append to `error.txt`, so that a retried trial keeps its first error too."""
         with (self.folder / ERROR_FILE).open("a", encoding="utf-8", errors="backslashreplace") as file:
             file.write(text.rstrip() + "\n\n")
 
     def tidy(self) -> None:
-        """Remove what a process that was killed while it saved has left half written."""
+        """Remove half-written files of a process that was killed while saving."""
         for scratch in (*self.folder.glob(".*.tmp"), *self.folder.glob("checkpoints/.*.tmp")):
             if not _SCRATCH.fullmatch(scratch.name):
                 continue
@@ -172,7 +172,7 @@ class TrialFiles:
 
 
 def set_trial_aside(folder: Path, number: int) -> Path | None:
-    """Move what is in the place of a new trial's files out of its way; where to, None where nothing was."""
+    """Move away what is in the place of a new trial's files; return where to, or None if nothing was there."""
     aside = folder / ASIDE / f"{number:04d}-{secrets.token_hex(4)}"
     moved = None
     for source, target in (
@@ -187,7 +187,7 @@ def set_trial_aside(folder: Path, number: int) -> Path | None:
 
 
 def read_reports(folder: Path) -> list[Report]:
-    """The lines of a trial's `metrics.jsonl`, in order, up to the first one that can't be read."""
+    """Read the reports in a trial's `metrics.jsonl`, in order, up to the first unreadable line."""
     try:
         text = (folder / METRICS_FILE).read_bytes()
     except FileNotFoundError:
@@ -210,7 +210,7 @@ def _parse(lines: Iterable[bytes]) -> Iterable[Report]:
                 digest=str(entry.get("digest", "")),
             )
         except (ValueError, KeyError, TypeError, AttributeError):
-            return  # a power failure may leave anything behind what was on the disk
+            return  # a power failure may leave garbage after the data on the disk
         yield report
 
 
@@ -227,7 +227,7 @@ def _line(report: Report) -> bytes:
     try:
         text = json.dumps(entry, allow_nan=False)
     except ValueError:
-        # JSON has no word for these; a string that float() reads back is better than a null.
+        # JSON can't express these; a string that float() reads back is better than a null.
         entry["metrics"] = {name: _NOT_FINITE.get(str(value), value) for name, value in report.metrics.items()}
         text = json.dumps(entry)
     return text.encode() + b"\n"
