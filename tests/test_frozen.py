@@ -81,7 +81,7 @@ def test_it_is_gone_on_with_and_marked(folder: Path, monkeypatch: pytest.MonkeyP
     BEGUN.clear()
     console = Told()
     results = resume(folder, console=console)
-    assert "is of before run folders were marked as ours" in " ".join(console.events)
+    assert "was made by a version that did not mark run folders" in " ".join(console.events)
     assert [trial.state for trial in results.trials] == [TrialState.COMPLETED] * 3
     assert BEGUN == [(1, 2), (2, 0)], "its last checkpoint was used"
     assert (trial_dir(folder, 1) / "notes.txt").read_text() == "the user's\n"
@@ -123,7 +123,7 @@ def test_a_later_format_is_refused(folder: Path) -> None:
 def test_one_whose_study_has_vanished_is_not_begun_anew(folder: Path) -> None:
     (folder / "study.journal").unlink()
     before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
-    with pytest.raises(StudyNotFoundError, match=r"study\.journal is missing.*Bring it back"):
+    with pytest.raises(StudyNotFoundError, match=r"study\.journal is missing.*Restore it"):
         resume(folder, console=Told())
     kept = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file() and path in before}
     assert {path for path in before if kept.get(path) != before[path]} <= {folder / "driver.lock", folder / "log.txt"}

@@ -356,7 +356,7 @@ def test_a_study_in_a_file_is_found_from_everywhere_and_not_begun_anew(
     curves = [path.read_bytes() for path in sorted(place.glob("trials/*/metrics.jsonl"))]
     with pytest.raises(StudyNotFoundError, match="there is no database"):
         Results.read(place)
-    with pytest.raises(StudyNotFoundError, match="Bring it back from where it was kept"):
+    with pytest.raises(StudyNotFoundError, match="Restore it from a copy"):
         sweep().resume(place, console=Silent())
     assert not (world.root / "studies.db").exists()
     (world.root / "kept.db").rename(world.root / "studies.db")

@@ -78,7 +78,7 @@ def test_what_a_driver_leaves_is_there_and_another_machine_goes_on_from_it(
     with opened(uri, told.append, must_exist=True) as folder:
         assert folder != first
         assert here(folder) == here(first)
-        assert told == [f"bringing 0.0 MiB from {uri}"]
+        assert told == [f"downloading 0.0 MiB from {uri}"]
     assert there(store) == here(first), "the half one is gone"
 
 
@@ -102,7 +102,7 @@ def test_the_local_copy_is_replaced_where_another_machine_has_gone_on(
     told: list[str] = []
     with opened(uri, told.append) as folder:
         assert (folder / "study.journal").read_text() == BEGUN + "1\n2\n"
-    assert told == [f"bringing 0.0 MiB from {uri}"]
+    assert told == [f"downloading 0.0 MiB from {uri}"]
     assert not list(folder.parent.glob("it.*"))
 
 
@@ -195,7 +195,7 @@ def test_a_copy_of_another_sweep_of_that_name_is_kept_aside(uri: Uri, elsewhere:
         assert (again / "study.journal").read_text() == BEGUN + "1\n2\n"
     (aside,) = folder.parent.glob("it.*")
     assert (aside / "study.journal").read_text() == BEGUN + "1\n"
-    assert "is of another sweep" in told[0]
+    assert "is not of the sweep" in told[0]
 
 
 def test_files_of_the_user_in_a_copy_that_is_replaced_are_kept(uri: Uri, elsewhere: Callable[[str], None]) -> None:

@@ -54,7 +54,7 @@ def test_a_key_that_is_no_path_in_a_folder_is_refused_wherever_it_would_be_writt
             pytest.fail("it was opened")
 
     for read in (lambda: RunAtUri(uri), drive):
-        with pytest.raises(ObjectStoreError, match=r"can't be read: it holds '.*', which no file in a folder"):
+        with pytest.raises(ObjectStoreError, match=r"can't be read: it holds '.*', which is not a valid file name"):
             read()
     assert [path for path in sorted(tmp_path.rglob("*")) if path.is_file()] == [
         path for path in before if path.is_file()

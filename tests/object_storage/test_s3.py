@@ -106,7 +106,7 @@ def test_another_machine_goes_on_after_the_driver_and_its_disk_are_gone(
     newer = Results(local_folder(uri)).trials
     code, output = tuner("resume", str(uri), "--address", cluster_address)
     assert code == 0, output
-    assert "bringing" not in output
+    assert "downloading" not in output
     assert f"tuner show {uri}" in output
     now = finished(uri)
     assert {number: now[number] for number in kept} == kept

@@ -169,7 +169,7 @@ def test_storage_that_is_gone_is_told_once_and_tried_again(
     while failures[0] < 20:
         assert time.monotonic() < end
         time.sleep(0.01)
-    assert told == [f"it can't be written to: gone; the sweep goes on, and what is new waits in {folder}"]
+    assert told == [f"it can't be written to: gone; the sweep continues, and new files wait in {folder}"]
     store.before = lambda step: None
     assert the_mirror.close() == ""
     assert len(told) == 2
@@ -210,7 +210,7 @@ def test_a_file_whose_name_could_not_be_read_back_stays_here_and_is_told_once(
     the_mirror = Mirror(folder, store, held, {}, told.append)
     the_mirror.upload()
     the_mirror.upload()
-    assert told == [f"'trials/0000/a\\\\b' stays in {folder}: an object store would not give a backslash back as it is"]
+    assert told == [f"'trials/0000/a\\\\b' stays in {folder}: an object store would not preserve its backslash"]
     assert there(store) == {name: data for name, data in here(folder).items() if "\\" not in name}
 
 
@@ -313,7 +313,7 @@ def test_whatever_goes_wrong_ends_no_sweep(
     the_mirror = Mirror(folder, store, held, {}, told.append)
     the_mirror.start()
     assert the_mirror.close() == "a mistake of ours"
-    assert told == [f"a mistake of ours; the sweep goes on, and what is new waits in {folder}"]
+    assert told == [f"a mistake of ours; the sweep continues, and new files wait in {folder}"]
 
 
 def test_the_pause_grows_while_the_storage_is_away(

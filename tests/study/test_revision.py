@@ -78,7 +78,7 @@ def test_every_method_goes_on_in_a_wider_space_with_what_was_tried(tmp_path: Pat
     told: list[str] = []
     wider = spec_of(WIDER, method)
     study = opened(folder, wider, told)
-    assert told == [f"{folder} goes on with other parameters than before; all of its 16 trials lie in them"]
+    assert told == [f"{folder} continues with other parameters than before; all of its 16 trials fit them"]
     assert study.records() == before
     study.recover()
     records = ask(folder, study, method, 24)
@@ -132,9 +132,9 @@ def test_a_study_in_a_database_is_taken_along(tmp_path: Path) -> None:
         ({"width": None, "depth": {"min": 8, "max": 32}}, "width is gone"),
         ({"width": None, "depth": {"min": 8, "max": 32}}, "depth is new"),
         ({"more": {"min": 0, "max": 9}}, "more is new"),
-        ({"optimizer": {"values": ["sgd", "adam"]}, "momentum": PARAMETERS["momentum"]}, "can't be that any more"),
-        ({"lr": {"min": 1e-3, "max": 1.1e-3, "distribution": "log_uniform_values"}}, "can't be that any more"),
-        ({"drop": {"min": 0.0, "max": 0.4, "distribution": "q_uniform", "q": 0.15}}, "can't be that any more"),
+        ({"optimizer": {"values": ["sgd", "adam"]}, "momentum": PARAMETERS["momentum"]}, "which is no longer allowed"),
+        ({"lr": {"min": 1e-3, "max": 1.1e-3, "distribution": "log_uniform_values"}}, "which is no longer allowed"),
+        ({"drop": {"min": 0.0, "max": 0.4, "distribution": "q_uniform", "q": 0.15}}, "which is no longer allowed"),
         ({"epochs": 12}, "epochs was 9 and is 12"),
         ({"width": 16}, "width was a whole number from 8 to 32 and is 16"),
         ({"epochs": {"min": 9, "max": 12}}, "epochs was 9 and is a whole number from 9 to 12"),

@@ -323,7 +323,7 @@ def test_a_study_of_another_run_is_refused_and_only_ones_own_is_deleted(tmp_path
 def test_what_only_reads_makes_no_database(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     for options in ({"write": False}, {"write": True, "must_exist": True}):
-        with pytest.raises(StudyNotFoundError, match=r"there is no database studies\.db \(looked for from"):
+        with pytest.raises(StudyNotFoundError, match=r"there is no database studies\.db \(its path is relative to"):
             Study(tmp_path, "s", "sqlite:///studies.db", (ACCURACY,), SPACE, **options)
     assert list(tmp_path.iterdir()) == []
     (tmp_path / "studies.db").touch()

@@ -1,1 +1,1 @@
-"""The same run folder at a URI: brought there, read there, one driver at a time."""
+"""A run folder at a URI: uploading, reading, and the lock for one driver at a time."""

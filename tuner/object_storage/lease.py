@@ -1,7 +1,7 @@
-"""One driver at a time for a run folder at a URI, where no operating system holds a lock: an object with a heartbeat.
+"""One driver at a time for a run folder at a URI: an object with a heartbeat, in place of a lock.
 
-Whether a holder has expired is told by the storage's own clock, so that no two machines' clocks are compared. A reader,
-who may not be allowed to write there, goes by its own. Knows nothing of what is uploaded.
+The storage's clock decides whether a holder has expired, so that no two machines' clocks are compared. A reader, who
+is perhaps not allowed to write, uses its own clock.
 """
 
 import json
@@ -22,16 +22,16 @@ from tuner.object_storage.object_store import ObjectStore
 from tuner.run_folder.lock import LOCK_FILE
 
 HEARTBEAT_S = 5.0
-# A driver that has not been heard of for that long is taken for dead.
+# A driver that has not renewed its lease for this long counts as dead.
 EXPIRES_S = 60.0
-# Of two that ask at the same moment the second to write has it: both look again after that long.
+# If two drivers write at the same moment, the last one wins: both look again after this time.
 _SETTLE_S = 1.0
 _POLL_S = 1.0
 
 
 @dataclass(frozen=True)
 class Holder:
-    """Who drives the sweep. `session` is another one at each start of a driver, `started_s` seconds after the boot."""
+    """The driver of the sweep. `session` is new at each start of a driver, `started_s` is seconds after the boot."""
 
     session: str
     pid: int
@@ -42,12 +42,12 @@ class Holder:
     is_released: bool = False
 
     def __post_init__(self) -> None:
-        """Raise TypeError for what no driver has written; whoever may write to the URI may have written it."""
+        """Raise TypeError for values that no driver writes; anyone with access to the URI may have written them."""
         texts, numbers = (self.session, self.host, self.machine), (self.pid, self.started_s, self.beat)
         are_numbers = all(isinstance(one, int | float) and not isinstance(one, bool) for one in numbers)
         is_pid = isinstance(self.pid, int) and 0 < self.pid < 1 << 31
         if not (all(isinstance(text, str) for text in texts) and are_numbers and is_pid):
-            raise TypeError(f"{self.pid!r} on {self.host!r} is no process")
+            raise TypeError(f"{self.pid!r} on {self.host!r} is not a process")
 
     def __str__(self) -> str:
         return f"process {self.pid} on {self.host}"
@@ -58,7 +58,7 @@ class Holder:
 
     @property
     def is_alive(self) -> bool:
-        """Of one on this very machine."""
+        """Whether the process still runs, for a holder on this machine."""
         try:
             return abs(_started_s(self.pid) - self.started_s) < 1.0
         except psutil.NoSuchProcess:
@@ -74,7 +74,7 @@ def read_holder(store: ObjectStore) -> Holder | None:
 
 
 def is_held(store: ObjectStore) -> bool:
-    """Whether a driver runs, as far as a reader can tell."""
+    """Whether a driver seems to run, judged by a reader's clock."""
     holder = read_holder(store)
     if holder is None or holder.is_released:
         return False
@@ -87,18 +87,18 @@ def is_held(store: ObjectStore) -> bool:
 class Lease:
     """Holds a URI for this process until it is released, or has not been renewed for `EXPIRES_S`.
 
-    Blocks until it is there: where another machine's driver was heard of a moment ago, until it is heard of again or
-    is taken for dead. Then a thread renews it. Raises `StudyLockedError` where another driver runs, `ObjectStoreError`
-    where the URI can't be written to.
+    Blocks until it is acquired: if another machine's driver renewed it a moment ago, until that one renews it again or
+    counts as dead. Then a thread renews it. Raises `StudyLockedError` if another driver runs, `ObjectStoreError` if the
+    URI can't be written to.
 
     Args:
-        tell: called with a sentence where it has to wait.
+        tell: called with a sentence if it has to wait.
         on_beat: called by the thread after each renewal.
         on_loss: called by the thread, once, when another driver has taken it.
 
     Attributes:
-        before: the session that held it last, None where there was none.
-        lost_to: the driver that has taken it meanwhile; this process must leave the URI alone then.
+        before: the session that held it last, if any.
+        lost_to: the driver that has taken it over, if any; this process must then leave the URI alone.
     """
 
     def __init__(
@@ -133,19 +133,19 @@ class Lease:
         return self._mine.session
 
     def check(self) -> None:
-        """Raise `ObjectStoreError` where this process can't be sure that the URI is its own."""
+        """Raise `ObjectStoreError` unless this process certainly holds the URI."""
         if self.lost_to is not None:
             raise ObjectStoreError(f"{self._store.uri} has been taken over by {self.lost_to}")
         if _now() - self._renewed_at > EXPIRES_S:
-            # Cut off, or asleep, for so long that another one may have taken it.
+            # This process was cut off or asleep for so long that another one may have taken over.
             self._renew()
             self.check()
 
     def release(self, *, leave_nothing: bool = False) -> None:
-        """Stop renewing it and let others have it, if the storage can be reached.
+        """Stop renewing it and free it for others, if the storage can be reached.
 
         Args:
-            leave_nothing: unless somebody has held it before, as if nobody ever had.
+            leave_nothing: leave no trace, unless somebody has held it before.
         """
         self._stopped.set()
         self._thread.join()
@@ -175,7 +175,7 @@ class Lease:
                 raise self._refusal(now)
 
     def _age_s(self) -> float:
-        """How long ago the other one has renewed it, by the storage's clock."""
+        """Seconds since the other driver renewed it, by the storage's clock."""
         probe = f".{LOCK_FILE}-{self.session}"
         self._store.write(probe, b"")
         theirs, now = self._store.find(LOCK_FILE, probe)
@@ -188,7 +188,7 @@ class Lease:
         uri = self._store.uri
         return StudyLockedError(
             f"{uri} is being run by {holder}. Watch it with `{command_line('show', uri)}`, or end that process first; "
-            f"where its machine is gone, the lock expires {EXPIRES_S:.0f} s after it was last heard of."
+            f"if its machine is gone, the lock expires {EXPIRES_S:.0f} s after its last sign of life."
         )
 
     def _run(self) -> None:
@@ -198,7 +198,7 @@ class Lease:
                 if self.lost_to is None:
                     self._on_beat()
             except (ObjectStoreError, OSError, ValueError):
-                continue  # the mirror tells it
+                continue  # the mirror reports it
         if self.lost_to is not None:
             self._on_loss()
 
@@ -216,17 +216,17 @@ class Lease:
 
 
 def _machine() -> str:
-    """Where a process id means the same: this host, since it was started, and this container."""
+    """Identifies where a process id is valid: this host since its boot, and this container."""
     boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
     return f"{socket.gethostname()}:{boot}:{Path('/proc/self/ns/pid').readlink()}"
 
 
 def _started_s(pid: int) -> float:
-    """By no clock that can be set."""
+    """When a process started, by a clock that can't be set."""
     booted = psutil.boot_time()
     return psutil.Process(pid).create_time() - booted
 
 
 def _now() -> float:
-    """Goes on while the machine sleeps."""
+    """The time of a clock that runs while the machine sleeps."""
     return time.clock_gettime(time.CLOCK_BOOTTIME)

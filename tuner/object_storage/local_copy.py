@@ -1,4 +1,4 @@
-"""The local copy of a run folder at a URI, which its driver works in."""
+"""The local copy of a run folder at a URI, in which its driver works."""
 
 import contextlib
 import hashlib
@@ -38,18 +38,18 @@ _PAUSES_S = (0.5, 2.0)
 
 
 def local_folder(uri: Uri) -> Path:
-    """Where this machine's driver keeps its copy; it may be deleted while none runs."""
+    """The folder of this machine's copy; you may delete it while no driver runs."""
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     return cache / "tuner" / hashlib.sha256(uri.parent.text.encode()).hexdigest()[:16] / uri.name
 
 
 @contextmanager
 def opened(place: Place, tell: Callable[[str], None], *, must_exist: bool = False) -> Iterator[Path]:
-    """The folder to drive a sweep in: `place` itself, or the local copy of the one at a URI, which is kept up to date.
+    """The folder to drive a sweep in: `place` itself, or the local copy of a URI, which is then kept up to date.
 
-    Entering blocks until the URI is held and its files are here; leaving, until all is there. A `StorageError` says
-    what is only here. Raises `StudyLockedError` where another driver runs, `ObjectStoreError` where the URI is no use,
-    `StudyNotFoundError` for what `must_exist` and does not.
+    Entering blocks until the URI is locked and its files are downloaded; leaving blocks until all is uploaded. A
+    `StorageError` says what could not be. Raises `StudyLockedError` if another driver runs, `ObjectStoreError` if the
+    URI can't be used, `StudyNotFoundError` if there is no run although it `must_exist`.
     """
     if isinstance(place, Path):
         if must_exist and not (place / SPEC_FILE).exists():
@@ -66,13 +66,13 @@ def opened(place: Place, tell: Callable[[str], None], *, must_exist: bool = Fals
                 log.event(text)
 
     store = ObjectStore(place)
-    # Before anything is written there.
+    # Before anything is written to the URI.
     is_new = not store.is_there()
     found = look(store)
     is_sent = _was_sent(folder)
     if SPEC_FILE not in found.files and must_exist and (is_sent or not (folder / SPEC_FILE).exists()):
         kept = (
-            f" What this machine has of it is in {folder}: copy it to a folder of yours and resume that."
+            f" This machine's copy of it is in {folder}: copy that to another folder and resume there."
             if is_sent
             else ""
         )
@@ -82,18 +82,18 @@ def opened(place: Place, tell: Callable[[str], None], *, must_exist: bool = Fals
     def listen() -> None:
         nonlocal heard
         now = store.read(CONTROL_FILE)
-        # What was copied before the driver has begun is forgotten by it.
+        # The driver ignores requests that were copied before it began.
         if now is not None and folder.exists() and (now != heard or not (folder / CONTROL_FILE).exists()):
             heard = now
             write_atomic(folder / CONTROL_FILE, now.decode())
 
     def give_way() -> None:
-        told(f"{place} has been taken over by {lease.lost_to}: this driver ends; what it has found stays in {folder}")
+        told(f"{place} has been taken over by {lease.lost_to}: this driver ends; its results stay in {folder}")
         write_atomic(folder / CONTROL_FILE, request(place, Verb.CANCEL, before=Verb.RESUME, is_running=True))
 
     lease = Lease(store, tell, listen, give_way)
     try:
-        # What an earlier driver was asked for; from here on this one is asked.
+        # Requests to an earlier driver end here; from here on they are to this one.
         store.delete(CONTROL_FILE)
         there = _reconcile(folder, store, lease, tell)
         mirror = Mirror(folder, store, lease, there, told)
@@ -106,11 +106,11 @@ def opened(place: Place, tell: Callable[[str], None], *, must_exist: bool = Fals
     try:
         yield folder
     except (ClusterError, OccupiedError, ResourceError, SpecError):
-        # Before its first report: as if it had not been asked for.
+        # Before its first report: as if the sweep had not been started.
         is_refused = not (folder / SPEC_FILE).exists()
         raise
     finally:
-        # Released at last: who sees that finds everything there.
+        # Released last: whoever sees that finds everything uploaded.
         reason = mirror.close(is_wanted=not is_refused)
         with contextlib.suppress(ObjectStoreError):
             _surely(lambda: store.delete(CONTROL_FILE))
@@ -119,14 +119,14 @@ def opened(place: Place, tell: Callable[[str], None], *, must_exist: bool = Fals
             _surely(lambda: lease.release(leave_nothing=is_refused))
             if is_refused and is_new:
                 _surely(store.prune)
-        # The last beat may have brought it once more, after the sweep had cleared it.
+        # The last heartbeat may have downloaded it again after the sweep had cleared it.
         clear(folder)
         if reason:
             raise StorageError(_left_here(place, folder, lease, reason))
 
 
 def _surely(do: Callable[[], None]) -> None:
-    """What is left undone here nobody does later: one answer that is late must not be the last word."""
+    """Retry something that nobody would do later, so that one late answer does no harm."""
     for pause in _PAUSES_S:
         try:
             return do()
@@ -137,50 +137,50 @@ def _surely(do: Callable[[], None]) -> None:
 
 def _left_here(place: Uri, folder: Path, lease: Lease, reason: str) -> str:
     if lease.lost_to is not None:
-        return f"{place} has been taken over by {lease.lost_to}; what this driver has found is in {folder}."
+        return f"{place} has been taken over by {lease.lost_to}; this driver's results are in {folder}."
     return (
-        f"{reason}, tried for {GIVE_UP_S:.0f} s after the sweep's end. Nothing is lost: all of it is in {folder}. "
-        f"When the storage is back, `{command_line('resume', place)}` on this machine brings the rest there."
+        f"{reason}, tried for {GIVE_UP_S:.0f} s after the sweep's end. Nothing is lost: everything is in {folder}. "
+        f"When the storage is back, `{command_line('resume', place)}` on this machine uploads the rest."
     )
 
 
 def _was_sent(folder: Path) -> bool:
-    """Whether what a local copy holds was at the URI already. Raises `OccupiedError` where it is no copy of ours."""
+    """Whether a local copy was uploaded before. Raises `OccupiedError` if the folder is not a copy of ours."""
     check_ours(folder, folder)
     return bool(read_record(folder)[1])
 
 
 def _reconcile(folder: Path, store: ObjectStore, lease: Lease, tell: Callable[[str], None]) -> dict[str, Stamp | None]:
-    """Make the local copy the newer one of itself and what is at the URI, told by their content.
+    """Update the local copy if the URI's state is newer, judged by content.
 
-    Gives what this run has at the URI, with the stamps of the local files that are known to be the same.
+    Returns this run's files at the URI, with the stamps of the local files that are known to be identical.
     """
-    found = look(store)  # once more: now nobody else writes there
+    found = look(store)  # again: now nobody else writes there
     session, brought = read_record(folder)
     is_gone = SPEC_FILE not in found.files
     if folder.exists() and _is_other(folder, found, is_sent=_was_sent(folder)):
         aside = _set_copy_aside(folder)
-        tell(
-            f"the local copy is of another sweep than {store.uri}, or of one that is gone there; it is kept in {aside}"
-        )
+        tell(f"the local copy is not of the sweep at {store.uri}, or that one is gone; the copy is kept in {aside}")
     if is_gone and found.files and not (folder / SPEC_FILE).exists():
         raise OccupiedError(
-            f"{store.uri} holds a part of a sweep: {SPEC_FILE} is missing. Bring it back, or name another."
+            f"{store.uri} holds a part of a sweep: {SPEC_FILE} is missing. Restore it, or name another URI."
         )
     is_newer = is_gone or (folder.exists() and session == lease.before)
     if folder.exists() and not is_newer:
         journal = folder / JOURNAL_FILE
         here, there = journal.read_bytes() if journal.exists() else b"", store.read(JOURNAL_FILE)
-        # A study in a database says nothing: whoever drove the sweep last has the newer files.
+        # With a study in a database content does not decide: whoever drove the sweep last has the newer files.
         is_newer = there is not None and here.startswith(there)
         if not is_newer and not (there or b"").startswith(here):
             aside = _set_copy_aside(folder)
-            tell(f"the local copy holds what {store.uri} does not, which has gone on elsewhere; it is kept in {aside}")
+            tell(
+                f"the local copy and {store.uri}, which another machine continued, differ; the copy is kept in {aside}"
+            )
     if is_newer:
         same = {name: stamp for name, stamp in brought.items() if session == lease.before and name in found.files}
     else:
         size = sum(entry.size for entry in found.files.values())
-        tell(f"bringing {size / 2**20:.1f} MiB from {store.uri}")
+        tell(f"downloading {size / 2**20:.1f} MiB from {store.uri}")
         same = _bring_whole(folder, store, found, brought, tell)
     if folder.exists():
         start_record(folder, lease.session, same)
@@ -203,10 +203,10 @@ def _set_copy_aside(folder: Path) -> Path:
 def _bring_whole(
     folder: Path, store: ObjectStore, found: There, brought: Mapping[str, Stamp], tell: Callable[[str], None]
 ) -> dict[str, Stamp]:
-    """Put what is at the URI in the place of the local copy; it is there whole or not at all.
+    """Replace the local copy by the state at the URI, atomically.
 
     Args:
-        brought: what of the local copy the URI has had; what the user has there beside it is kept.
+        brought: the files of the local copy that were uploaded; the user's other files are kept.
     """
     wanted = [name for name in found.files if (unit := unit_of(name)) is None or mark_of(unit) in found.files]
     folder.parent.mkdir(parents=True, exist_ok=True)
@@ -223,5 +223,5 @@ def _bring_whole(
     if aside is not None:
         stamps = scan(aside)
         if not remove_run(aside, (name for name, stamp in brought.items() if stamps.get(name) == stamp)):
-            tell(f"the local copy held files that {store.uri} does not; they are kept in {aside}")
+            tell(f"the local copy had files that {store.uri} does not have; they are kept in {aside}")
     return scan(folder)

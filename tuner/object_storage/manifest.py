@@ -1,6 +1,6 @@
-"""What a sweep has at a URI: its mark, and the list of the files that it has brought there, written before they are.
+"""A sweep's files at a URI: its mark, and the list of the files it uploads, written before them.
 
-Files that are not in the list are somebody's: they are never overwritten, never deleted. Knows nothing of local files.
+Files that are not in the list belong to somebody else: they are never overwritten or deleted.
 """
 
 import gzip
@@ -22,7 +22,7 @@ from tuner.run_folder.trial_files import SPEC_FILE
 
 MANIFEST_FILE = ".tuner-files.json.gz"
 _OWN = (MARKER_FILE, MANIFEST_FILE, LOCK_FILE, CONTROL_FILE)
-# What sweeps had at a URI before there were lists.
+# The files of sweeps at a URI before there were lists.
 _OF_BEFORE = re.compile(
     rf"{re.escape(SPEC_FILE)}|{re.escape(JOURNAL_FILE)}|history\.json|log\.txt|(trials|tensorboard|best)/.+"
 )
@@ -31,12 +31,12 @@ _NAMED = 3
 
 @dataclass(frozen=True)
 class There:
-    """What was found at a URI.
+    """The state found at a URI.
 
     Attributes:
-        marker: of the run that is there; None where nothing is.
-        files: what that run has brought there, by name.
-        is_marked: False for a run of before there were marks.
+        marker: of the run that is there; None if nothing is.
+        files: that run's uploaded files, by name.
+        is_marked: False for a run of a version without marks.
     """
 
     marker: Marker | None
@@ -45,7 +45,7 @@ class There:
 
 
 def look(store: ObjectStore) -> There:
-    """Look what is at a URI; writes nothing. Raises `OccupiedError` where it is not ours."""
+    """Look at a URI; writes nothing. Raises `OccupiedError` if its content is not ours."""
     entries = store.entries()
     others = {name: entry for name, entry in entries.items() if name not in _OWN}
     marker = parse_marker(store.read(MARKER_FILE), store.uri) if MARKER_FILE in entries else None
@@ -56,12 +56,12 @@ def look(store: ObjectStore) -> There:
     if given is not None and (JOURNAL_FILE in entries or given.get("storage")):
         ours = {name: entry for name, entry in others.items() if _OF_BEFORE.fullmatch(name)}
         return There(adopted_marker(store.uri.name, given), ours, is_marked=False)
-    # A driver that has died before it brought anything has left its lock.
+    # A driver that died before it uploaded anything has left its lock.
     if others.keys() or MARKER_FILE in entries or CONTROL_FILE in entries or not _is_free(store, entries):
         found = sorted(entries)
         shown = ", ".join(found[:_NAMED]) + (f" and {len(found) - _NAMED} more" if len(found) > _NAMED else "")
         raise OccupiedError(
-            f"{store.uri} is not empty, and what is there was not written by a sweep ({shown}); it is left as it is. "
+            f"{store.uri} is not empty, and was not written by a sweep ({shown}); it is left as it is. "
             "Name another --output or --id, or move it away."
         )
     return There(None, {}, is_marked=True)
@@ -76,8 +76,8 @@ def read_manifest(store: ObjectStore) -> set[str]:
         names = json.loads(gzip.decompress(store.read(MANIFEST_FILE) or b""))
     except (OSError, EOFError, ValueError):
         raise OccupiedError(
-            f"{store.uri}/{MANIFEST_FILE} can't be read, and nobody knows which files there are the sweep's. Where all "
-            f"are, delete {MARKER_FILE} and {MANIFEST_FILE} there: they are made again."
+            f"{store.uri}/{MANIFEST_FILE} can't be read, so nobody knows which files there are the sweep's. If all "
+            f"are, delete {MARKER_FILE} and {MANIFEST_FILE} there: they are written again."
         ) from None
     return {name for name in names if isinstance(name, str) and is_inside(name)}
 

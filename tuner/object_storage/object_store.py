@@ -1,4 +1,4 @@
-"""Files under a URI, in whatever storage pyarrow knows: read, written whole, deleted. Knows nothing of sweeps."""
+"""Reads, writes and deletes files under a URI, in any storage that pyarrow supports."""
 
 import os
 import re
@@ -18,24 +18,24 @@ from tuner.errors import ObjectStoreError
 from tuner.object_storage.parts import PART_BYTES, PartUploads, abandon
 from tuner.run_folder.place import Uri, is_plain
 
-# A request that gets no answer for that long has failed; without a limit it would wait for ever.
+# A request without an answer for this long has failed; without a limit it would wait forever.
 REQUEST_TIMEOUT_S = 5.0
 CONNECT_TIMEOUT_S = 5.0
 _CHUNK_BYTES = 1 << 22
-# Each time without anything that arrives.
+# For each period without any data.
 _DOWNLOADS = 8
 _DOWNLOADS_TRIED = 3
 _PAUSE_S = 1.0
-# Of a large file, by Amazon's library, before `PartUploads` tries a part once more.
+# Of a large file, by Amazon's library, before `PartUploads` tries a part again.
 _REQUESTS_TRIED = 3
-# Where a file that is being written can't be seen before it is whole.
+# Storages in which a file can't be seen before it is complete.
 _WRITES_WHOLE = ("s3", "gcs", "abfs")
 _NOISE = re.compile(r"^When .*?: (?=AWS Error)|\s*\(Request ID: [^)]*\)|^google::cloud::Status\(")
 
 
 @dataclass(frozen=True)
 class Entry:
-    """A file there. `changed_at_s` is by the storage's clock, 0 where it tells none."""
+    """A file at the URI. `changed_at_s` is by the storage's clock, 0 if it gives none."""
 
     size: int
     changed_at_s: float
@@ -44,8 +44,8 @@ class Entry:
 class ObjectStore:
     """The files under a URI, by their names relative to it.
 
-    Every method blocks, for some seconds at most where nothing answers, and raises `ObjectStoreError`. It may be
-    used from several threads.
+    Every method blocks, for some seconds at most if nothing answers, and raises `ObjectStoreError`. Safe to use from
+    several threads.
     """
 
     def __init__(self, uri: Uri) -> None:
@@ -57,15 +57,15 @@ class ObjectStore:
         self._parts = PartUploads(patient) if patient is not None else None
 
     def is_there(self) -> bool:
-        """Whether there is anything at the URI, be it an empty folder."""
+        """Whether there is anything at the URI, even an empty folder."""
         with self._sentences("be read"):
             return self._fs.get_file_info(self._root).type != fs.FileType.NotFound  # type: ignore[no-any-return]
 
     def entries(self) -> dict[str, Entry]:
-        """All files, in folders of folders too; none where there is no such place.
+        """All files, recursively; none if there is no such place.
 
-        An object store takes any text for a name. One that would be written outside of a folder is refused here, so
-        that whoever writes files by these names need not look.
+        An object store takes any text as a name. Names that would be written outside of a folder are refused here, so
+        callers can write files by these names without checking.
         """
         with self._sentences("be read"):
             infos = self._fs.get_file_info(fs.FileSelector(self._root, recursive=True, allow_not_found=True))
@@ -73,24 +73,24 @@ class ObjectStore:
         if odd := sorted(name for name in found if not is_plain(name)):
             raise ObjectStoreError(
                 f"{self.uri} can't be read: it holds {', '.join(map(repr, odd[:3]))}{' and more' if odd[3:] else ''}, "
-                "which no file in a folder can be called. No tuner has put that there; delete it if it is yours."
+                "which is not a valid file name in a folder. tuner did not write it; delete it if it is yours."
             )
         return found
 
     def folders(self) -> list[str]:
-        """The names of the folders that are in it itself."""
+        """The names of its immediate folders."""
         with self._sentences("be read"):
             infos = self._fs.get_file_info(fs.FileSelector(self._root, allow_not_found=True))
         return [info.base_name for info in infos if info.type == fs.FileType.Directory]
 
     def find(self, *names: str) -> list[Entry | None]:
-        """Of each file whether it is there."""
+        """The entry of each file, None if it is missing."""
         with self._sentences("be read"):
             infos = self._fs.get_file_info([self._path(name) for name in names])
         return [_entry(info) if info.type == fs.FileType.File else None for info in infos]
 
     def read(self, name: str) -> bytes | None:
-        """None where there is no such file."""
+        """Read a file; None if there is no such file."""
         with self._sentences("be read"):
             try:
                 with self._fs.open_input_stream(self._path(name), compression=None) as stream:
@@ -106,10 +106,10 @@ class ObjectStore:
     def upload(
         self, name: str, source: BinaryIO, size: int, on_bytes: Callable[[int], None] = lambda size: None
     ) -> None:
-        """Write the first `size` bytes of an open file; a large one goes on where an earlier call has failed.
+        """Write the first `size` bytes of an open file; a large one resumes where an earlier call failed.
 
         Args:
-            on_bytes: called with what has been handed over, as it goes.
+            on_bytes: called with the number of bytes passed on, as it goes.
         """
         if self._parts is not None and size > PART_BYTES:
             with self._sentences("be written to"):
@@ -122,7 +122,7 @@ class ObjectStore:
                 size -= len(chunk)
 
     def download_all(self, names: Sequence[str], folder: Path) -> list[str]:
-        """Write files below `folder`, several at a time; those that were still there."""
+        """Write files below `folder`, several at a time; return those that still existed."""
 
         def download(name: str) -> bool:
             try:
@@ -135,9 +135,9 @@ class ObjectStore:
             return [name for name, is_here in zip(names, pool.map(download, names), strict=True) if is_here]
 
     def download(self, name: str, target: Path) -> None:
-        """Write a file to `target`, there whole or not at all; goes on where it was cut off, as far as can be told.
+        """Write a file to `target`, atomically; resumes an interrupted download if the file is the same.
 
-        Raises `FileNotFoundError` where it is gone.
+        Raises `FileNotFoundError` if it is gone.
         """
         target.parent.mkdir(parents=True, exist_ok=True)
         scratch = target.with_name(f".{target.name}.{secrets.token_hex(4)}.tmp")
@@ -149,7 +149,7 @@ class ObjectStore:
                     self._fs.open_input_file(self._path(name)) as stream,
                     scratch.open("ab") as file,
                 ):
-                    # What has arrived is kept, if it is of the file that is there now.
+                    # Downloaded bytes are kept if they are of the present file.
                     now = (stream.metadata() or {}).get("ETag")
                     if now is None or now != version:
                         file.truncate(0)
@@ -176,14 +176,14 @@ class ObjectStore:
                 pass
 
     def prune(self, name: str = "") -> None:
-        """Remove a folder, the whole place without a name, where no file is in it any more."""
+        """Remove a folder (without a name: the whole place) if it holds no file any more."""
         path = self._path(name) if name else self._root
         with self._sentences("be written to"):
             infos = self._fs.get_file_info(fs.FileSelector(path, recursive=True, allow_not_found=True))
             if any(info.type == fs.FileType.File for info in infos):
                 return
             if self._fs.type_name != "local":
-                # What is left of a folder there is an object that stands for it.
+                # An object that stands for the folder is left.
                 if infos or self._fs.get_file_info(path).type == fs.FileType.Directory:
                     self._fs.delete_dir(path)
                 return
@@ -217,7 +217,7 @@ class ObjectStore:
 
     @contextmanager
     def _sentences(self, doing: str) -> Iterator[None]:
-        """What pyarrow raises, as sentences."""
+        """Turn pyarrow's errors into sentences."""
         try:
             yield
         except FileNotFoundError:
@@ -227,14 +227,14 @@ class ObjectStore:
 
 
 def _connect(uri: Uri) -> tuple[Any, Any, str]:
-    """The file system, another one for large files where they go up by parts, and the path."""
+    """The file system, another one for large files if they are uploaded in parts, and the path."""
     text = uri.text
     if re.match(r"(gs|gcs)://", text) and "retry_limit_seconds=" not in text:
-        # Google's library would try for a quarter of an hour; the mirror tries again itself.
+        # Google's library would retry for a quarter of an hour; the mirror retries itself.
         text += f"{'&' if '?' in text else '?'}retry_limit_seconds={REQUEST_TIMEOUT_S:.0f}"
     found, root = fs.FileSystem.from_uri(text)
     if found.type_name == "s3":
-        # A URI has no words for these: the same file system again, with limits.
+        # A URI can't express these: the same file system again, with limits.
         options = found.__reduce__()[1][0]
         limits = {
             "request_timeout": REQUEST_TIMEOUT_S,
@@ -258,5 +258,5 @@ def _reason(error: BaseException) -> str:
 
 def _hint(error: BaseException) -> str:
     if "Unrecognized filesystem" in str(error):
-        return "; known are s3, gs, abfs, hdfs, file, and what fsspec knows as fsspec+NAME://"
+        return "; supported are s3, gs, abfs, hdfs, file, and fsspec's as fsspec+NAME://"
     return ""

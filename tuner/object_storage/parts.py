@@ -1,8 +1,8 @@
-"""Large files on their way to object storage, part by part: what has arrived is not sent again.
+"""Uploads large files to object storage in parts, so that a retry does not send a part again.
 
-pyarrow sends a part with each write of `PART_BYTES` to a stream whose writes are not in the background, and leaves its
-position in front of a part that has failed. Closing a stream makes a file of the parts that are there, and so does
-destroying it, which Python does where nothing refers to it: one that is not whole has to be abandoned.
+pyarrow sends a part with each write of `PART_BYTES` to a stream that does not write in the background, and after a
+failed part leaves its position before it. Closing a stream makes a file of the parts so far, and so does destroying it,
+which Python does when nothing refers to it: an incomplete one has to be abandoned.
 """
 
 import ctypes
@@ -21,22 +21,22 @@ FAILURES = (OSError, pa.ArrowException)
 
 
 def abandon(stream: Any) -> None:
-    """Never make a file of what was written to a stream: also at the process' end it is not destroyed."""
+    """Never turn a stream's parts into a file: the stream is not destroyed, even when the process ends."""
     ctypes.pythonapi.Py_IncRef(ctypes.py_object(stream))
 
 
 class PartUploads:
-    """Uploads through a file system of pyarrow's, which must not write in the background. For several threads."""
+    """Uploads through a pyarrow file system, which must not write in the background. Safe for several threads."""
 
     def __init__(self, filesystem: Any) -> None:
         self._fs = filesystem
-        # By path: the stream, and what tells whether the file is still the one whose parts it has sent.
+        # By path: the stream, and what identifies the file whose parts it has sent.
         self._unfinished: dict[str, tuple[Any, tuple[int, int]]] = {}
 
     def put(self, path: str, source: BinaryIO, size: int, on_bytes: Callable[[int], None]) -> None:
-        """Write the first `size` bytes of an open file; goes on where an earlier call for the same file has failed.
+        """Write the first `size` bytes of an open file; resumes where an earlier call for the same file failed.
 
-        Raises what pyarrow raises, and what `on_bytes` does, which is called with the size of each part that is there.
+        Raises what pyarrow raises, and what `on_bytes` raises, which is called with the size of each uploaded part.
         """
         stamp = (os.fstat(source.fileno()).st_mtime_ns, size)
         stream = self._begun(path, stamp)
@@ -51,18 +51,18 @@ class PartUploads:
         except BaseException:
             self._unfinished[path] = stream, stamp
             raise
-        # It is whole, and may go.
+        # It is complete and may be destroyed.
         ctypes.pythonapi.Py_DecRef(ctypes.py_object(stream))
         sent = stream.tell()
         stream.close()
         if (found := self._fs.get_file_info(path).size) != sent:
-            raise OSError(f"{path} has {found} bytes there, and {sent} were sent")
+            raise OSError(f"{path} has {found} bytes there, but {sent} were sent")
 
     def _begun(self, path: str, stamp: tuple[int, int]) -> Any:
         stream, before = self._unfinished.pop(path, (None, None))
         if before != stamp:
             stream = self._fs.open_output_stream(path, compression=None)
-            abandon(stream)  # as long as it is not whole
+            abandon(stream)  # until it is complete
         return stream
 
     def _write(self, stream: Any, chunk: bytes, done: int) -> None:
@@ -71,7 +71,7 @@ class PartUploads:
                 stream.write(chunk)
                 return
             except FAILURES:
-                # A position that has moved would leave a hole; the size that is checked at the end tells of it.
+                # A position that has moved would leave a hole; the check of the size at the end finds it.
                 if attempt == _TRIED or stream.tell() != done:
                     raise
                 time.sleep(attempt * _PAUSE_S)

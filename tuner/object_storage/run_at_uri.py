@@ -1,4 +1,4 @@
-"""A run folder at a URI as its readers see it: the files that they ask for, in a temporary folder of this machine."""
+"""A run folder at a URI for its readers: the files they ask for, in a temporary folder of this machine."""
 
 import contextlib
 import tempfile
@@ -17,7 +17,7 @@ from tuner.run_folder.run import Run
 
 
 class RunAtUri(Run):
-    """A run folder at a URI, as it was at the last look; a look costs a listing of its files."""
+    """A run folder at a URI, as of the last look; a look costs a listing of its files."""
 
     poll_s = 2.0
 
@@ -29,7 +29,7 @@ class RunAtUri(Run):
         self.refresh()
 
     def refresh(self) -> None:
-        # Asked first: what a driver has written before it ended is found then.
+        # Checked first, so that the last files of a driver that ends now are still found.
         self._is_running = is_held(self._store)
         self._there = self._store.entries()
 
@@ -55,13 +55,13 @@ class RunAtUri(Run):
 
 
 def open_run(place: Place | str) -> Run:
-    """A run folder, wherever it is. Blocks for as long as a look at a URI takes."""
+    """Open a run folder, wherever it is. Blocks while it looks at a URI."""
     place = as_place(place)
     return RunAtUri(place) if isinstance(place, Uri) else Run(place)
 
 
 def follow(run: Run, *patterns: str) -> Path:
-    """The folder with the files that match, kept up to date by a thread as long as this process lives."""
+    """The folder with the matching files, kept up to date by a thread while this process lives."""
     folder = run.bring(*patterns)
 
     def look() -> None:

@@ -1,10 +1,10 @@
-"""Keeps a URI like the local run folder, from a thread of its own: neither the driver nor training ever waits for it.
+"""Copies changes of the local run folder to a URI, from a thread, so that neither the driver nor training waits.
 
-What is at the URI is at each moment a state that another machine can go on from: the journal's length is taken first,
-then what is new or changed of the other files goes up, but for those of trials that the journal does not know yet, then
-the journal up to that length, then what has been dropped is deleted. Folders that are replaced whole, which checkpoints
-are, count there by one file, which goes up last. A list of what is brought there goes up before it is: what is not in
-the list is somebody's, and left alone.
+Files are uploaded in an order that keeps the copy at the URI resumable at all times: the journal's length is taken
+first; then new and changed files are uploaded, except for trials that the journal does not have yet; then the journal
+up to that length; then files deleted here are deleted there. Folders that are replaced as a whole, such as checkpoints,
+count as complete by one file, which is uploaded last. A list of files is uploaded before the files themselves: files
+that are not in it belong to somebody else and are left alone.
 """
 
 import json
@@ -32,27 +32,27 @@ from tuner.run_folder.place import is_plain
 from tuner.run_folder.trial_files import read_json, write_atomic
 
 MIN_PERIOD_S = 2.0
-# A round is followed by a pause of that many times what it took, within these limits.
+# A round is followed by a pause of this many times its duration, within these limits.
 _PAUSE_FACTOR = 4
 _MAX_PERIOD_S = 60.0
 _MAX_RETRY_S = 30.0
 _UPLOADS = 8
-# After the sweep's end: so long without anything going up, and the rest stays in the local copy.
+# After the sweep's end: after this long without progress, the rest stays in the local copy.
 GIVE_UP_S = 120.0
 _STAGED = ".uploading-"
 _BEST_MARK = "best.json"
 
-# Size, time of the last change and inode of a local file; None for one whose counterpart is of unknown content.
+# Size, time of the last change and inode of a local file; None if the content of its counterpart is unknown.
 Stamp = tuple[int, int, int]
 
 
 def is_mirrored(name: str) -> bool:
-    """Hidden files are half written or this machine's own; a name that is not plain is not read from a URI."""
+    """Whether a file is uploaded: hidden ones are half written or for this machine, odd names can't be read back."""
     return name not in (LOCK_FILE, CONTROL_FILE) and not name.startswith(".") and "/." not in name and is_plain(name)
 
 
 def unit_of(name: str) -> str | None:
-    """The folder that a file comes and goes with: a checkpoint, or `best`."""
+    """The folder, a checkpoint or `best`, that a file is replaced with as a whole."""
     parts = PurePosixPath(name).parts
     if parts[0] == "best":
         return "best"
@@ -62,7 +62,7 @@ def unit_of(name: str) -> str | None:
 
 
 def mark_of(unit: str) -> str:
-    """The file that says that the folder is whole."""
+    """The file that marks the folder as complete."""
     return f"{unit}/{_BEST_MARK if unit == 'best' else CHECKSUMS_FILE}"
 
 
@@ -71,7 +71,7 @@ def stamp_of(stat: os.stat_result) -> Stamp:
 
 
 def scan(folder: Path) -> dict[str, Stamp]:
-    """The files that are to be at the URI."""
+    """The files that belong at the URI."""
     return {name: stamp for name, stamp in _visible(folder).items() if is_mirrored(name)}
 
 
@@ -82,7 +82,7 @@ def _visible(folder: Path) -> dict[str, Stamp]:
 
 
 def _scan(folder: str, inside: str, found: dict[str, Stamp]) -> None:
-    # By strings: paths would take most of the time, and there may be ten thousand files.
+    # Strings, since `Path` would take most of the time with ten thousand files.
     try:
         with os.scandir(folder) as entries:
             for entry in entries:
@@ -94,14 +94,14 @@ def _scan(folder: str, inside: str, found: dict[str, Stamp]) -> None:
                     else:
                         found[f"{inside}{entry.name}"] = stamp_of(entry.stat())
     except FileNotFoundError:
-        pass  # dropped meanwhile
+        pass  # deleted meanwhile
 
 
 class Mirror:
-    """Brings what changes in `folder` to `store`.
+    """Uploads changes in `folder` to `store`.
 
     Args:
-        there: what this run has at the URI, with the stamps of the local files that it is the same as.
+        there: this run's files at the URI, with the stamps of the local files they are identical to.
         tell: called with a sentence, from any thread, when the storage is gone and when it is back.
     """
 
@@ -119,7 +119,7 @@ class Mirror:
         self._there = dict(there)
         self._tell = tell
         self._is_marked = False
-        # What the list there names, None where it was not written yet.
+        # The files on the list at the URI, None if it was not written yet.
         self._listed: set[str] | None = None
         self._told_foreign: set[str] = set()
         self._journal = _SentJournal()
@@ -135,7 +135,7 @@ class Mirror:
         self._thread.start()
 
     def close(self, *, is_wanted: bool = True) -> str:
-        """Bring all that is left there, where it is wanted; blocks. Says why it could not be, after `GIVE_UP_S`."""
+        """Upload the rest, if it is wanted; blocks. Returns why it failed, after `GIVE_UP_S`."""
         self._progress_at = time.monotonic()
         self._is_wanted = is_wanted
         self._ending.set()
@@ -143,7 +143,7 @@ class Mirror:
         return self._reason if self._is_wanted else ""
 
     def withdraw(self) -> None:
-        """Delete all that this run has brought there; for after `close`."""
+        """Delete all uploaded files of this run; call it after `close`."""
         for name in self._there.keys() | (self._listed or set()):
             self._lease.check()
             self._store.delete(name)
@@ -153,7 +153,7 @@ class Mirror:
             self._store.delete(MARKER_FILE)
 
     def upload(self) -> None:
-        """One round. Raises `ObjectStoreError` where the storage is gone; what went up till then need not again."""
+        """Do one round. Raises `ObjectStoreError` if the storage is gone; uploaded files need not be sent again."""
         self._lease.check()
         if not self._folder.exists():
             if self._there:
@@ -189,7 +189,7 @@ class Mirror:
             self._record()
         for name in sorted({name for name in visible if not is_plain(name)} - self._left_here):
             self._left_here.add(name)
-            self._tell(f"{name!r} stays in {self._folder}: an object store would not give a backslash back as it is")
+            self._tell(f"{name!r} stays in {self._folder}: an object store would not preserve its backslash")
 
     def _mark(self) -> None:
         if not self._is_marked and (self._folder / MARKER_FILE).exists():
@@ -198,12 +198,12 @@ class Mirror:
             self._record()
 
     def _claim(self, names: set[str], pool: ThreadPoolExecutor) -> set[str]:
-        """Put new names on the list there; gives those that somebody else's files have."""
+        """Add new names to the list at the URI; return those that somebody else's files have."""
         new = sorted(names - self._there.keys() - (self._listed or set()))
         foreign = {name for name, entry in zip(new, pool.map(self._find, new), strict=True) if entry is not None}
         for name in sorted(foreign - self._told_foreign):
             self._tell(
-                f"{self._store.uri / name} was there before this sweep and is left as it is; what the sweep has of "
+                f"{self._store.uri / name} was there before this sweep and is left as it is; the sweep's file of "
                 f"that name stays in {self._folder}"
             )
         self._told_foreign |= foreign
@@ -231,16 +231,16 @@ class Mirror:
             time.sleep(MIN_PERIOD_S)
 
     def _attempt(self) -> bool:
-        """One round; True where all is there."""
+        """Do one round; True if everything is uploaded."""
         try:
             self.upload()
         except Exception as error:
-            # Whatever it is, a sweep must not end over it.
+            # Whatever it is, it must not end the sweep.
             self._reason = str(error)
-            # A folder that is gone was removed with a sweep that is refused.
+            # A missing folder was removed with a refused sweep.
             if self._failed_at is None and self._lease.lost_to is None and self._folder.exists():
                 self._failed_at = time.monotonic()
-                self._tell(f"{self._reason}; the sweep goes on, and what is new waits in {self._folder}")
+                self._tell(f"{self._reason}; the sweep continues, and new files wait in {self._folder}")
             return False
         if self._failed_at is not None:
             away_s = time.monotonic() - self._failed_at
@@ -261,12 +261,12 @@ class Mirror:
         self._progress_at = time.monotonic()
 
     def _progressed(self, size: int) -> None:
-        """Of a large file a part is there: it goes on, and may, as long as the URI is ours."""
+        """Count an uploaded part of a large file, and check that the URI is still ours."""
         self._progress_at = time.monotonic()
         self._lease.check()
 
     def _put_unit(self, unit: str, staged: Path, foreign: Set[str]) -> None:
-        """Bring a folder there whole: it is not there between the first and the last of its files."""
+        """Upload a folder as a whole: it does not count between its first and its last file."""
         mark = mark_of(unit)
         stamps = {f"{unit}/{name}": stamp for name, stamp in scan(staged).items()}
         changed = [name for name in stamps if self._there.get(name) != stamps[name] and name not in foreign]
@@ -277,7 +277,7 @@ class Mirror:
             self._put(name, staged / name.removeprefix(f"{unit}/"))
 
     def _delete(self, gone: set[str]) -> None:
-        # The marks first: what is half deleted does not count.
+        # The marks first, so that half-deleted folders don't count.
         marks = {mark_of(unit) for name in gone if (unit := unit_of(name))}
         for name in sorted(gone, key=lambda name: name not in marks):
             self._lease.check()
@@ -288,12 +288,12 @@ class Mirror:
             self._store.prune(unit)
 
     def _record(self) -> None:
-        """So that a driver that is started again after a crash need not send the checkpoints again."""
+        """Record uploaded checkpoints, so that a driver restarted after a crash need not send them again."""
         start_record(self._folder, self._lease.session, {name: stamp for name, stamp in self._there.items() if stamp})
 
 
 class _SentJournal:
-    """The journal as it was brought there last, and as far as it was read for that."""
+    """The journal as last uploaded, and how much of it was read for that."""
 
     def __init__(self) -> None:
         self._read = self._trials = 0
@@ -301,7 +301,7 @@ class _SentJournal:
         self._entry: Entry | None = None
 
     def count_trials(self, path: Path, length: int) -> int:
-        """How many trials the first `length` bytes know."""
+        """The number of trials in the first `length` bytes."""
         found, self._read = count_trials(path, self._read, length)
         self._trials += found
         return self._trials
@@ -310,15 +310,15 @@ class _SentJournal:
         self._length, self._entry = length, store.find(JOURNAL_FILE)[0]
 
     def is_there(self, store: ObjectStore, length: int) -> bool:
-        """Whether it is at the URI, and not another driver's that was held up on its way there."""
+        """Whether it is at the URI, rather than a late upload of another driver."""
         return length == self._length and store.find(JOURNAL_FILE)[0] == self._entry
 
 
 def _is_known(name: str, known: int | None) -> bool:
-    """Whether a file is of a trial that is among the first `known` ones, or of none; None where nobody can tell."""
+    """Whether a file belongs to one of the first `known` trials, or to none; None if unknown."""
     parts = PurePosixPath(name).parts
     is_trials = known is not None and len(parts) > 2 and parts[0] in ("trials", "tensorboard") and parts[1].isdecimal()
-    return not is_trials or int(parts[1]) < known  # type: ignore[operator]  # is_trials says that it is known
+    return not is_trials or int(parts[1]) < known  # type: ignore[operator]  # is_trials implies that it is known
 
 
 def _is_best_known(best: Path, known: int) -> bool:
@@ -330,12 +330,12 @@ def _is_best_known(best: Path, known: int) -> bool:
 
 @contextmanager
 def _staged(folder: Path, units: set[str]) -> Iterator[dict[str, Path]]:
-    """Links to the files of folders: they stay while they go up, also where a folder is dropped meanwhile.
+    """Links to the files of folders, which stay during the upload even if a folder is deleted meanwhile.
 
-    One that has been dropped already is left out.
+    A folder that has been deleted already is left out.
     """
     for left in folder.glob(f"{_STAGED}{'[0-9a-f]' * 8}"):
-        shutil.rmtree(left, ignore_errors=True)  # by a driver that was killed
+        shutil.rmtree(left, ignore_errors=True)  # left by a killed driver
     scratch = folder / f"{_STAGED}{secrets.token_hex(4)}"
     staged = {}
     for unit in units:
@@ -358,7 +358,7 @@ def _link(source: str, target: str) -> None:
 
 
 def read_record(folder: Path) -> tuple[str | None, dict[str, Stamp]]:
-    """The session that last kept the URI like this folder, and the checkpoints that it had brought there."""
+    """The session that last uploaded this folder, and the checkpoints it had uploaded."""
     try:
         record = read_json(folder / RECORD_FILE)
         return record.get("session"), {name: tuple(stamp) for name, stamp in record.get("there", {}).items()}
@@ -367,5 +367,5 @@ def read_record(folder: Path) -> tuple[str | None, dict[str, Stamp]]:
 
 
 def start_record(folder: Path, session: str, there: Mapping[str, Stamp]) -> None:
-    """Note that a driver keeps the URI like this folder."""
+    """Note that a driver uploads this folder."""
     write_atomic(folder / RECORD_FILE, json.dumps({"session": session, "there": there}))

@@ -1,4 +1,4 @@
-"""`best/` kept at the best step while a sweep runs, beside the loop that tells of it."""
+"""Keeps `best/` at the best step while a sweep runs, in the background."""
 
 import time
 from collections.abc import Mapping
@@ -11,7 +11,7 @@ from tuner.run_folder.best_folder import is_written, write_best
 from tuner.study.study import Study
 from tuner.trial.seeds import derive_seed
 
-# How long the files of a checkpoint that is saved once more may be away.
+# How long the files of a checkpoint may be missing while it is saved again.
 REPLACE_S = 1.0
 
 
@@ -31,7 +31,7 @@ class BestKeeper:
         self._wanted: BestStep | None = None
 
     def keep(self, best: BestStep | None, *, surely: bool = False) -> None:
-        """Have it made anew, unless it holds that step; with `surely` it is looked at, whatever was wanted before."""
+        """Update it in the background unless it holds that step; `surely` checks even if nothing changed."""
         if best is None or (best == self._wanted and not surely):
             return
         self._wanted = best
@@ -39,11 +39,11 @@ class BestKeeper:
         self._beside.do(lambda: self._write(best, params))
 
     def forget(self) -> None:
-        """The best step was undone: if it comes again, it is another, whatever its value."""
+        """Forget the best step after it was undone: a new report of it counts as another step."""
         self._wanted = None
 
     def _write(self, best: BestStep, params: Mapping[str, Any]) -> None:
-        # Where it is another by now, that one comes next.
+        # If another step is the best by now, that one comes next.
         if best != self._wanted or is_written(self._folder, best):
             return
         for is_last in (False, True):
@@ -53,4 +53,4 @@ class BestKeeper:
             except FileNotFoundError:
                 if is_last:
                     raise
-                time.sleep(REPLACE_S)  # its trial has come to that step once more, and is saving it
+                time.sleep(REPLACE_S)  # its trial has reached that step again, and is saving it

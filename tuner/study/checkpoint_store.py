@@ -1,4 +1,4 @@
-"""The checkpoints that a sweep has on disk; deletes those that the rule of retention can do without."""
+"""The checkpoints of a sweep on disk; deletes those that the retention rule does not need."""
 
 import contextlib
 import functools
@@ -17,12 +17,12 @@ from tuner.study.retention import SavedStep, removable_after, removable_while_ru
 
 
 class CheckpointStore:
-    """Which checkpoints there are, with the metric at their steps.
+    """The existing checkpoints, with the metric at their steps.
 
     Args:
         folder: the run folder.
-        rule: the sweep's rule of retention.
-        beside: deletes, after what was asked of it before.
+        rule: the sweep's retention rule.
+        beside: deletes in the background, after earlier work.
     """
 
     def __init__(self, folder: Path, rule: Checkpoints, goal: Goal, beside: Beside) -> None:
@@ -34,42 +34,42 @@ class CheckpointStore:
         self._pins: dict[int, deque[int]] = {}
 
     def add(self, number: int, step: int, value: float) -> None:
-        """Take up the checkpoint of a step, if it is there."""
+        """Register the checkpoint of a step, if it exists."""
         path = checkpoint_path(trial_dir(self._folder, number), step)
         if path.exists():
             size = sum(file.stat().st_size for file in path.rglob("*"))
             self._found[number, step] = SavedStep(number, step, value, size)
 
     def take_up(self, number: int, curve: Mapping[int, float]) -> None:
-        """Take up what a trial of an earlier run has left."""
+        """Register the checkpoints of a trial of an earlier run."""
         for step in checkpoint_steps(trial_dir(self._folder, number)):
             self.add(number, step, curve.get(step, float("nan")))
 
     def forget(self, number: int) -> None:
-        """Know of none of a trial's checkpoints any more; deletes nothing."""
+        """Forget all checkpoints of a trial, without deleting them."""
         self._found = {key: candidate for key, candidate in self._found.items() if key[0] != number}
 
     def pin(self, number: int, step: int) -> None:
-        """Keep a checkpoint that another trial may go on from, until three more of its own trial are pinned."""
+        """Keep a checkpoint that another trial may continue from, until three more of its trial are pinned."""
         self._pins.setdefault(number, deque(maxlen=3)).append(step)
 
     def unpin(self) -> None:
         self._pins.clear()
 
     def drop_while_running(self, number: int) -> None:
-        """Delete what a running trial can do without."""
+        """Delete checkpoints that a running trial does not need."""
         own = [candidate for key, candidate in self._found.items() if key[0] == number]
         for step in removable_while_running(own, self._rule.keep, self._goal):
             self._drop(number, step)
 
     def drop_after(self, states: Mapping[int, TrialState]) -> None:
-        """Delete what the sweep can do without; `states` holds the trials that are finished."""
+        """Delete checkpoints that the sweep does not need; `states` holds the finished trials."""
         max_bytes = None if self._rule.max_gb is None else self._rule.max_gb * 2**30
         for number, step in removable_after(list(self._found.values()), states, self._rule.keep, max_bytes, self._goal):
             self._drop(number, step)
 
     def drop_late(self, number: int) -> None:
-        """Delete what a trial has saved after the decision to end it."""
+        """Delete what a trial saved after the decision to end it."""
         files = TrialFiles(trial_dir(self._folder, number))
         files.tidy()
         for step in checkpoint_steps(files.folder):
@@ -85,7 +85,7 @@ class CheckpointStore:
 
 
 def _remove(path: Path, inode: int) -> None:
-    """Delete a checkpoint, but for one that was saved in its place since."""
+    """Delete a checkpoint, unless another one was saved in its place since."""
     with contextlib.suppress(FileNotFoundError):
         if path.stat().st_ino == inode:
             remove_checkpoint(path)

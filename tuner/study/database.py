@@ -1,4 +1,4 @@
-"""Databases that studies are kept in, by their SQLAlchemy URLs. Knows nothing of what a study holds."""
+"""Databases of studies, by their SQLAlchemy URLs."""
 
 import contextlib
 import time
@@ -14,21 +14,21 @@ from tuner.errors import SpecError, StudyNotFoundError
 from tuner.run_folder.credentials import hide_secrets
 from tuner.study.database_url import expanded, file_of, redacted
 
-# What Optuna raises, beside OSError, where a study can't be read or written now.
+# What Optuna raises, beside OSError, if a study can't be read or written now.
 DATABASE_ERRORS = (SQLAlchemyError, StorageInternalError)
-# Of a study's attributes the one that says whose it is.
+# The attribute of a study that identifies its owner.
 IDENTITY = "tuner:run"
-# Of opening a new database, and what is between them.
+# Attempts to open a new database, and the pause between them.
 _ATTEMPTS = 10
 _PAUSE_S = 0.1
 
 
 def open_database(url: str, *, create: bool) -> RDBStorage:
-    """Raises `SpecError` where it can't be opened, `StudyNotFoundError` where it is missing and not to be created."""
+    """Open a database. Raises `SpecError` if that fails, `StudyNotFoundError` if it is missing and not created."""
     recorded, url = url, expanded(url)
     path = file_of(url)
     if not create and path is not None and not path.exists():
-        told = "" if path.is_absolute() else f" (looked for from {Path.cwd()}, since its path is relative)"
+        told = "" if path.is_absolute() else f" (its path is relative to {Path.cwd()})"
         raise StudyNotFoundError(f"there is no database {path}{told}")
     try:
         if not create and not _has_studies(url):
@@ -47,7 +47,7 @@ def open_database(url: str, *, create: bool) -> RDBStorage:
 
 
 def delete_study(url: str, name: str, identity: str) -> None:
-    """Remove a study from a database, if it is there and of the run with this identity."""
+    """Remove a study from a database, if it exists and belongs to the run with this identity."""
     with contextlib.suppress(KeyError, SpecError, StudyNotFoundError):
         storage = open_database(url, create=False)
         try:
@@ -59,7 +59,7 @@ def delete_study(url: str, name: str, identity: str) -> None:
 
 
 def _has_studies(url: str) -> bool:
-    """Asked first: Optuna would make tables."""
+    """Whether a database holds studies; checked first, since Optuna would create tables."""
     engine = create_engine(url)
     try:
         return inspect(engine).has_table("studies")

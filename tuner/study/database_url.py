@@ -1,4 +1,4 @@
-"""The URL of a database: as it is recorded and shown, without secrets, and as the database gets it."""
+"""The URL of a database: recorded and shown without secrets, expanded for the database."""
 
 import os
 import re
@@ -19,9 +19,9 @@ _INSIDE = re.compile(rf"\$\{{(?P<name>{_NAME})\}}(?P<bare>)")
 
 
 def recordable(url: str) -> str:
-    """The same database from every working directory, its secrets the names of environment variables.
+    """Make a URL independent of the working directory; its secrets must be names of environment variables.
 
-    Raises `SpecError` where a secret is written out.
+    Raises `SpecError` if a secret is written out.
     """
     if _VARIABLE.fullmatch(url):
         return url
@@ -33,7 +33,7 @@ def recordable(url: str) -> str:
             [
                 f"storage: {redacted(url)} holds a secret, and a URL is recorded, shown and logged: name an "
                 f"environment variable in its place, '{scheme}://USER:${{PGPASSWORD}}@HOST/NAME' in single quotes, and "
-                "set it wherever the sweep is run or looked at; or leave it to the database's own means, such as "
+                "set it wherever you run or look at the sweep; or use the database's own means, such as "
                 "~/.pgpass."
             ]
         )
@@ -44,19 +44,19 @@ def recordable(url: str) -> str:
 
 
 def redacted(url: str) -> str:
-    """For a person, and a log: names of variables as they are, secrets as ***."""
+    """The URL for people and logs: names of variables as they are, secrets as ***."""
     parsed = _parse(url)
     if parsed is None:
         return re.sub("(://).*@", r"\1***@", url, flags=re.DOTALL)
     text = url
     for secret in _literals(parsed):
         text = text.replace(secret, "***")
-    # What is quoted in the URL reads otherwise in its parts.
+    # Quoted characters of the URL are unquoted in its parts.
     return text if parsed.password is None or _is_variable(parsed.password) else re.sub(":[^:/@]*@", ":***@", text)
 
 
 def expanded(url: str) -> str:
-    """With the values of the environment variables in it. Raises `SpecError` where one is not set."""
+    """Insert the values of the environment variables. Raises `SpecError` if one is not set."""
     if _VARIABLE.fullmatch(url):
         url = keep_secret(_value_of(url, _VARIABLE))
         parsed = _parse(url)
@@ -67,7 +67,7 @@ def expanded(url: str) -> str:
     if parsed is None:
         return url
     for secret in _literals(parsed):
-        keep_secret(secret)  # of a run folder of before they were refused
+        keep_secret(secret)  # from a run folder of a version that allowed them
     if parsed.password is not None and _is_variable(parsed.password):
         parsed = parsed.set(password=keep_secret(_value_of(parsed.password, _VARIABLE)))
     query = {key: value if isinstance(value, tuple) else _part(key, value) for key, value in parsed.query.items()}
@@ -81,7 +81,7 @@ def expanded(url: str) -> str:
 
 
 def file_of(url: str) -> Path | None:
-    """The file of a database of SQLite, None for any other."""
+    """The file of an SQLite database, None for any other."""
     parsed = _parse(url)
     if parsed is None:
         return None
@@ -90,7 +90,7 @@ def file_of(url: str) -> Path | None:
 
 
 def secrets_in(url: str) -> bool:
-    """Whether a recorded URL holds a secret that is written out, as those of before they were refused may."""
+    """Whether a recorded URL holds a written-out secret, which older versions allowed."""
     parsed = _parse(url)
     return bool(parsed is not None and _literals(parsed))
 
@@ -99,11 +99,11 @@ def _parse(url: str) -> URL | None:
     try:
         return make_url(url)
     except (ArgumentError, ValueError):
-        return None  # who opens it says what is wrong
+        return None  # opening it reports what is wrong
 
 
 def _literals(url: URL) -> list[str]:
-    """The secrets that are written out."""
+    """The written-out secrets."""
     found = [url.password] if url.password else []
     for key, value in url.query.items():
         if is_secret(key):
@@ -132,11 +132,11 @@ def _value_of(text: str, pattern: re.Pattern[str]) -> str:
 
 
 def keep_private(folder: Path, origin: Mapping[str, Any]) -> list[str]:
-    """Keep a description from other users where it holds a secret, as those of before may; sentences to tell."""
+    """Hide a description with a secret, which older versions allowed, from other users; return notices."""
     if not secrets_in(origin.get("storage") or ""):
         return []
     (folder / SPEC_FILE).chmod(0o600)
     return [
-        f"{folder / SPEC_FILE} holds the database's password, under `storage` and `command`, and is readable for you "
-        "alone from here on: write ${NAME} in its place, and set that environment variable"
+        f"{folder / SPEC_FILE} holds the database's password, under `storage` and `command`, and is now readable by "
+        "you only: write ${NAME} in its place, and set that environment variable"
     ]

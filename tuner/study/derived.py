@@ -1,7 +1,4 @@
-"""Makes again what a run folder holds beside its study and its trials' reports, where it is gone, empty or cut.
-
-Knows nothing of Ray.
-"""
+"""Restores missing, empty or cut-off files of a run folder from its study and its trials' reports."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,10 +11,9 @@ from tuner.study.tensorboard import EXPERIMENT_FILE, EventLog, is_whole, write_e
 
 
 def mend(folder: Path, spec: SweepSpec, records: Sequence[TrialRecord]) -> None:
-    """Look through a run folder that is resumed; what is whole is left as it is.
+    """Check a run folder that is resumed, and restore damaged files; intact ones are left as they are.
 
-    Files of trials that have not ended are written anew when these are resumed, and `best/` at the next end of a
-    trial.
+    Files of unfinished trials are rewritten when these are resumed, and `best/` when the next trial ends.
     """
     experiment = folder / "tensorboard"
     if not is_whole(experiment / EXPERIMENT_FILE):
@@ -33,7 +29,7 @@ def _mend_trial(folder: Path, spec: SweepSpec, record: TrialRecord) -> None:
     if record.params and not read_json(own / PARAMS_FILE):
         TrialFiles(own).write_params(record.params)
     log = folder / "tensorboard" / f"{record.number:04d}"
-    # Those that are empty have been replaced.
+    # Empty ones have been replaced.
     written = [path for path in log.glob("*tfevents*") if path.stat().st_size]
     if not written or not all(map(is_whole, written)):
         reports = [report for report in read_reports(own) if report.step in record.curve]

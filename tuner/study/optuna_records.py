@@ -1,4 +1,4 @@
-"""Trials as Optuna keeps them, read as ours."""
+"""Converts Optuna's trials to our records."""
 
 import math
 from typing import Any
@@ -12,10 +12,10 @@ from tuner.records import FailureReason, TrialRecord, TrialState
 from tuner.spec.domains import Constant
 from tuner.spec.space import SearchSpace
 
-# The attribute with the configurations that a rule has given a trial.
+# The attribute with the configurations that a rule gave a trial.
 CHANGES = "tuner:changes"
 
-# What Optuna calls our states; a stopped trial is told from a pruned one by its outcome.
+# Optuna's names for our states; a stopped trial differs from a pruned one by its outcome.
 TO_OPTUNA = {
     TrialState.PENDING: OptunaState.WAITING,
     TrialState.RUNNING: OptunaState.RUNNING,

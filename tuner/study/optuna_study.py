@@ -1,4 +1,4 @@
-"""Optuna's study of a run: begun or opened, in the run folder's journal or in a database, and marked as the run's."""
+"""Creates or opens Optuna's study of a run, in the run folder's journal or in a database."""
 
 import contextlib
 from collections.abc import Sequence
@@ -24,7 +24,7 @@ def open_study(
     identity: str | None,
     must_exist: bool,
 ) -> tuple[BaseStorage, Journal | None, optuna.Study]:
-    """The storage, the journal where it is one, the study; `tuner.study.study.Study` tells what the arguments mean."""
+    """The storage, its journal if it has one, and the study; see `tuner.study.study.Study` for the arguments."""
     path, is_new = folder / JOURNAL_FILE, write and not must_exist
     if url is None and not is_new and not path.exists():
         raise _gone(folder, f"{JOURNAL_FILE} is missing", write)
@@ -64,11 +64,11 @@ def _claim(study: optuna.Study, folder: Path, identity: str | None) -> None:
     elif found != identity:
         raise OccupiedError(
             f"{folder}: the study {study.study_name!r} in its storage belongs to another run folder, and is left as it "
-            "is. Begin anew under another name."
+            "is. Start a new sweep under another name."
         )
 
 
 def _gone(folder: Path, missing: str, write: bool) -> StudyNotFoundError:
     hint = command_line("run", folder / "sweep.yaml")
-    way = f" Bring it back from where it was kept, and resume; or begin another sweep: {hint}" if write else ""
+    way = f" Restore it from a copy, and resume; or start another sweep: {hint}" if write else ""
     return StudyNotFoundError(f"{folder} holds no study: {missing}.{way}")

@@ -1,6 +1,6 @@
-"""Writes down what happens in a sweep: the study first, then the trials' files, TensorBoard and `best/`.
+"""Records a sweep: in the study first, then in the trials' files, TensorBoard and `best/`.
 
-The engine calls it from one thread and holds no state of its own that would have to survive. Knows nothing of Ray.
+The engine calls it from one thread, and keeps no state itself that would have to survive. Does not depend on Ray.
 """
 
 import contextlib
@@ -31,25 +31,25 @@ from tuner.study.usage import Usage
 
 
 class Recorder:
-    """The record of a sweep that is running.
+    """The record of a running sweep.
 
     Args:
         folder: the run folder.
-        method: the method's name, or the sampler instance that takes its place.
-        start_with: configurations to try first; those of `spec` if left out.
-        clock: in seconds; one that nobody can set.
+        method: the method's name, or a sampler instance instead.
+        start_with: configurations to try first; those of `spec` by default.
+        clock: a monotonic clock, in seconds.
 
     Attributes:
-        checkpoints: that there are.
-        running: trials that were asked for and have not ended, by number.
-        tally: how the sweep stands as a whole.
-        gpus: of each worker of a trial that is asked for; a whole one as long as gpu `auto` is not measured.
+        checkpoints: the existing ones.
+        running: unfinished trials, by number.
+        tally: the counts of the sweep as a whole.
+        gpus: for each worker of the next trial; a whole one until the share of gpu `auto` is measured.
         on_end: called with the record of each trial that ends.
-        on_retry: called with each trial that is tried again, and why.
-        on_note: called with each trial of which something is to be told while it runs, and that.
-        on_advice: called with what is to be told of the training loop's code.
+        on_retry: called with each trial that is retried, and why.
+        on_note: called with a running trial and a note about it.
+        on_advice: called with advice about the training loop's code.
         on_aside: called with each new trial that found files in its place, and where those are now.
-        on_damage: called with each trial that goes on from an older checkpoint, and what is wrong with the newer ones.
+        on_damage: called with each trial that resumes from an older checkpoint, and what is wrong with newer ones.
     """
 
     def __init__(
@@ -99,7 +99,7 @@ class Recorder:
 
     @storing(*DATABASE_ERRORS)
     def look(self, training: Collection[int]) -> None:
-        """Count, and every few seconds write down, the time that passes; `training` are trials with their processes."""
+        """Count the time that passes, and record it every few seconds; `training` are the trials with processes."""
         self._usage.look(self.running, training)
 
     @property
@@ -120,7 +120,7 @@ class Recorder:
 
     @property
     def pace_s(self) -> float | None:
-        """Seconds of wall time for each trial that has ended since this process took over."""
+        """Seconds of wall time per trial ended since this process took over."""
         ended = self.tally.num_ended_now
         return self._usage.run_s / ended if ended else None
 
@@ -133,12 +133,12 @@ class Recorder:
 
     @storing(*DATABASE_ERRORS)
     def ask(self) -> Running | None:
-        """The next trial, its folder ready; None where the space has been asked for whole."""
+        """The next trial, with its folder ready; None if the space is exhausted."""
         asked = self.study.ask(self._method, self._seed, self._start_with)
         if asked is None:
             return None
         if self._is_summed_up:
-            # It is of an earlier run, and would tell of how this one has ended where its driver is killed.
+            # It is of an earlier run; if this driver is killed, it would look like this run's end.
             self.study.set_summary({})
             self._is_summed_up = False
         if not asked.resumed and (aside := set_trial_aside(self.folder, asked.number)):
@@ -170,7 +170,7 @@ class Recorder:
             running.has_new_params = False
             self.study.change_params(number, reports[0].step - 1, running.params)
         if reports[0].step <= running.last_step:
-            # It took over another trial's state and goes on from there: its own later steps are undone.
+            # It took over another trial's state and continues from there: its own later steps are undone.
             self._restart_from(running, running.files.cut(reports[0].step - 1))
         self.study.report(number, reports)
         self.tally.has_reports = True
@@ -204,11 +204,11 @@ class Recorder:
             state, reason = TrialState.FAILED, FailureReason.ERROR
             message = "the trainable returned without a single trial.report"
         elif state is TrialState.COMPLETED and not all(map(math.isfinite, self._values(running))):
-            state, reason, message = TrialState.FAILED, FailureReason.NAN, "no finite value to tell"
+            state, reason, message = TrialState.FAILED, FailureReason.NAN, "it reported no finite value"
         running.become(state)
         if error:
             running.files.write_error(error)
-        # Before the study knows of it: a trial that it does not know to have ended is written anew when it goes on.
+        # Before the study records the end: files of a trial without a recorded end are rewritten when it resumes.
         running.log.end(state)
         self.study.tell(
             number,
@@ -233,14 +233,14 @@ class Recorder:
 
     @storing(*DATABASE_ERRORS)
     def change_params(self, number: int, params: Mapping[str, Any]) -> None:
-        """A rule has given a running trial another configuration."""
+        """Give a running trial the configuration that a rule has chosen."""
         running = self.running[number]
         running.params, running.has_new_params = dict(params), True
         running.files.write_params(params)
 
     @storing(*DATABASE_ERRORS)
     def retry(self, number: int, message: str, error: str, gpus: float | None = None) -> Running:
-        """Take a failed attempt back to its last checkpoint; the trial goes on, where told with other `gpus`."""
+        """Take a failed attempt back to its last checkpoint, to continue, with other `gpus` if given."""
         running = self.running[number]
         self.study.set_attempts(number, asdict(running.attempts))
         running.files.write_error(error or message)
@@ -253,7 +253,7 @@ class Recorder:
 
     @storing(*DATABASE_ERRORS)
     def interrupt(self, number: int) -> None:
-        """Leave a trial as it is, to be resumed when the sweep is resumed."""
+        """Leave a trial as it is, to resume with the sweep."""
         running = self.running.pop(number)
         running.become(TrialState.PENDING)
         self._usage.left(running)
@@ -262,12 +262,12 @@ class Recorder:
         self.study.interrupt(number)
 
     def settle(self) -> None:
-        """Block until `best/` is there and what the sweep can do without is deleted. Raises `StorageError`."""
+        """Block until `best/` is written and unneeded checkpoints are deleted. Raises `StorageError`."""
         self._beside.finish()
 
     @storing(*DATABASE_ERRORS)
     def close(self, summary: Mapping[str, Any]) -> None:
-        """Keep the summary; trials that are still running are left to be resumed."""
+        """Record the summary; running trials are left to be resumed."""
         for number in list(self.running):
             self.interrupt(number)
         self.checkpoints.unpin()
@@ -282,7 +282,7 @@ class Recorder:
         self.study.close()
 
     def abandon(self) -> None:
-        """Let go of everything where nothing can be written any more; what was recorded is resumed."""
+        """Release everything after nothing can be written any more; resuming continues from the record."""
         self._beside.close()
         for running in self.running.values():
             with contextlib.suppress(OSError):
@@ -311,10 +311,10 @@ class Recorder:
         self.tally.reported(running.number, report.step, value)
 
     def _rewind(self, running: Running, recorded: Mapping[int, float]) -> None:
-        self.settle()  # what is about to be deleted must not be gone on from
+        self.settle()  # a trial must not resume from a checkpoint that is about to be deleted
         rewound = running.files.rewind(max(recorded, default=0))
         running.restore_step = rewound.step
-        # The configuration goes back with the state: what a rule has changed later is undone.
+        # The configuration goes back with the state: a rule's later changes are undone.
         running.params, running.has_new_params = self.study.record(running.number).params_at(rewound.step + 1), False
         running.files.write_params(running.params)
         self.study.cut_changes(running.number, rewound.step)
@@ -333,7 +333,7 @@ class Recorder:
         running.reported_at = self._clock()
         for report in kept:
             self._follow(running, report)
-        # What was used for steps that are undone was used.
+        # The time of undone steps still counts.
         running.lost_gpu_s, running.reported_gpu_s = max(used_s, running.reported_gpu_s), 0.0
         best = self.tally.best
         if best and best.number == running.number and best.step not in running.curve:
@@ -347,16 +347,16 @@ class Recorder:
         return self.running[record.number].curve if record.number in self.running else record.curve
 
     def _values(self, running: Running) -> list[float]:
-        """What the study is told: the best of the curve; with several metrics those of the last step."""
+        """The values for the study: the best of the curve, or with several metrics those of the last step."""
         report = running.last if len(self.spec.metrics) > 1 else running.best or running.last
         assert report is not None
         return [report.metrics[metric.name] for metric in self.spec.metrics]
 
     def _remember(self, record: TrialRecord) -> None:
-        """Take up what an earlier run of this sweep recorded."""
+        """Take over the record of a trial of an earlier run."""
         self.tally.has_reports |= bool(record.curve)
         folder = trial_dir(self.folder, record.number)
-        # A driver that was killed may have told the study more than it had written; that step comes again.
+        # A killed driver may have recorded more in the study than in the files; that step comes again.
         steps = record.curve if record.state.is_final else {report.step for report in read_reports(folder)}
         for step, value in record.curve.items():
             if step in steps:

@@ -1,4 +1,4 @@
-"""Which checkpoints a sweep keeps: a rule that decides and deletes nothing."""
+"""Decides which checkpoints a sweep keeps; deletes nothing."""
 
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
@@ -25,7 +25,7 @@ class SavedStep:
 
 
 def removable_while_running(candidates: Collection[SavedStep], keep: Keep, goal: Goal) -> set[int]:
-    """The steps that a running trial can do without: it needs its best, and its last two to go on.
+    """The steps that a running trial does not need: it needs its best, and its last two to resume from.
 
     Two, since the last one may turn out to be damaged.
     """
@@ -42,10 +42,10 @@ def removable_after(
     max_bytes: float | None,
     goal: Goal,
 ) -> set[tuple[int, int]]:
-    """The checkpoints of finished trials, as (number, step), that the sweep can do without.
+    """The checkpoints of finished trials, as (number, step), that the sweep does not need.
 
-    `states` holds the trials that are finished: those of others are left alone. The best checkpoint of the sweep
-    is always kept.
+    `states` holds the finished trials; checkpoints of others are left alone. The best checkpoint of the sweep is always
+    kept.
     """
     finished = [c for c in candidates if c.number in states]
     if not finished:
@@ -72,7 +72,7 @@ def _wanted(finished: Collection[SavedStep], keep: Keep, goal: Goal) -> Iterable
 
 
 def _within(max_bytes: float, kept: Collection[SavedStep], best: SavedStep, goal: Goal) -> set[tuple[int, int]]:
-    """The best ones that fit, the best of all in any case."""
+    """The best ones that fit, and the best of all in any case."""
     total, fits = best.size_bytes, {(best.number, best.step)}
     for candidate in sorted(kept, key=lambda c: _rank(c, goal)):
         if (candidate.number, candidate.step) not in fits and total + candidate.size_bytes <= max_bytes:
@@ -86,5 +86,5 @@ def _best(candidates: Collection[SavedStep], goal: Goal) -> SavedStep:
 
 
 def _rank(candidate: SavedStep, goal: Goal) -> tuple[tuple[bool, float], int, int]:
-    """Sorts the best first; of equals the first trial's first."""
+    """A sort key: the best first; of equals, the first trial's."""
     return goal.rank(candidate.value), candidate.number, candidate.step

@@ -1,8 +1,8 @@
-"""A sweep that is resumed in another space than it began with.
+"""Resumes a sweep in another space than it began with.
 
-What was tried has to lie in the new one and mean the same there. Then its trials are put into a study of another name
-in the same storage, as if they had been asked from the new space: every method takes them, where Optuna's samplers
-refuse a parameter whose choices have changed, and forget one whose range has. The first study is left as it was.
+All trials must lie in the new space and mean the same there. They are then copied into a study of another name in the
+same storage, as if they came from the new space, so that every method accepts them: Optuna's samplers refuse a
+parameter whose choices have changed, and forget one whose range has. The first study is left as it was.
 """
 
 import copy
@@ -45,15 +45,15 @@ def open_study(
     earlier: Sequence[Sequence[FrozenTrial]],
     tell: Callable[[str], None],
 ) -> Study:
-    """The study of a run folder for writing, in the space that the sweep has now.
+    """Open the study of a run folder for writing, in the sweep's present space.
 
-    Raises `SpecError` where that is another one, and what was tried can't be kept in it.
+    Raises `SpecError` if the space has changed and its trials can't be kept.
 
     Args:
-        place: what the user calls the folder.
+        place: the user's name for the folder.
         space: of `spec`, as the study takes it.
-        storage, earlier: as of `Study`.
-        tell: is called with a sentence on what is new.
+        storage, earlier: as for `Study`.
+        tell: called with a sentence on what is new.
     """
     origin, identity, is_begun = read_spec(folder)[1], mark_of_run(folder).identity, has_trials(folder)
 
@@ -81,16 +81,16 @@ def open_study(
         study.close()
         write_atomic(folder / SPEC_FILE, to_yaml({**spec.to_dict(), PROVENANCE: {**origin, "study": name}}))
         study = opened(name)
-        tell(f"{place} goes on with other parameters than before; all of its {len(trials)} trials lie in them")
+        tell(f"{place} continues with other parameters than before; all of its {len(trials)} trials fit them")
     study.keep_space()
     if adopt(folder):
-        tell(f"{place} is of before run folders were marked as ours; it is now")
+        tell(f"{place} was made by a version that did not mark run folders; it is marked now")
     return study
 
 
 def _way_out(place: Place) -> str:
     return (
-        f"put it back in {place / SPEC_FILE} to go on, or begin another sweep that learns from this one, with "
+        f"change it back in {place / SPEC_FILE} to resume, or start another sweep that learns from this one, with "
         f"start_from: [{place}]."
     )
 
@@ -112,7 +112,7 @@ def _problems(trials: Sequence[FrozenTrial], before: SearchSpace | None, space: 
         tried |= trial.distributions
     known = set(old) or set(tried)
     gone = [f"{name} is gone" for name in sorted(known - set(new))]
-    # Of a study of before spaces were kept the constants are not known.
+    # A study of a version that did not keep spaces has no constants.
     added = [f"{name} is new" for name in sorted(set(new) - known) if old or not isinstance(new[name].domain, Constant)]
     if gone or added:
         return gone + added
@@ -141,7 +141,7 @@ def _domain_problems(
     if (was_log := getattr(before, "log", False)) != (is_log := getattr(now, "log", False)):
         return [f"{name} had {_SCALES[was_log]} scale and has {_SCALES[is_log]} one"]
     lost = [value for value in values if not _holds(domain, value)]
-    return [f"{name} was {quoted(lost[0])} in a trial, and can't be that any more"] if lost else []
+    return [f"{name} was {quoted(lost[0])} in a trial, which is no longer allowed"] if lost else []
 
 
 def _holds(domain: Float | Int | Choice, value: Any) -> bool:

@@ -1,4 +1,4 @@
-"""`Running`, a trial between being asked for and its end, as the driver knows it, and its `Attempts`."""
+"""`Running`, the driver's record of an unfinished trial, and its `Attempts`."""
 
 import statistics
 import time
@@ -13,12 +13,12 @@ from tuner.study.tensorboard import EventLog
 
 @dataclass
 class Attempts:
-    """What has befallen a trial's attempts; kept in the study, so that a driver that takes over counts on.
+    """Losses of a trial's attempts; kept in the study, so that a driver that takes over continues the counts.
 
     Attributes:
-        losses: processes that it lost before it could report anything.
-        lost_nodes: nodes that it lost without a newer checkpoint between.
-        lost_from: the step that it had gone on from when it lost the last one.
+        losses: processes lost before they could report anything.
+        lost_nodes: nodes lost without a newer checkpoint between.
+        lost_from: the step it had resumed from when it lost the last node.
     """
 
     retries: int = 0
@@ -27,14 +27,14 @@ class Attempts:
     lost_from: int = 0
 
     def count_lost_node(self, restore_step: int) -> None:
-        """Count a node that was lost after the trial had gone on from a step."""
+        """Count a node that was lost after the trial had resumed from a step."""
         self.lost_nodes = 1 if restore_step > self.lost_from else self.lost_nodes + 1
         self.lost_from = restore_step
 
 
 @dataclass
 class Running:
-    """A trial that was asked for and has not ended."""
+    """An unfinished trial."""
 
     number: int
     params: Mapping[str, Any]
@@ -48,11 +48,11 @@ class Running:
     curve: dict[int, float] = field(default_factory=dict)
     attempts: Attempts = field(default_factory=Attempts)
     state: TrialState = TrialState.RUNNING
-    # Given by a rule and not in the study yet: they hold from the next report on.
+    # Set by a rule and not in the study yet: they apply from the next report on.
     has_new_params: bool = False
     trained_s: float = 0.0
-    # The same by the GPUs of all its workers, as reported in this attempt; what has passed since the last report; and
-    # what it had used before this attempt, or for steps that were undone.
+    # The same multiplied by the GPUs of all its workers: as reported in this attempt; since the last report; and before
+    # this attempt, or for undone steps.
     reported_gpu_s: float = 0.0
     silent_gpu_s: float = 0.0
     lost_gpu_s: float = 0.0
@@ -61,7 +61,7 @@ class Running:
     step_times_s: list[float] = field(default_factory=list)
 
     def become(self, state: TrialState) -> None:
-        """Change its state. Raises `ValueError` where no trial may change so."""
+        """Change its state. Raises `ValueError` if that change is not allowed."""
         if not self.state.can_become(state):
             raise ValueError(f"trial {self.number} is {self.state.value} and can't become {state.value}")
         self.state = state

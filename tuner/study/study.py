@@ -1,6 +1,6 @@
-"""The durable study on Optuna storage: what was asked, what was reported, how each trial ended.
+"""The durable study on Optuna storage: each trial's configuration, reports and end.
 
-The only truth of a sweep: everything else can be made again from it. Knows nothing of Ray.
+It is the source of truth of a sweep: everything else can be restored from it. Does not depend on Ray.
 """
 
 import contextlib
@@ -32,7 +32,7 @@ _USAGE = "tuner:usage"
 _GPU_SHARE = "tuner:gpu_share"
 _SPACE = "tuner:space"
 _IS_REVISED = "tuner:is_revised"
-# What a database's text holds for certain.
+# The length that any database's text can hold.
 _MAX_SPACE_BYTES = 60_000
 
 
@@ -42,8 +42,8 @@ class Asked:
 
     Attributes:
         resumed: whether it ran before and was interrupted.
-        gpus: what `Study.set_gpus` has set.
-        attempts: what `Study.set_attempts` has set.
+        gpus: as set by `Study.set_gpus`.
+        attempts: as set by `Study.set_attempts`.
     """
 
     number: int
@@ -57,17 +57,17 @@ class Study:
     """The study of one sweep.
 
     Args:
-        folder: the run folder; holds the journal where `url` is None.
+        folder: the run folder; holds the journal if `url` is None.
         name: of the study in its storage.
         url: an Optuna RDB URL, or None for the journal.
         metrics: in the order of the study's directions.
-        space: that configurations are asked from.
-        write: False opens an existing study for reading, also while a driver writes it.
+        space: the space of configurations.
+        write: False opens an existing study for reading, even while a driver writes it.
         earlier: the trials of earlier sweeps, for methods that learn from them.
-        identity: of the run whose study it is; one of another run is refused with `OccupiedError`.
-        must_exist: whether to refuse to begin a new one.
+        identity: of the study's run; another run's study is refused with `OccupiedError`.
+        must_exist: whether to refuse to create a new one.
 
-    Raises `StudyNotFoundError` where there is none, for reading or since it `must_exist`.
+    Raises `StudyNotFoundError` if there is none, for reading or because it `must_exist`.
     """
 
     def __init__(
@@ -87,26 +87,26 @@ class Study:
         self._storage, self._journal, self._study = open_study(
             folder, name, url, directions, write=write, identity=identity, must_exist=must_exist
         )
-        # A sampler that has been through its space says so by stopping a loop of Optuna's, which is not running here.
+        # A sampler that has exhausted its space stops Optuna's loop, which is not running here.
         self._is_exhausted = False
         self._study.stop = self._exhaust  # type: ignore[method-assign]
-        # To look through all trials for one that waits takes longer with each trial, and mostly none does.
+        # Searching all trials for a waiting one takes longer with each trial, and usually none waits.
         self._may_have_waiting = True
         self._metrics = tuple(metrics)
         self._space = space
         self._before = self._kept_space()
         self._earlier = earlier
-        # Optuna's trial ids by number, of trials that are running.
+        # Optuna's ids of running trials, by number.
         self._ids: dict[int, int] = {}
         self._next = len(self._frozen())
 
     @property
     def num_trials(self) -> int:
-        """How many trials were ever asked for."""
+        """The number of all trials so far."""
         return self._next
 
     def num_waiting(self) -> int:
-        """How many trials were interrupted and are to be resumed."""
+        """The number of interrupted trials that are to be resumed."""
         return len(self._frozen(OptunaState.WAITING))
 
     def records(self) -> list[TrialRecord]:
@@ -117,9 +117,9 @@ class Study:
         return read_record(self._storage.get_trial(self._id(number)), self._before or self._space)
 
     def ask(self, method: str | BaseSampler, seed: int, start_with: Sequence[Mapping[str, Any]] = ()) -> Asked | None:
-        """The next trial: an interrupted one, a known good configuration, or a new one by the method.
+        """Start the next trial: an interrupted one, a known good configuration, or a new one by the method.
 
-        None where a finite space has been asked for whole.
+        Returns None if a finite space is exhausted.
         """
         waiting = self._frozen(OptunaState.WAITING) if self._may_have_waiting else []
         self._may_have_waiting = True
@@ -152,10 +152,10 @@ class Study:
     def may_continue(
         self, method: str | BaseSampler, seed: int, number: int, start_with: Sequence[Mapping[str, Any]] = ()
     ) -> bool:
-        """Whether a running trial goes on however poor it is so far.
+        """Whether a running trial continues however poor it is so far.
 
-        The first known good configuration does: it is what one would take without a search; this must not find less.
-        So does a trial of which the method expects as much as when it asked for it, where it can say.
+        The first known good configuration does: a search must not find less than you would use without one. So does a
+        trial of which the method still expects as much as when it chose it, if the method can say.
         """
         from tuner.methods.bayes import MultiFidelitySampler
 
@@ -175,14 +175,14 @@ class Study:
                     self._storage.set_trial_user_attr(trial_id, f"{VALUES}{report.step}", values)
 
     def change_params(self, number: int, after_step: int, params: Mapping[str, Any]) -> None:
-        """Record that a rule has given a running trial another configuration, in effect after a step."""
+        """Record another configuration that a rule has given a running trial, in effect after a step."""
         trial = self._storage.get_trial(self._id(number))
         changes = trial.user_attrs.get(CHANGES) or [[0, read_params(trial, self._space)]]
         kept = [change for change in changes if change[0] < max(after_step, 1)]
         self._storage.set_trial_user_attr(self._id(number), CHANGES, [*kept, [after_step, dict(params)]])
 
     def cut_changes(self, number: int, after_step: int) -> None:
-        """Undo the changes of a running trial's configuration that were to hold from a later step on."""
+        """Undo changes of a running trial's configuration that were to apply after a later step."""
         changes = self._storage.get_trial(self._id(number)).user_attrs.get(CHANGES, [])
         kept = [change for change in changes if change[0] <= after_step]
         if len(kept) < len(changes):
@@ -201,7 +201,7 @@ class Study:
         gpu_s: float = 0.0,
         ended_at_s: float = 0.0,
     ) -> None:
-        """End a trial in a final state; `values`, one for each metric, are for COMPLETED alone."""
+        """End a trial in a final state; `values`, one for each metric, are for COMPLETED only."""
         outcome = {
             "state": state.value,
             "reason": reason.value if reason else None,
@@ -213,21 +213,21 @@ class Study:
         }
         with self._batch():
             self._storage.set_trial_user_attr(self._id(number), OUTCOME, outcome)
-            # Optuna's samplers fail at pruned trials of several objectives; those that have failed are left out.
+            # Optuna's samplers can't handle pruned trials with several objectives; they leave out failed ones.
             told = TO_OPTUNA[state] if len(self._metrics) == 1 or values else OptunaState.FAIL
             self._study.tell(number, list(values) if values else None, told)
         self._ids.pop(number, None)
         self._commit()
 
     def interrupt(self, number: int) -> None:
-        """Put a running trial back to wait; it is asked for again before any new one."""
+        """Put a running trial back into the queue; it comes before any new one."""
         self._storage.set_trial_state_values(self._id(number), OptunaState.WAITING)
         self._ids.pop(number, None)
         self._may_have_waiting = True
         self._commit()
 
     def recover(self) -> list[int]:
-        """Put the trials that a killed driver left running back to wait; their numbers."""
+        """Put the trials that a killed driver left running back into the queue; return their numbers."""
         running = [trial.number for trial in self._frozen(OptunaState.RUNNING)]
         with self._batch():
             for number in running:
@@ -235,36 +235,36 @@ class Study:
         return running
 
     def set_gpus(self, number: int, gpus: float) -> None:
-        """Give a running trial so many GPUs a worker, also when it is resumed after an interruption."""
+        """Set a running trial's GPUs per worker, also for when it is resumed after an interruption."""
         self._storage.set_trial_user_attr(self._id(number), _GPUS, gpus)
         self._commit()
 
     def set_attempts(self, number: int, attempts: Mapping[str, int]) -> None:
-        """Keep what has befallen a running trial's attempts, also for when it is resumed after an interruption."""
+        """Record losses of a running trial's attempts, also for when it is resumed after an interruption."""
         self._storage.set_trial_user_attr(self._id(number), _ATTEMPTS, dict(attempts))
         self._commit()
 
     def set_gpu_share(self, share: float, measured: Mapping[str, int]) -> None:
-        """Keep the share of a GPU that was chosen for the sweep's trials, and what it was chosen by, in bytes."""
+        """Record the share of a GPU chosen for the sweep's trials, and the measurements behind it, in bytes."""
         self._study.set_user_attr(_GPU_SHARE, {"share": share, **measured})
         self._commit()
 
     def gpu_share(self) -> float | None:
-        """None where none was chosen yet."""
+        """The chosen share of a GPU; None if none was chosen yet."""
         share: float | None = self._study.user_attrs.get(_GPU_SHARE, {}).get("share")
         return share
 
     def set_usage(self, usage: Mapping[str, Any]) -> None:
-        """Keep the time that the sweep has used so far."""
+        """Record the time that the sweep has used so far."""
         self._study.set_user_attr(_USAGE, dict(usage))
         self._commit()
 
     def usage(self) -> dict[str, Any]:
-        """Empty where none was kept yet."""
+        """The recorded time; empty if none was recorded yet."""
         return dict(self._study.user_attrs.get(_USAGE, {}))
 
     def set_summary(self, summary: Mapping[str, Any]) -> None:
-        """Keep what is to be known of the sweep as a whole: what ended it, times."""
+        """Record facts of the sweep as a whole: what ended it, times."""
         self._study.set_user_attr(_SUMMARY, dict(summary))
         self._commit()
 
@@ -272,24 +272,24 @@ class Study:
         return dict(self._study.user_attrs.get(_SUMMARY, {}))
 
     def space_before(self) -> SearchSpace | None:
-        """The space that all trials so far were asked from; None where it was not kept."""
+        """The space of all trials so far; None if it was not recorded."""
         return self._before
 
     def keep_space(self) -> None:
-        """Keep the space that trials are asked from."""
+        """Record the space of the trials."""
         kept = self._space.to_dict()
         if self._before != self._space and len(json.dumps(kept)) <= _MAX_SPACE_BYTES:
             self._study.set_user_attr(_SPACE, kept)
             self._before = self._space
 
     def frozen(self) -> list[FrozenTrial]:
-        """All trials as Optuna has them."""
+        """All trials, as Optuna's objects."""
         return self._frozen()
 
     def copy_to(self, name: str, trials: Sequence[FrozenTrial]) -> None:
-        """Make a study of another name in the same storage, that holds these trials in the place of its own."""
+        """Create a study of another name in the same storage, with these trials."""
         with contextlib.suppress(KeyError):
-            optuna.delete_study(study_name=name, storage=self._storage)  # half a copy of a driver that was killed
+            optuna.delete_study(study_name=name, storage=self._storage)  # a killed driver's partial copy
         with self._batch():
             other = optuna.create_study(storage=self._storage, study_name=name, directions=self._study.directions)
             for key, value in self._study.user_attrs.items():
@@ -313,11 +313,11 @@ class Study:
         self._is_exhausted = True
 
     def _fixed(self, start_with: Sequence[Mapping[str, Any]]) -> Mapping[str, Any] | None:
-        """What the next trial may not choose: a known good configuration, or its cell of the grid."""
+        """Values that are fixed for the next trial: a known good configuration, or its cell of the grid."""
         if self._next < len(start_with):
             return start_with[self._next]
         if self._study.user_attrs.get(_IS_REVISED):
-            # Its cells have other places than those that were tried.
+            # Its cells are placed differently from the tried ones.
             return self._space.next_cell([record.params for record in self.records()[len(start_with) :]])
         cells = self._space.grid_cells()
         index = self._next - len(start_with)
@@ -326,7 +326,7 @@ class Study:
         return cells[index % len(cells)]
 
     def _sampler(self, method: str, seed: int, number: int) -> BaseSampler:
-        # Those who only read a study need not wait for the samplers.
+        # Readers of a study need not import the samplers.
         from tuner.methods.table import make_sampler
 
         return make_sampler(method, seed, number, self._earlier)

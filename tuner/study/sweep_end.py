@@ -1,4 +1,4 @@
-"""When a sweep ends: rules that look at its progress and decide, each with its reason."""
+"""Rules that end a sweep by its progress, each with its reason."""
 
 import re
 from collections.abc import Sequence
@@ -7,20 +7,20 @@ from dataclasses import dataclass
 from tuner.metric import Metric
 from tuner.spec.sections import Budget
 
-# A sweep whose first trials all fail with the same message is not worth going on with.
+# A sweep whose first trials all fail with the same message is not worth continuing.
 ALIKE = 3
 
 
 @dataclass(frozen=True)
 class Progress:
-    """How far a sweep is.
+    """The progress of a sweep.
 
     Attributes:
-        elapsed_s: wall time, of earlier runs of the same sweep too.
-        gpu_s: time spent in trials by the GPUs that each held meanwhile, of all slots together.
-        num_good: trials that have shown that the trainable works: they did not fail, or did by what they reported.
-        num_failed: trials that have failed in this run.
-        mistakes: the messages of those of them that did not fail by what they reported, in order.
+        elapsed_s: wall time, including earlier runs of the sweep.
+        gpu_s: time spent in trials multiplied by the GPUs each held, over all slots.
+        num_good: trials that show that the trainable works: they did not fail, or only through their reported values.
+        num_failed: trials that failed in this run.
+        mistakes: the messages of those that failed otherwise than through their reported values, in order.
     """
 
     elapsed_s: float
@@ -41,7 +41,7 @@ class Verdict:
 
 
 def judge(progress: Progress, budget: Budget, metric: Metric) -> Verdict | None:
-    """Whether the sweep has to end now, running trials included."""
+    """Decide whether the sweep has to end now, including its running trials."""
     best, target = progress.best, metric.target
     if best is not None and target is not None and (best == target or metric.goal.better(best, target)):
         return Verdict("target", f"{metric.name} {best:g} has reached the target {target:g}")
@@ -54,7 +54,7 @@ def judge(progress: Progress, budget: Budget, metric: Metric) -> Verdict | None:
 
 def _judge_failures(progress: Progress, budget: Budget) -> Verdict | None:
     mistakes = progress.mistakes
-    # A batch size or an address in a message makes it no other failure.
+    # Messages that differ in a batch size or an address count as the same failure.
     kinds = {re.sub(r"\d+", "#", mistake) for mistake in mistakes}
     if len(mistakes) >= ALIKE and not progress.num_good and len(kinds) == 1:
         return Verdict("alike", f"the first {len(mistakes)} trials all failed alike: {mistakes[0]}", True)

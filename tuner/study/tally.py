@@ -1,4 +1,4 @@
-"""How a sweep stands as a whole: how its trials ended, its best step, and what a rule of its end looks at."""
+"""Counts for a sweep as a whole: how its trials ended, its best step, and the input of the rules that end it."""
 
 import math
 from collections import Counter
@@ -9,17 +9,17 @@ from tuner.records import BestStep, FailureReason, TrialState, best_of
 
 
 class Tally:
-    """Counts what a sweep's trials have come to.
+    """Counts the outcomes of a sweep's trials.
 
     Attributes:
         counts: of the finished trials, by state.
-        best: the best step of all trials, also of those that are running.
+        best: the best step of all trials, including running ones.
         has_reports: whether any trial of the sweep has ever reported its metric.
         ended: the finished trials and their states.
-        cut_short: trials that were ended in this run before their end; they may have saved once more since.
-        num_failed: trials that failed in this run. Those of an earlier one do not count: somebody has seen them.
+        cut_short: trials that were stopped in this run; they may have saved another checkpoint since.
+        num_failed: trials that failed in this run. Earlier runs don't count: the user has seen those.
         num_diverged: trials of any run whose metric was not finite.
-        mistakes: what the others of those that failed in this run said.
+        mistakes: the messages of trials that failed otherwise in this run.
     """
 
     def __init__(self, goal: Goal) -> None:
@@ -36,18 +36,18 @@ class Tally:
         return self.ended.get(number, TrialState.RUNNING)
 
     def reported(self, number: int, step: int, value: float) -> None:
-        """Take up a step, which is the best from now on if it is better than all before."""
+        """Take a step into account: it becomes the best if it is better than all before."""
         if math.isfinite(value):
             found = BestStep(number, step, value)
             if self.best is None or found.rank(self._goal) < self.best.rank(self._goal):
                 self.best = found
 
     def find_best(self, curves: Iterable[tuple[int, Mapping[int, float]]]) -> None:
-        """Look for the best step anew, after the step that held it was undone."""
+        """Find the best step again, after the best one was undone."""
         self.best = best_of(curves, self._goal)
 
     def taken_up(self, number: int, state: TrialState, reason: FailureReason | None) -> None:
-        """Count a trial that an earlier run of the sweep has finished."""
+        """Count a trial that an earlier run of the sweep finished."""
         self.counts[state] += 1
         self.ended[number] = state
         self.num_diverged += reason is FailureReason.NAN

@@ -1,7 +1,7 @@
-"""TensorBoard's files of a sweep: each trial's curves, and the HParams table, complete from the first minute.
+"""Writes a sweep's TensorBoard files: each trial's curves, and the HParams table, complete from the first minute.
 
-Writes event files with TensorBoard's own protocol buffers and record framing, in the caller's thread: a
-report takes about 20 microseconds. Knows nothing of how trials are run or kept.
+Uses TensorBoard's own protocol buffers and record framing, in the caller's thread; a report takes about 20
+microseconds.
 """
 
 import contextlib
@@ -16,7 +16,7 @@ from typing import Any
 from tensorboard.compat.proto.event_pb2 import Event, SessionLog
 from tensorboard.compat.proto.summary_pb2 import Summary
 
-# Not tensorboard.plugins.hparams.summary, whose functions would do: it imports tensorflow.
+# Not tensorboard.plugins.hparams.summary, whose functions would do, because it imports tensorflow.
 from tensorboard.plugins.hparams import api_pb2, metadata
 from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData, SessionEndInfo, SessionStartInfo
 from tensorboard.summary.writer.record_writer import RecordWriter
@@ -28,13 +28,13 @@ from tuner.spec.space import Parameter, SearchSpace
 
 EXPERIMENT_FILE = "events.out.tfevents.0000000000.experiment"
 
-# Of a record, beside its data: its length, and checksums of both.
+# A record has, beside its data, its length and checksums of both.
 _RECORD_BYTES = 16
 
-# The version of the format since which SessionLog.START means that steps come again.
+# Since this version of the format, SessionLog.START means that steps come again.
 FILE_VERSION = "brain.Event:2"
 
-# More numbers than this are filtered by lowest and highest on the page, fewer by a box to tick for each.
+# The page filters more numbers than this by a range, fewer by a checkbox for each.
 MAX_BOXES = 32
 
 _BOOL, _NUMBER, _TEXT = api_pb2.DATA_TYPE_BOOL, api_pb2.DATA_TYPE_FLOAT64, api_pb2.DATA_TYPE_STRING
@@ -49,10 +49,10 @@ _STATUS = {
 
 
 class EventLog:
-    """The event file of one trial, a new one with each opening; `path` is the trial's folder.
+    """The event file of one trial, a new file each time it is opened; `path` is the trial's folder.
 
-    All that is written can be seen at once. TensorBoard keeps values in single precision. Pass the sweep's
-    `space`, so that values are of the same type as in `write_experiment`; without it each is of its own type.
+    Everything written is visible at once. TensorBoard keeps values in single precision. Pass the sweep's `space` to
+    give values the same types as in `write_experiment`.
     """
 
     def __init__(self, path: Path, space: SearchSpace | None = None, *, file_name: str | None = None) -> None:
@@ -69,10 +69,10 @@ class EventLog:
         state: TrialState | None = None,
         space: SearchSpace | None = None,
     ) -> None:
-        """Replace a trial's event files by one that holds exactly these reports, as after a crash.
+        """Replace a trial's event files by one with exactly these reports, as after a crash.
 
-        No `EventLog` of the folder may be open; open one afterwards for what comes next. `state` writes the
-        end where it is final.
+        No `EventLog` of the folder may be open; open one afterwards for further reports. A final `state` also writes
+        the end.
         """
         old = sorted(path.glob("*tfevents*"))
         with contextlib.closing(EventLog(path, space, file_name=SCRATCH_FILE)) as log:
@@ -81,20 +81,20 @@ class EventLog:
             log.end(state or TrialState.RUNNING, reports[-1].timestamp if reports else None)
         (path / SCRATCH_FILE).replace(path / _new_file_name())
         for item in old:
-            # Emptied, and removed only next time: TensorBoard never gets past a file that vanishes while it
-            # is read, but from one without more records it goes on to the next name.
+            # Emptied now, and removed only next time: TensorBoard never gets past a file that vanishes while it
+            # reads it, but after one without more records it continues with the next name.
             if item.stat().st_size == 0:
                 item.unlink()
             else:
                 os.truncate(item, 0)
 
     def start(self, params: Mapping[str, Any], timestamp: float | None = None) -> None:
-        """Put the trial into the HParams table, as running. `timestamp` is its start, now by default."""
+        """Add the trial to the HParams table, as running. `timestamp` is its start, now by default."""
         timestamp = time.time() if timestamp is None else timestamp
         self._write(wall_time=timestamp, file_version=FILE_VERSION)
-        # Has a TensorBoard that is open while `rewrite` runs forget the steps that it has read before.
+        # Makes a TensorBoard that is open during `rewrite` forget the steps it has read.
         self._write(wall_time=timestamp, step=1, session_log=SessionLog(status=SessionLog.START))
-        # The group is the trial's own: trials with equal parameters shall not share a row.
+        # Each trial has its own group, so that trials with equal parameters don't share a row.
         info = SessionStartInfo(group_name=self._name, start_time_secs=timestamp)
         for name, value in params.items():
             data_type = self._types.get(name) or _common_type([value])
@@ -111,7 +111,7 @@ class EventLog:
         self.flush()
 
     def end(self, state: TrialState, timestamp: float | None = None) -> None:
-        """Put how the trial ended into the HParams table; a state that is not final writes nothing."""
+        """Write the trial's end to the HParams table; a state that is not final writes nothing."""
         if not state.is_final:
             return
         timestamp = time.time() if timestamp is None else timestamp
@@ -131,11 +131,11 @@ class EventLog:
 
 
 def write_experiment(path: Path, space: SearchSpace, metrics: Sequence[str]) -> None:
-    """Describe the sweep to the HParams page: the columns of its table, and the domains to filter by.
+    """Describe the sweep for the HParams page: the columns of its table, and the domains to filter by.
 
     Args:
-        path: the folder that holds the trials' folders. Writing it again replaces what was there.
-        metrics: the names of those that get a column.
+        path: the folder that holds the trials' folders. A new call replaces the earlier description.
+        metrics: the names of the metrics that get a column.
     """
     path.mkdir(parents=True, exist_ok=True)
     now = time.time()
@@ -152,7 +152,7 @@ def write_experiment(path: Path, space: SearchSpace, metrics: Sequence[str]) -> 
 
 
 def is_whole(path: Path) -> bool:
-    """Whether there is an event file that ends with a whole record; what is in the records is not looked at."""
+    """Whether there is an event file that ends with a complete record; does not check the records' content."""
     try:
         data = path.read_bytes()
     except FileNotFoundError:
@@ -170,9 +170,9 @@ def _hparams_summary(tag: str, data: Any) -> Any:
 
 
 def _hparam_info(parameter: Parameter, metrics: Sequence[str]) -> Any:
-    """A column of the table. Those that vary come first on the page, constants after them.
+    """A column of the table. Parameters that vary come first on the page, constants last.
 
-    One that is named as a metric is told apart from it by its heading.
+    A parameter with a metric's name gets a heading that distinguishes it.
     """
     domain, data_type = parameter.domain, _data_type(parameter.domain)
     varies = not isinstance(domain, Constant)
@@ -199,7 +199,7 @@ def _values(domain: Domain) -> Sequence[Any]:
 
 
 def _common_type(values: Sequence[Any]) -> int:
-    """The type that shows all values; text where they differ in type, or are of none that the page knows."""
+    """The type for all values; text if their types differ, or if the page does not support them."""
     if all(isinstance(value, bool) for value in values):
         return int(_BOOL)
     if all(isinstance(value, int | float) and not isinstance(value, bool) for value in values):
@@ -208,13 +208,13 @@ def _common_type(values: Sequence[Any]) -> int:
 
 
 def _shown(value: Any, data_type: int) -> Any:
-    """A value as the page gets it; text is as in the sweep file: `null`, `true`, `[64, 64]`."""
+    """A value for the page; text is as in the sweep file: `null`, `true`, `[64, 64]`."""
     if data_type != _TEXT or isinstance(value, str):
         return value
     return json.dumps(value, ensure_ascii=False)
 
 
 def _new_file_name() -> str:
-    """A name that sorts after those given before: TensorBoard reads a folder's files in that order."""
+    """A name that sorts after all earlier ones: TensorBoard reads a folder's files in that order."""
     seconds, nanoseconds = divmod(time.time_ns(), 10**9)
     return f"events.out.tfevents.{seconds:010d}.{nanoseconds:09d}.tuner"

@@ -1,6 +1,6 @@
-"""The wall time and the GPU time that a sweep has used, kept in its study as they pass.
+"""The wall time and GPU time that a sweep has used, recorded in its study as they pass.
 
-A driver that is killed loses no more than the last seconds of them. Knows nothing of Ray.
+A killed driver loses only the last few seconds of them.
 """
 
 import time
@@ -9,16 +9,16 @@ from collections.abc import Callable, Collection, Mapping
 from tuner.study.running_trial import Running
 from tuner.study.study import Study
 
-# What has passed is written down this often.
+# How often the time is recorded.
 BOOK_EVERY_S = 10.0
 
 
 class Usage:
-    """What a sweep has used, in earlier runs of it too.
+    """The time that a sweep has used, including earlier runs.
 
     Args:
-        study: that it is kept in.
-        workers: of each trial.
+        study: the study that records it.
+        workers: the number of workers of each trial.
     """
 
     def __init__(self, study: Study, workers: int, *, clock: Callable[[], float] = time.monotonic) -> None:
@@ -27,7 +27,7 @@ class Usage:
         self._clock = clock
         self._started_at = self._looked_at = clock()
         booked = study.usage()
-        # Of folders of before the time was booked there is the summary, which a killed driver has not left.
+        # Folders of versions that did not record the time have a summary, unless their driver was killed.
         self._before_s = max(float(known.get("elapsed_s", 0.0)) for known in (booked, study.summary()))
         self._booked_s = self._before_s
         # GPU time of trials that are neither running nor finished.
@@ -48,25 +48,25 @@ class Usage:
         self._started_at += self.elapsed_s - elapsed_s
 
     def gpu_s(self, running: Mapping[int, Running]) -> float:
-        """Of all trials."""
+        """GPU time of all trials."""
         return self._finished_gpu_s + sum(self._waiting.values()) + sum(trial.gpu_s for trial in running.values())
 
     def finished(self, number: int, gpu_s: float, ended_at_s: float) -> None:
-        """A trial has ended, in this run or in one of before."""
+        """Count a trial that has ended, in this run or an earlier one."""
         self._waiting.pop(number, None)
         self._finished_gpu_s += gpu_s
         self._before_s += max(0.0, ended_at_s - self.elapsed_s)
 
     def left(self, running: Running) -> None:
-        """A trial waits to be resumed."""
+        """Count a trial that waits to be resumed."""
         self._waiting[running.number] = running.gpu_s
 
     def taken_up(self, running: Running) -> None:
-        """A trial is resumed: what it has used in earlier runs is its own again."""
+        """Count a resumed trial's time of earlier runs as its own again."""
         running.lost_gpu_s = max(self._waiting.pop(running.number, 0.0), running.lost_gpu_s)
 
     def look(self, running: Mapping[int, Running], training: Collection[int]) -> None:
-        """Count what has passed since the last look; to be called every second or so.
+        """Count the time since the last look; call it every second or so.
 
         Args:
             training: the numbers of trials that have their processes.
@@ -75,7 +75,7 @@ class Usage:
         for number in training:
             trial = running.get(number)
             if trial is not None:
-                # A report tells itself how long its step has taken.
+                # A report states how long its step took.
                 silent_s = min(now - self._looked_at, now - trial.reported_at)
                 trial.silent_gpu_s += max(0.0, silent_s) * trial.gpus * self._workers
         self._looked_at = now
@@ -83,7 +83,7 @@ class Usage:
             self.book(running)
 
     def book(self, running: Mapping[int, Running]) -> None:
-        """Write down what has been used so far."""
+        """Record the time used so far."""
         gpu_s = self._waiting | {number: trial.gpu_s for number, trial in running.items()}
         self._booked_s = self.elapsed_s
         self._study.set_usage(
