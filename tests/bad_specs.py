@@ -332,7 +332,7 @@ BAD = [
         False,
     ),
     ("circle", also(parameters=CIRCLE), "parameters.a.when is circular: a -> b -> c -> a;", False),
-    ("own parent", param({"values": [1], "when": {"lr": 1}}), "circle: lr -> lr;", False),
+    ("own parent", param({"values": [1], "when": {"lr": 1}}), "is circular: lr -> lr;", False),
     (
         "grid under sampled",
         also(parameters={"o": {"values": [1, 2]}, "m": {"grid": [1], "when": {"o": 1}}}),

@@ -81,7 +81,7 @@ def test_a_trainable_is_imported_from_the_search_path(module, tmp_path, function
         ("{m}:Task.alone", "is a method, which needs an object: write `alone = Task(...).alone`"),
         ("{m}:later", "returns a coroutine and trains nothing when called"),
         ("{m}:small_later", "returns a coroutine and trains nothing when called"),
-        ("{m}:train_lazily_later", "makes an asynchronous generator and trains nothing when called"),
+        ("{m}:train_lazily_later", "returns an asynchronous generator and trains nothing when called"),
         ("{m}:partial(train)", "has no name to import it by: resume with Sweep(...).resume(folder) in Python"),
         ("__main__:train", "it is in the script that was run, which can't be imported: resume in Python"),
         ("{m}_reads:train", "it reads the command line when it is imported (argparse), and ends the program over"),
