@@ -53,7 +53,7 @@ def opened(place: Place, tell: Callable[[str], None], *, must_exist: bool = Fals
     """
     if isinstance(place, Path):
         if must_exist and not (place / SPEC_FILE).exists():
-            raise StudyNotFoundError(f"{place} is no run folder: it holds no {SPEC_FILE}.")
+            raise StudyNotFoundError(f"{place} is not a run folder: it holds no {SPEC_FILE}.")
         check_ours(place, place)
         yield place
         return
@@ -76,7 +76,7 @@ def opened(place: Place, tell: Callable[[str], None], *, must_exist: bool = Fals
             if is_sent
             else ""
         )
-        raise StudyNotFoundError(f"{place} is no run folder: it holds no {SPEC_FILE}.{kept}")
+        raise StudyNotFoundError(f"{place} is not a run folder: it holds no {SPEC_FILE}.{kept}")
     heard: bytes | None = None
 
     def listen() -> None:
