@@ -89,6 +89,15 @@ def free_port() -> int:
         return int(server.getsockname()[1])
 
 
+def asks_for_token(head: Head) -> bool:
+    """Whether it wants to be shown one: of the newer versions of Ray, where there was a token when it was started."""
+    try:
+        urllib.request.urlopen(f"{head.dashboard}/api/version", timeout=10).close()
+    except urllib.error.HTTPError:
+        return True
+    return False
+
+
 def _answers(url: str) -> bool:
     try:
         with urllib.request.urlopen(url, timeout=5) as reply:

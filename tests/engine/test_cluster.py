@@ -10,11 +10,10 @@ from typing import Any
 
 import pytest
 
-from tests.clusters import Head, address_of, free_port, running_head
+from tests.clusters import Head, address_of, asks_for_token, free_port, running_head
 from tuner.engine.cluster import _workers
 from tuner.results.results import Results
 
-TOKEN = Path.home() / ".ray" / "auth_token"
 SWEEP = """
 name: grows
 trainable: tests.loops:descent
@@ -74,8 +73,7 @@ def test_a_sweep_makes_the_cluster_grow_to_what_it_may_be(head: Head, tmp_path: 
         capture_output=True,
         text=True,
         timeout=240,
-        # A head that is started where there is a token asks for it.
-        env={**os.environ, "RAY_AUTH_MODE": "token" if TOKEN.exists() else "disabled"},
+        env={**os.environ, "RAY_AUTH_MODE": "token" if asks_for_token(head) else "disabled"},
     )
     assert done.returncode == 0, done.stdout + done.stderr
     results = Results(tmp_path / "it")

@@ -4,6 +4,7 @@ import logging
 import os
 import socket
 import time
+import warnings
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -44,12 +45,16 @@ def connected(address: str | None, *, verbose: bool) -> Iterator[None]:
     try:
         _knock(given or "", source)
         runtime.name_driver(one_line)
-        ray.init(
-            address=given or "local",
-            log_to_driver=verbose,
-            logging_level=logging.INFO if verbose else logging.ERROR,
-            **({} if given else options),
-        )
+        with warnings.catch_warnings():
+            if not verbose:
+                # Ray 2.50 to 2.55 tells at each start what its later versions will do with GPUs.
+                warnings.simplefilter("ignore", FutureWarning)
+            ray.init(
+                address=given or "local",
+                log_to_driver=verbose,
+                logging_level=logging.INFO if verbose else logging.ERROR,
+                **({} if given else options),
+            )
     except (OSError, RuntimeError, ValueError) as error:
         if given is None or isinstance(error, ClusterError):
             raise

@@ -58,8 +58,8 @@ class TwoWorkers:
     def say(self, rank: int, message: ToSlot) -> None:
         self._said.put((rank, message))
 
-    def receive(self) -> tuple[int, ToSlot]:
-        return self._said.get(timeout=10)
+    def receive(self, timeout_s: float | None = None) -> tuple[int, ToSlot]:
+        return self._said.get(timeout=10 if timeout_s is None else timeout_s)
 
     def reply(self, rank: int, reply: Reply) -> None:
         self.replies[rank].append(reply)
@@ -189,6 +189,18 @@ def test_a_worker_that_dies_ends_the_trial_and_its_node_is_asked_for(
     assert ending.message == "its worker 1 died (process 2)"
     assert ending.lost_node is not is_alive
     assert not session.stop(1.0)
+
+
+def test_the_error_that_the_death_of_another_worker_causes_is_told_as_that_death(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(group, "is_alive", lambda node_id: True)
+    failed = Ended(Ending(TrialState.FAILED, FailureReason.ERROR, "RuntimeError: reset by peer", "Traceback"))
+    _, ending, _, _ = ran(at(0, 1), at(1, 1), (1, failed), (0, Lost()))
+    assert (ending.reason, ending.message) == (FailureReason.LOST, "its worker 0 died (process 1)")
+    # It may die itself, of its error.
+    _, ending, _, _ = ran(at(0, 1), at(1, 1), (1, failed), (1, Lost()))
+    assert (ending.reason, ending.message) == (FailureReason.ERROR, "RuntimeError: reset by peer")
 
 
 def test_what_ray_train_tells_of_a_death_is_told_from_an_error_of_the_loop() -> None:

@@ -9,7 +9,8 @@ import contextlib
 import queue
 import secrets
 import threading
-from collections.abc import Iterable
+import time
+from collections.abc import Collection, Iterable
 from dataclasses import replace
 from multiprocessing.connection import Connection, Listener, answer_challenge, deliver_challenge
 from typing import Any
@@ -31,6 +32,8 @@ from tuner.records import FailureReason, TrialState
 
 # How long a worker may take to clean up after a trial, before its group is replaced.
 CLEAN_UP_TIMEOUT_S = 20.0
+# How long a worker's death may be heard of after the error that it has caused in another, in a collective of both.
+DEATH_TELLS_S = 1.0
 # In the place of a rank: what Ray Train itself tells, of workers that it has lost.
 TRAINER = -1
 
@@ -70,9 +73,9 @@ class WorkerGroup:
                 link.send(task)
         return GroupSession(self, self._job, self._words)
 
-    def receive(self) -> tuple[int, ToSlot]:
-        """The next message of a worker in its trial, with its rank; blocks."""
-        return self._inbox.get()
+    def receive(self, timeout_s: float | None = None) -> tuple[int, ToSlot]:
+        """The next message of a worker in its trial, with its rank; blocks. Raises `queue.Empty` after the timeout."""
+        return self._inbox.get(timeout=timeout_s)
 
     def reply(self, rank: int, reply: Reply) -> None:
         with contextlib.suppress(OSError):  # likewise
@@ -192,7 +195,7 @@ class GroupSession:
                 return self._died(rank)
             for ending in ended.values():
                 if ending.error:
-                    return ending
+                    return self._cause(ending, ended)
             if waiting and len(waiting) + len(ended) == self._group.size:
                 problem = "" if self._queue.is_stopping else _out_of_step(waiting, ended)
                 if problem:
@@ -202,6 +205,16 @@ class GroupSession:
                     self._group.reply(rank, reply)
                 waiting.clear()
         return ended[0]
+
+    def _cause(self, ending: Ending, ended: Collection[int]) -> Ending:
+        """What has ended the trial: this error, or the death of a worker that has not ended, which has caused it."""
+        deadline = time.monotonic() + DEATH_TELLS_S
+        with contextlib.suppress(queue.Empty):
+            while True:
+                rank, message = self._group.receive(max(0.0, deadline - time.monotonic()))
+                if isinstance(message, Lost) and rank not in ended:
+                    return self._died(rank)
+        return ending
 
     def _died(self, rank: int) -> Ending:
         member = self._group.members[rank]
