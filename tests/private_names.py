@@ -1,9 +1,9 @@
 """Whether the private names that we use of another package are there: what a new version of it breaks."""
 
 import ast
+import dis
 import importlib
 import inspect
-import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
@@ -62,19 +62,14 @@ def _problem(name: str) -> str:
 
 
 def _instance_names(kind: type) -> set[str]:
-    """What the methods of a class and its bases assign to `self`, and the fields that are annotated."""
+    """What the methods of a class and its bases assign to, and the fields that are annotated."""
     bases = [base for base in kind.__mro__ if base.__module__ != "builtins"]
     return {name for base in bases for name in (*_assigned(base), *inspect.get_annotations(base))}
 
 
 def _assigned(kind: type) -> Iterator[str]:
-    try:
-        tree = ast.parse(textwrap.dedent(inspect.getsource(kind)))
-    except (OSError, TypeError):
-        return
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store) and ast.unparse(node.value) == "self":
-            yield node.attr
+    for method in map(inspect.unwrap, filter(inspect.isfunction, vars(kind).values())):
+        yield from (step.argval for step in dis.get_instructions(method) if step.opname == "STORE_ATTR")
 
 
 def _content(path: str) -> bytes:

@@ -40,6 +40,10 @@ NAMES = {
         "ray.air.execution._internal.tracked_actor:TrackedActor.set_on_stop(on_stop)",
         "ray.air.execution._internal.tracked_actor_task:TrackedActorTask._tracked_actor",
         "ray.air.execution.resources.placement_group:PlacementGroupAcquiredResources.placement_group",
+        "ray.cloudpickle:dumps",
+        "ray.exceptions:RayActorError.actor_id",
+        "ray.exceptions:RayActorError.preempted",
+        "ray.exceptions:RayTaskError.cause",
         "ray.experimental.internal_kv:_internal_kv_del(key)",
         "ray.experimental.internal_kv:_internal_kv_exists(key)",
         "ray.experimental.internal_kv:_internal_kv_put(key, value)",
@@ -116,6 +120,8 @@ NAMES = {
         "ray.train.v2._internal.execution.train_fn_utils:_train_fn_utils",
         "ray.train.v2._internal.execution.train_fn_utils:set_train_fn_utils(train_fn_utils)",
         "ray.train:CheckpointUploadMode",
+        "ray.train.v2.api.exceptions:WorkerGroupError.worker_failures",
+        "ray.train.v2.api.exceptions:ControllerError.controller_failure",
     ],
     "2.53": [
         "ray._private.runtime_env.packaging:_dir_travel(path, excludes, handler, include_gitignore)",
@@ -138,7 +144,9 @@ NAMES = {
 TEXTS = {
     "2.48": {
         "ray/autoscaler/v2/utils.py": ["__internal_head__"],
+        "ray/_private/node.py": ["plasma_store"],
         "ray/_private/utils.py": ["Version mismatch"],
+        "ray/_private/worker.py": ['"_temp_dir"'],
         "ray/exceptions.py": ["creation task"],
         "ray/_private/services.py": ["--gcs-address=", "--autoscaling-config="],
         "ray/_private/ray_constants.py": [
@@ -151,6 +159,7 @@ TEXTS = {
         "ray/dashboard/modules/state/state_head.py": ["/api/v0/logs/{media_type}", "/api/v0/nodes"],
     },
     "2.52": {"ray/dashboard/modules/job/job_supervisor.py": ["Running entrypoint for job"]},
+    "2.54": {"ray/core/src/ray/raylet/raylet": ["ray.io/node-id"]},
     "2.55": {"ray/_private/ray_constants.py": ["RAY_API_SERVER_ADDRESS"]},
     "2.57": {"ray/train/v2/_internal/constants.py": ["RAY_TRAIN_ENABLE_PREEMPTION_WATCHER"]},
 }

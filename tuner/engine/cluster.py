@@ -41,7 +41,7 @@ def connected(address: str | None, *, verbose: bool) -> Iterator[None]:
     if not given:
         check_loopback()
         ensure_token()
-        options |= {"_temp_dir": folder} if (folder := temp_dir()) else {}
+        options |= runtime.folder_option(folder) if (folder := temp_dir()) else {}
     try:
         _knock(given or "", source)
         runtime.name_driver(one_line)

@@ -6,12 +6,11 @@ import socket
 import tempfile
 from pathlib import Path
 
+from tuner.engine.ray_compat.sentences import LONGEST_PATH
 from tuner.errors import ClusterError
 
 # Of a socket's path in bytes, on macOS; Linux has three more.
 _MAX_PATH = 104
-# What Ray puts below its temporary folder.
-_BELOW = len("/ray/session_2026-01-01_00-00-00_000000_0000000/sockets/plasma_store.1")
 _SHORT = Path("/tmp")
 _LOOPBACK_S = 2.0
 
@@ -35,7 +34,7 @@ def temp_dir() -> str | None:
 
 
 def _problem(folder: Path) -> str:
-    most = _MAX_PATH - _BELOW
+    most = _MAX_PATH - len(LONGEST_PATH)
     if len(os.fsencode(folder)) > most:
         return f"the path has {len(os.fsencode(folder))} characters, and Ray's sockets leave room for {most}"
     try:

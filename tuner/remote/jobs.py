@@ -345,7 +345,7 @@ def _check_same(job: SweepJob, spec_digest: str, folder: str) -> None:
 
 
 def _only_on(node: str | None) -> dict[str, str] | None:
-    return {"ray.io/node-id": node} if node else None
+    return {sentences.NODE_LABEL: node} if node else None
 
 
 def _last_line(text: str | None) -> str:

@@ -8,6 +8,7 @@ import pytest
 from tests.conftest import LOSS
 from tuner.engine.driver.slots import Slots
 from tuner.engine.process.trial_process import Job
+from tuner.engine.ray_compat.runtime import can_avoid_nodes
 from tuner.errors import ResourceError
 from tuner.spec.sections import Resources
 from tuner.stopping.asking import Asking
@@ -60,6 +61,7 @@ def test_a_whole_gpu_for_each_worker_may_be_more_than_there_is() -> None:
     assert not slots({"gpu": 0.25, "workers": 3}).can_hold(1)
 
 
+@pytest.mark.skipif(not can_avoid_nodes(), reason="this Ray can't")
 def test_new_trials_are_kept_away_from_a_node_that_rests() -> None:
     nodes = {"a": {"CPU": 4.0}, "b": {"CPU": 2.0}, "head": {"CPU": 0.0}}
     spec = Resources(cpu=1)

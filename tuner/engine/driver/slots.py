@@ -11,6 +11,7 @@ from tuner.engine.driver.plan import num_fits, plan_slots
 from tuner.engine.driver.resting import RestingNodes
 from tuner.engine.process.trial_process import Job
 from tuner.engine.ray_compat.controller import variables_to_pass_on
+from tuner.engine.ray_compat.runtime import avoiding, can_avoid_nodes
 from tuner.engine.workers.trial_actor import make_actor_class
 from tuner.errors import ResourceError
 from tuner.spec.sections import Resources
@@ -75,8 +76,7 @@ class Slots:
             # A trial of several workers has a process beside theirs, which only waits.
             bundles = [{}, *[worker] * workers] if workers > 1 else [worker]
             actor_class = make_actor_class(replace(self._job, gpus=gpus), variables_to_pass_on())
-            elsewhere = {"ray.io/node-id": f"!in({','.join(sorted(self._avoided))})"}
-            kept_away = {"bundle_label_selector": [elsewhere] * workers} if self._avoided else {}
+            kept_away = {"bundle_label_selector": [avoiding(self._avoided)] * workers} if self._avoided else {}
             self._made[key] = Slot(PlacementGroupFactory(bundles, **kept_away), actor_class)
         return self._made[key]
 
@@ -89,7 +89,12 @@ class Slots:
         return num_fits(replace(self._resources, gpu=gpus), self._nodes(()) if nodes is None else nodes) > 0
 
     def rest(self, node: str, nodes: Mapping[str, Mapping[str, float]]) -> bool:
-        """Keep new trials away from a node for a while; False where no other of the `nodes` could run one."""
+        """Keep new trials away from a node for a while; False where no other of the `nodes` could run one.
+
+        False as well with a Ray that can't avoid a node.
+        """
+        if not can_avoid_nodes():
+            return False
         worker = replace(self._resources, workers=1, gpu=self.gpus)
         if not self.resting.rest(node, [one for one, resources in nodes.items() if num_fits(worker, [resources])]):
             return False

@@ -2,7 +2,7 @@
 
 import os
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ import ray._private.utils as ray_utils
 from ray._raylet import Config  # type: ignore[attr-defined]  # its stub leaves it out
 from ray.experimental.internal_kv import _internal_kv_del, _internal_kv_exists, _internal_kv_put
 
+from tuner.engine.ray_compat import sentences
 from tuner.errors import ClusterError
 
 # A resource that the head alone has. Gone: the node that holds the address of `ray.nodes()`'s cluster.
@@ -29,6 +30,21 @@ def require(version: str, what: str) -> None:
 
 def _numbers(version: str) -> list[int]:
     return [int(part) for part in version.split(".")[:2]]
+
+
+def folder_option(folder: str) -> dict[str, str]:
+    """The argument of `ray.init` that puts its sockets and logs into a folder. Gone: set RAY_TMPDIR."""
+    return {"_temp_dir": folder}
+
+
+def can_avoid_nodes() -> bool:
+    """Whether this Ray heeds `avoiding`. Ray 2.48 takes it and places there all the same."""
+    return _numbers(ray.__version__) >= [2, 54]
+
+
+def avoiding(node_ids: Iterable[str]) -> dict[str, str]:
+    """A selector of labels, for a bundle that is to be on none of these nodes. Gone: they are not avoided."""
+    return {sentences.NODE_LABEL: f"!in({','.join(sorted(node_ids))})"}
 
 
 def session_dir() -> Path:

@@ -23,6 +23,10 @@ FAILED_AT_START = "creation task"
 # one that does not.
 GCS_ADDRESS = "--gcs-address="
 AUTOSCALER_CONFIG = "--autoscaling-config="
+# The label of each node that holds its id. Gone: jobs are sent to the head, and no node is avoided.
+NODE_LABEL = "ray.io/node-id"
+# What Ray puts below its temporary folder, at the longest. Gone: where that is too long is found out by Ray itself.
+LONGEST_PATH = "/ray/session_2026-01-01_00-00-00_000000_0000000/sockets/plasma_store.1"
 # Printed by a process of Ray's that a signal ends which its own code has brought about; names the signal. Gone: a
 # process that crashed counts as killed from outside.
 CRASHED = re.compile(r"^\*\*\* (SIGABRT|SIGBUS|SIGFPE|SIGILL|SIGSEGV) received at")
