@@ -57,6 +57,7 @@ BAD = [
     ("parallel 0", also(parallel=0), "parallel must be auto or a whole number of 1 or more; got 0.", True),
     ("parallel word", also(parallel="atuo"), "got the text 'atuo', did you mean auto.", True),
     ("negative seed", also(seed=-1), "seed must be a whole number of 0 or more; got -1.", True),
+    ("warm in words", also(warm="no"), "warm must be true or false; got 'no'.", True),
     ("stall_timeout 0", also(stall_timeout=0), "stall_timeout must be a number above 0; got 0.", True),
     ("budget a number", also(budget=2), "budget must be a mapping; got 2.", True),
     ("budget key", also(budget={"hour": 2}), "budget.hour is not a known key, did you mean hours;", True),

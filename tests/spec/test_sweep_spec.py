@@ -45,6 +45,7 @@ FULL = {
     "checkpoints": {"keep": 3, "max_gb": 0.5},
     "failures": {"retries": 2},
     "stall_timeout": 600,
+    "warm": False,
 }
 
 
@@ -212,6 +213,7 @@ def random_sweep(rng):
         "failures",
         "seed",
         "stall_timeout",
+        "warm",
         "parallel",
     ):
         if rng.random() < 0.5:

@@ -24,6 +24,7 @@ from tuner.results.scores import find_evaluate, score
 from tuner.run_folder.checkpoints import checkpoint_path
 from tuner.run_folder.owned_files import remove_checkpoint
 from tuner.run_folder.trial_files import finite, write_atomic
+from tuner.spec.fields import present
 from tuner.spec.domains import Constant
 from tuner.spec.sweep_spec import SweepSpec
 from tuner.spec.trainable import import_trainable, parameters_of
@@ -249,7 +250,7 @@ def _sweep(spec: SweepSpec, candidates: Mapping[str, Mapping[str, Any]], num_see
     """Of trainings in one process each: the same settings mean the same training, whatever the number of workers."""
     first = spec.metrics[0]
     rule = spec.early_terminate or {}
-    stalls: dict[str, Any] = {} if spec.stall_timeout is None else {"stall_timeout": spec.stall_timeout}
+    of_process = present({"stall_timeout": spec.stall_timeout, "warm": spec.warm})
     return Sweep(
         f"{train_and_score.__module__}:{train_and_score.__name__}",
         name=f"evaluate-{spec.name}",
@@ -269,7 +270,7 @@ def _sweep(spec: SweepSpec, candidates: Mapping[str, Mapping[str, Any]], num_see
         resources={"cpu": spec.resources.cpu, "gpu": spec.resources.gpu},
         output=output,
         seed=0,
-        **stalls,
+        **of_process,
     )
 
 

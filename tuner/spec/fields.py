@@ -21,6 +21,7 @@ _KINDS = {
     "string": "a text",
     "integer": "a whole number",
     "number": "a number",
+    "boolean": "true or false",
     "array": "a list",
     "object": "a mapping",
 }
@@ -39,7 +40,7 @@ class Field:
         hint: the advice for a text that does not fit, or a number that is too low.
     """
 
-    kind: Literal["string", "integer", "number", "array", "object", "any"]
+    kind: Literal["string", "integer", "number", "boolean", "array", "object", "any"]
     about: str
     required: bool = False
     default: Any = None
@@ -86,6 +87,8 @@ class Field:
             return True
         if self.kind == "string":
             return isinstance(value, str) and not self.choices and bool(re.fullmatch(self.pattern or ".*", value))
+        if self.kind == "boolean":
+            return isinstance(value, bool)
         if self.kind in ("array", "object"):
             return isinstance(value, list | tuple if self.kind == "array" else Mapping)
         if not is_number(value) or (self.kind == "integer" and value != int(value)):

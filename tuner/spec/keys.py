@@ -114,6 +114,9 @@ SCALARS = {
     ),
     "seed": Field("integer", "makes the sweep's choices repeatable; picked and recorded if absent", minimum=0),
     "stall_timeout": Field("number", "seconds without a report after which a trial counts as stalled", above=0),
+    "warm": Field(
+        "boolean", "false gives each trial a process of its own, whose main thread runs the loop; true if left out"
+    ),
 }
 
 _EMPTY: dict[str, Any] = {}

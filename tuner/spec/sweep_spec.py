@@ -44,6 +44,7 @@ class SweepSpec:
         early_terminate: the file's mapping with its defaults filled in; None if no trial is stopped early.
         seed: None if the sweep picks one.
         stall_timeout: seconds without a report; None if the sweep decides.
+        warm: None, like True, runs one trial after another in a process.
     """
 
     trainable: str
@@ -62,6 +63,7 @@ class SweepSpec:
     checkpoints: Checkpoints = field(default_factory=Checkpoints)
     failures: Failures = field(default_factory=Failures)
     stall_timeout: float | None = None
+    warm: bool | None = None
 
     def __post_init__(self) -> None:
         given = present(vars(self))

@@ -100,6 +100,7 @@ def run(
             cpus=spec.resources.cpu,
             gpus=recorder.gpus,
             workers=spec.resources.workers,
+            warm=spec.warm is not False,
         )
         slots = Slots(
             job,

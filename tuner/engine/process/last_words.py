@@ -87,6 +87,10 @@ class LastWords:
             with contextlib.suppress(OSError):
                 os.write(self._reports[self._current], self._line(report))
 
+    def read(self) -> "Death":
+        """What would be read of this process now: of one that it has started, which prints where it does."""
+        return read_death(self._folder, self._name)
+
     def close(self) -> None:
         """This process ends as it should: nothing is left to be read, and what comes still goes nowhere."""
         forget(self._folder, self._name)

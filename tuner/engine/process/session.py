@@ -59,7 +59,7 @@ def run_in_thread(
     def run() -> None:
         ending = Ending(TrialState.FAILED, FailureReason.ERROR, "its exception can't be told")
         try:
-            ending = _outcome(train, make_trial)
+            ending = outcome(train, make_trial)
         finally:
             end(ending)
 
@@ -70,7 +70,8 @@ def run_in_thread(
     return thread
 
 
-def _outcome(train: Callable[[Trial], None], make_trial: Callable[[], Trial]) -> Ending:
+def outcome(train: Callable[[Trial], None], make_trial: Callable[[], Trial]) -> Ending:
+    """Run a loop in this thread, and how it ended."""
     try:
         trial = make_trial()
         train(trial)

@@ -40,6 +40,7 @@ class Job:
         folder: the run folder on the driver's machine, absolute.
         token: what the driver has marked it with.
         cpus, gpus: of each worker.
+        warm: whether a process is to run one trial after another.
         device: gives a worker its device: called in its process with `gpus`, and the index of the first one.
     """
 
@@ -55,6 +56,7 @@ class Job:
     cpus: float
     gpus: float
     workers: int = 1
+    warm: bool = True
     device: Callable[[float, int], Device] = device_of
 
     @property
@@ -125,7 +127,8 @@ class TrialProcess:
         """Clean up; why this process has to be replaced, or nothing where it is fit for another trial."""
         torch.set_grad_enabled(True)
         unfit = self._hygiene.after_trial()
-        return unfit if getattr(self._train, "is_warm", True) else "its trainable asks for a new one each time"
+        is_warm = self._job.warm and getattr(self._train, "is_warm", True)
+        return unfit if is_warm else "a new one is asked for each time"
 
     def close(self) -> None:
         """Let go of what trials share with other processes."""

@@ -15,6 +15,7 @@ from tuner.engine.files.driver_node import open_folder
 from tuner.engine.files.trial_folder import RunFolder
 from tuner.engine.process.deaths import leave_words
 from tuner.engine.process.last_words import LastWords
+from tuner.engine.process.own_process import OwnProcessHost, OwnProcessSession
 from tuner.engine.process.report_queue import Batch
 from tuner.engine.process.session import Session
 from tuner.engine.process.trial_process import Job, Task, TrialProcess, task_of
@@ -52,11 +53,8 @@ class WarmTrial:
     def __init__(self, config: Mapping[str, Any]) -> None:
         self._words = leave_words()  # before all that may end this process
         self._folder = open_folder(Path(self._job.folder), self._job.token)
-        is_group = self._job.workers > 1
-        self._host = (
-            _start_group(self._job, self._words) if is_group else LocalHost(self._job, self._folder, self._words)
-        )
-        self._session: Session | GroupSession | None = None
+        self._host = self._make_host()
+        self._session: Session | GroupSession | OwnProcessSession | None = None
         self._task = task_of(self._job, config)
 
     def train(self) -> Batch:
@@ -67,7 +65,7 @@ class WarmTrial:
 
     def memory(self) -> Memory:
         """Of the device of this process, which trains by itself; the peak is that of its trial."""
-        assert isinstance(self._host, LocalHost)
+        assert isinstance(self._host, LocalHost | OwnProcessHost)
         return self._host.memory()
 
     def reset(self, config: Mapping[str, Any]) -> bool:
@@ -103,6 +101,12 @@ class WarmTrial:
         self._end_session(STOP_TIMEOUT_S)
         self._host.close()
         self._words.close()
+
+    def _make_host(self) -> "WorkerGroup | LocalHost | OwnProcessHost":
+        if self._job.workers > 1:
+            return _start_group(self._job, self._words)
+        kind = LocalHost if self._job.warm else OwnProcessHost
+        return kind(self._job, self._folder, self._words)
 
     def _end_session(self, timeout_s: float) -> str:
         session, self._session = self._session, None
