@@ -24,8 +24,8 @@ from tuner.results.scores import find_evaluate, score
 from tuner.run_folder.checkpoints import checkpoint_path
 from tuner.run_folder.owned_files import remove_checkpoint
 from tuner.run_folder.trial_files import finite, write_atomic
-from tuner.spec.fields import present
 from tuner.spec.domains import Constant
+from tuner.spec.fields import present
 from tuner.spec.sweep_spec import SweepSpec
 from tuner.spec.trainable import import_trainable, parameters_of
 from tuner.sweep import Sweep
