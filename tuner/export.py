@@ -1,6 +1,6 @@
-"""`tuner export` and `tuner predict`: the best model of a sweep in a folder of its own, and its use from there.
+"""`tuner export` and `tuner predict`: write the best model of a sweep to a folder, and use it from there.
 
-The folder needs neither the sweep nor its data. `model.pt2` and `model.onnx` need none of the model's code either.
+The folder needs neither the sweep nor its data. `model.pt2` and `model.onnx` do not need the model's code either.
 """
 
 import contextlib
@@ -30,25 +30,25 @@ from tuner.trial.checkpoint import load_checkpoint
 from tuner.trial.portable import EXPORT_FILE, PROGRAM_FILE, Model, Portable, load_exported, read_exported
 
 WEIGHTS_FILE, ONNX_FILE = "model.safetensors", "model.onnx"
-# An exported model's outputs may differ by so much of the largest output.
+# The allowed difference of an exported model's outputs, relative to the largest output.
 TOLERANCE = 1e-4
 _FOR_ONNX = ("onnx", "onnxscript", "onnxruntime")
 
 
 def export_best(results: Results, to: Path, *, onnx: bool = True) -> dict[str, Any]:
-    """Write the best model of a sweep to the new folder `to`: weights, config, exported program, ONNX; what it told.
+    """Write the best model of a sweep to the new folder `to`: weights, config, program, ONNX; return its facts.
 
-    The program and the ONNX file are run on examples and compared with the model. Uses the function
+    Runs the program and the ONNX file on examples and compares them with the model. Uses the function
     `export(params, state)` of the trainable's module.
 
-    Raises `ControlError` where there is nothing to be exported or `to` is taken, `SpecError` where the trainable has no
-    `export`, `ExportError` where the model can't be exported or an exported one gives other outputs.
+    Raises `ControlError` if there is nothing to export or `to` is taken, `SpecError` if the trainable has no `export`,
+    `ExportError` if the model can't be exported or an exported one gives other outputs.
     """
     best = results.best
     if best is None or best.checkpoint is None:
         raise ControlError(f"{results.place}: there is no best checkpoint to export; trials save one with `state=`.")
     if to.exists() and not (to.is_dir() and not any(to.iterdir())):
-        raise ControlError(f"{to} is there already, and not empty; name a new folder.")
+        raise ControlError(f"{to} exists already and is not empty; name a new folder.")
     _check_installed(onnx)
     make = _function_of(results.spec.trainable, "export", "export(params, state) that gives a Portable")
     state, _ = load_checkpoint(results.bring(best.checkpoint))
@@ -61,7 +61,7 @@ def export_best(results: Results, to: Path, *, onnx: bool = True) -> dict[str, A
 
 
 def write_model(portable: Portable, told: Mapping[str, Any], to: Path, *, onnx: bool) -> dict[str, Any]:
-    """Write a model to the new folder `to`, whole or not at all; what was told of it, with its `largest_difference`."""
+    """Write a model to the new folder `to`, atomically; return `told` with the `largest_difference`."""
     to.parent.mkdir(parents=True, exist_ok=True)
     scratch = to.with_name(f".{to.name}.{secrets.token_hex(4)}.tmp")
     scratch.mkdir()
@@ -73,7 +73,7 @@ def write_model(portable: Portable, told: Mapping[str, Any], to: Path, *, onnx: 
         write_atomic(scratch / EXPORT_FILE, json.dumps(config, indent=2) + "\n")
         write_marker(scratch, new_marker("export", to.name))
         try:
-            scratch.replace(to)  # which may be an empty folder
+            scratch.replace(to)  # an empty folder may be there
         except OSError:
             raise ControlError(f"{to} is not empty any more; name a new folder.") from None
     finally:
@@ -82,11 +82,11 @@ def write_model(portable: Portable, told: Mapping[str, Any], to: Path, *, onnx: 
 
 
 def predict(folder: Path, inputs: Sequence[str]) -> Iterator[Mapping[str, Any]]:
-    """What an exported model says of each input, in order, by the function `predict` of its trainable's module.
+    """Yield an exported model's prediction for each input, in order, by `predict` of its trainable's module.
 
     Each has the key `input`, which is the input itself unless `predict` names another.
 
-    Raises `ControlError` where `folder` is no exported model or an input can't be used, `SpecError` where its trainable
+    Raises `ControlError` if `folder` is not an exported model or an input can't be used, `SpecError` if its trainable
     has no `predict`.
     """
     try:
@@ -98,7 +98,7 @@ def predict(folder: Path, inputs: Sequence[str]) -> Iterator[Mapping[str, Any]]:
     try:
         told = iter(use(config, model, inputs))
         for given in chain(inputs, repeat("")):  # a file may hold several rows
-            with torch.no_grad():  # not for the caller, in between
+            with torch.no_grad():  # not around the yield, for the caller's sake
                 if (one := next(told, None)) is None:
                     return
             yield {"input": given, **one}
@@ -123,11 +123,11 @@ def _check_installed(onnx: bool) -> None:
 
 
 def _write(portable: Portable, folder: Path, onnx: bool) -> dict[str, float]:
-    """The model in all its forms; of each that is a program how much its outputs differ at most."""
+    """Write the model in all forms; return the largest difference of the outputs of each program."""
     from safetensors.torch import save_model
 
     save_model(portable.model, str(folder / ".weights"))
-    # safetensors lets nobody but its writer read what it writes; a copy is as readable as the files beside it.
+    # safetensors makes its files readable by their owner only; a copy is as readable as the files beside it.
     shutil.copyfile(folder / ".weights", folder / WEIGHTS_FILE)
     (folder / ".weights").unlink()
     inputs = tuple(portable.inputs.values())
@@ -148,7 +148,7 @@ def _write(portable: Portable, folder: Path, onnx: bool) -> dict[str, float]:
                 assert converted is not None
                 converted.save(folder / ONNX_FILE)
         except Exception as error:
-            raise ExportError(f"the model can't be written as ONNX: {_line(error)}; --no-onnx does without") from error
+            raise ExportError(f"the model can't be written as ONNX: {_line(error)}; --no-onnx leaves it out") from error
         differences[ONNX_FILE] = _check(ONNX_FILE, portable, _onnx_model(folder / ONNX_FILE, list(portable.inputs)))
     return differences
 
@@ -167,7 +167,7 @@ def _onnx_model(path: Path, names: Sequence[str]) -> Model:
 
 @torch.no_grad()
 def _check(name: str, portable: Portable, exported: Model) -> float:
-    """The largest difference between the outputs of the model and of the exported one, of all rows and of one alone."""
+    """The largest difference between the outputs of the model and the exported one, for all rows and for one alone."""
     largest = 0.0
     for rows in (slice(None), slice(0, 1)):
         inputs = [value[rows] if 0 in portable.sizes.get(key, {}) else value for key, value in portable.inputs.items()]
@@ -180,7 +180,7 @@ def _check(name: str, portable: Portable, exported: Model) -> float:
 
 
 def _told(results: Results, best: Best) -> dict[str, Any]:
-    """Where the model comes from."""
+    """The model's origin."""
     test = read_json(results.folder / "best" / "test.json")
     is_of_best = (test.get("trial"), test.get("step")) == (best.trial.number, best.step)
     return {
@@ -197,7 +197,7 @@ def _told(results: Results, best: Best) -> dict[str, Any]:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Without the progress and the warnings of the exporters, which are about their own insides."""
+    """Suppress the exporters' progress and warnings, which are about their internals."""
     with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
         warnings.simplefilter("ignore")
         logging.disable(logging.WARNING)

@@ -204,7 +204,7 @@ def test_images_are_evaluated_over_seeds_and_a_default_that_fails_is_told(tmp_pa
     assert json.loads(used.output)["class"] in "0123456789"
     again = CliRunner().invoke(cli, ["export", str(results.folder), str(tmp_path / "model")])
     assert isinstance(again.exception, ControlError)
-    assert "is there already" in str(again.exception)
+    assert "exists already" in str(again.exception)
 
 
 @pytest.mark.slow

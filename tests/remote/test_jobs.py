@@ -122,7 +122,7 @@ def test_a_sweep_is_sent_asked_killed_sent_again_and_fetched(
     assert looked.stdout == "shown: True, hidden: True\n(True, False)\n(None, True)\n(None, False)\n"
     Path("mine.yaml").write_text(SWEEP.replace("500", "12"))
     code, output = tuner(*submit)
-    assert (code, "it was sent with another sweep file" in output) == (2, True), output
+    assert (code, "it was submitted with another sweep file" in output) == (2, True), output
     Path("mine.yaml").write_text(SWEEP)
     assert "sent resumes as job sent~2" in told(*submit)
     following = Command("logs", "-f", "sent", *address)

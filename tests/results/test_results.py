@@ -125,7 +125,7 @@ def test_a_history_that_can_not_be_read_is_told_and_not_forgotten(tmp_path: Path
     sweep._create(folder, folder, "it")
     assert History.read(folder, sweep.spec.parameters).start_with == (dict(WHOLE[0]),)
     (folder / HISTORY_FILE).write_text(text)
-    with pytest.raises(SpecError, match=r"history.json can't be read, which holds what `start_from` has brought"):
+    with pytest.raises(SpecError, match=r"history.json, which holds the trials of `start_from`, can't be read"):
         sweep.resume(folder, console=LineConsole(io.StringIO()))
     assert load_yaml(folder / "sweep.yaml")["start_from"] == [str(earlier)]
 

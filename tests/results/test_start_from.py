@@ -83,10 +83,10 @@ def test_what_can_not_be_started_from_is_told_at_once(tmp_path: Path, earlier: P
     assert [problem.split(":")[0] for problem in caught.value.problems] == [f"start_from[{i}]" for i in (0, 1, 2)]
     assert "none of the 4 trials of" in caught.value.problems[1]
     with pytest.raises(
-        SpecError, match=r"start_from\[0\]: none of the 0 trials of .* has shown anything: leave it out"
+        SpecError, match=r"start_from\[0\]: none of the 0 trials of .* has a useful result: leave it out"
     ):
         gather_history(spec([ran(tmp_path / "c", []), earlier]))
-    with pytest.raises(SpecError, match="was to maximize accuracy, and this sweep is to minimize accuracy"):
+    with pytest.raises(SpecError, match="was to maximize accuracy, but this sweep is to minimize accuracy"):
         gather_history(spec([earlier], metric={"name": "accuracy"}))
     path = tmp_path / "new.yaml"
     path.write_text(json.dumps(spec([empty]).to_dict()))

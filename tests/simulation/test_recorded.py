@@ -34,7 +34,7 @@ def test_whole_curves_are_rows(recorded: Path) -> None:
 def test_too_few_whole_curves_are_refused(tmp_path: Path) -> None:
     params = {"optimizer": "adam", "lr": 0.1}
     folder = ran(tmp_path / "few", [(params, [0.1, 0.2, 0.3]), (params, [0.1])])
-    with pytest.raises(SimulationError, match="1 of its 2 trials ran their whole length of 3 reports"):
+    with pytest.raises(SimulationError, match="1 of its 2 trials ran to their full length of 3 reports"):
         RecordedSweep(Results.read(folder))
 
 
@@ -76,6 +76,6 @@ def test_it_finds_the_same_again_also_where_a_rule_draws(recorded: Path) -> None
 def test_unknown_methods_are_named_all_at_once(recorded: Path) -> None:
     given = ["--method", "bayse", "--method", "random+pbt", "--method", "grid"]
     told = CliRunner().invoke(cli, ["simulate", str(recorded), *given])
-    assert "'bayse' is no method" in str(told.exception)
+    assert "'bayse' is not a method" in str(told.exception)
     assert "'pbt' can't be simulated" in str(told.exception)
-    assert "'grid' is no method" in str(told.exception)
+    assert "'grid' is not a method" in str(told.exception)

@@ -1,6 +1,6 @@
 """`tuner evaluate`: the best configuration of a sweep against the default one, each trained with several seeds.
 
-The trainings are the trials of a little sweep of its own, so that they share the machine, and processes, as trials do.
+The trainings are the trials of a small sweep, so that they share the machine and processes as trials do.
 """
 
 import json
@@ -44,9 +44,9 @@ class Training:
     """One configuration trained with one seed.
 
     Attributes:
-        step: whose checkpoint was evaluated, the best on the sweep's metric; None where the training failed.
-        scores: on the test data, by name; those that are no finite numbers are left out.
-        error: why it failed, empty where it did not.
+        step: the evaluated step, the best on the sweep's metric; None if the training failed.
+        scores: on the test data, by name; values that are not finite are left out.
+        error: why it failed; empty if it did not.
     """
 
     seed: int
@@ -85,7 +85,7 @@ class Evaluation:
     """The tuned and the default configuration of a sweep on its test data.
 
     Attributes:
-        metric: the score that the verdict is about, the one that belongs to the sweep's metric; None if there is none.
+        metric: the score that belongs to the sweep's metric, and decides the verdict; None if there is none.
     """
 
     trial: int
@@ -96,7 +96,7 @@ class Evaluation:
     default: Candidate
 
     def gain(self, name: str) -> Gain | None:
-        """Of any score; whether it is better is told by the sweep's goal."""
+        """The gain in a score; the sweep's goal decides whether it is better."""
         return gain(self.tuned.by_seed(name), self.default.by_seed(name), self.goal)
 
     def to_json(self) -> dict[str, Any]:
@@ -119,14 +119,14 @@ def evaluate(
 ) -> Evaluation:
     """Train both configurations with the seeds 0 to `num_seeds` - 1, and write `best/evaluation.json`; blocks.
 
-    Each training is as long as a trial's, with the checkpoint of its best step evaluated, as that of the sweep is.
+    Each training is as long as a trial's, and the checkpoint of its best step is evaluated, as in the sweep.
 
     Args:
         chosen: parameters of the default configuration, in place of the sweep's first `start_with`.
-        address: of a Ray cluster; without one a cluster is started on this machine.
+        address: of a Ray cluster; by default a cluster is started on this machine.
 
-    Raises `SpecError` where the trainable has no `evaluate`, `ControlError` where the sweep is running or has no best
-    trial, KeyboardInterrupt where it is interrupted.
+    Raises `SpecError` if the trainable has no `evaluate`, `ControlError` if the sweep is running or has no best
+    trial, KeyboardInterrupt if it is interrupted.
     """
     results = Results(folder)
     spec, best = results.spec, results.best
@@ -142,7 +142,7 @@ def evaluate(
             [f"trainable {spec.trainable}: its module has no evaluate(params, state, device), which reads test data."]
         )
     default = default_params(spec, chosen, parameters_of(train))
-    # They are the same where nothing better than the default was found.
+    # They are the same if nothing better than the default was found.
     candidates = {TUNED: dict(best.params)} if default == best.params else {TUNED: dict(best.params), DEFAULT: default}
     with tempfile.TemporaryDirectory(prefix="tuner-evaluate-") as output:
         found = _sweep(spec, candidates, num_seeds, Path(output)).run(
@@ -157,10 +157,10 @@ def evaluate(
 
 
 def default_params(spec: SweepSpec, chosen: Mapping[str, Any], taken: Sequence[str] = ()) -> dict[str, Any]:
-    """The configuration that a user has before tuning: what they chose, else the first of `start_with`, and constants.
+    """The user's configuration before tuning: `chosen`, else the first of `start_with`, and the constants.
 
-    All else is left out: it is the trainable's own to fill in. Raises `SpecError` for parameters that neither the sweep
-    has nor the trainable, which takes those of `taken`.
+    Other parameters are left out: the trainable fills in its defaults. Raises `SpecError` for parameters that neither
+    the sweep has nor the trainable takes (`taken`).
     """
     problems = spec.parameters.problems_of(chosen, taken)
     if problems:
@@ -181,7 +181,7 @@ def default_params(spec: SweepSpec, chosen: Mapping[str, Any], taken: Sequence[s
 def train_and_score(trial: Trial) -> None:
     """Train one configuration with one seed, and report the test scores of its best step after its last one.
 
-    Each step of the training is a step here, so that it can be stopped, and is seen to stall, as any trial.
+    Each step of the training is a step of the trial, so that it can be stopped, and found stalled, as any trial.
     """
     plan = trial.params
     train = import_trainable(plan["trainable"], Path.cwd())
@@ -200,18 +200,18 @@ def train_and_score(trial: Trial) -> None:
 
 
 class _Enough(StopTrial):
-    """The step has come at which a trial of the sweep is complete."""
+    """The step at which a trial of the sweep is complete is reached."""
 
 
 class _Training:
-    """A training inside of a trial: passes its steps on, and keeps the checkpoint of the best one."""
+    """A training inside a trial: passes its steps on, and keeps the checkpoint of the best one."""
 
     def __init__(self, outer: Trial, folder: Path, metric: Metric, max_iter: int | None) -> None:
         self._outer, self._folder, self._metric, self._max_iter = outer, folder, metric, max_iter
         self.best, self.best_step, self.last_step = metric.goal.worst, 0, 0
 
     def run(self, train: Any, params: Mapping[str, Any], seed: int) -> None:
-        """Raises RuntimeError where no step can be evaluated."""
+        """Train. Raises RuntimeError if no step can be evaluated."""
         seed_everything(seed)
         inner = Trial(
             params,
@@ -225,7 +225,7 @@ class _Training:
         try:
             train(inner)
         except (_Enough, NotFinite, Plateau):
-            pass  # what stops this trial itself is another, and passes
+            pass  # anything else that stops this trial passes through
         if not self.best_step:
             raise RuntimeError(f"no step had a finite {self._metric.name} and a state (trial.report(..., state=))")
 
@@ -247,7 +247,7 @@ class _Training:
 
 
 def _sweep(spec: SweepSpec, candidates: Mapping[str, Mapping[str, Any]], num_seeds: int, output: Path) -> Sweep:
-    """Of trainings in one process each: the same settings mean the same training, whatever the number of workers."""
+    """A sweep of trainings in one process each, so that results do not depend on the number of workers."""
     first = spec.metrics[0]
     rule = spec.early_terminate or {}
     of_process = present({"stall_timeout": spec.stall_timeout, "warm": spec.warm})
@@ -282,7 +282,7 @@ def _gather(found: Results, spec: SweepSpec, best: Best, candidates: Mapping[str
     tuned, default = (Candidate(candidates[name], by_name[name]) for name in both)
     goal = spec.metrics[0].goal
     names = [*tuned.score_names, *default.score_names]
-    # val_accuracy is about test_accuracy, as accuracy is.
+    # val_accuracy belongs to test_accuracy, as accuracy does.
     wanted = {spec.metrics[0].name, f"test_{spec.metrics[0].name.rpartition('val_')[2]}"}
     metric = next((name for name in names if name in wanted), None)
     return Evaluation(best.trial.number, best.step, metric, goal, tuned, default)

@@ -1,7 +1,4 @@
-"""Two configurations, each trained with the same seeds: means, their 95 % intervals, and whether the gain is noise.
-
-Knows nothing of trials or files.
-"""
+"""Compares two configurations trained with the same seeds: means, 95 % intervals, and whether the gain is noise."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -14,7 +11,7 @@ from tuner.metric import Goal
 
 LEVEL = 0.95
 
-# One score for each seed that has one.
+# The score of each seed that has one.
 BySeed = Mapping[int, float]
 
 
@@ -33,13 +30,13 @@ class Estimate:
 
 @dataclass(frozen=True)
 class Gain:
-    """What the tuned configuration scores more than the default one: the mean of the differences, seed by seed.
+    """The gain of the tuned configuration over the default one: the mean of the differences, seed by seed.
 
     Attributes:
-        difference: tuned less default, with its interval.
-        p: of the paired t-test, two-sided; None where it can't be made: a single seed, or no difference between seeds.
+        difference: tuned minus default, with its interval.
+        p: of the two-sided paired t-test; None for a single seed, or if all differences are equal.
         is_better: whether the difference points to the goal.
-        is_beyond_noise: whether the 95 % interval leaves zero out; where all seeds differ alike, whether they differ.
+        is_beyond_noise: whether the 95 % interval excludes zero; if all differences are equal, whether they are not 0.
     """
 
     difference: Estimate
@@ -50,7 +47,7 @@ class Gain:
     @property
     def verdict(self) -> str:
         if self.difference.half_width is None:
-            return "can't be told from noise with one seed"
+            return "can't be distinguished from noise with one seed"
         if not self.is_beyond_noise:
             return "not larger than the seeds' noise"
         return "larger than the seeds' noise" if self.is_better else "a loss, larger than the seeds' noise"
@@ -60,8 +57,8 @@ class Gain:
 
 
 def estimate(values: Sequence[float]) -> Estimate:
-    """Of at least one value."""
-    from scipy import stats  # takes half a second, and is wanted here alone
+    """Estimate the mean of at least one value."""
+    from scipy import stats  # takes half a second, and is needed only here
 
     count = len(values)
     if count < 2:
@@ -71,7 +68,7 @@ def estimate(values: Sequence[float]) -> Estimate:
 
 
 def gain(tuned: BySeed, default: BySeed, goal: Goal) -> Gain | None:
-    """Paired by seed; None where no seed has both."""
+    """Compare scores paired by seed; None if no seed has both."""
     from scipy import stats
 
     differences = [tuned[seed] - default[seed] for seed in sorted(tuned.keys() & default.keys())]
@@ -87,5 +84,5 @@ def gain(tuned: BySeed, default: BySeed, goal: Goal) -> Gain | None:
 
 
 def _are_alike(values: Sequence[float]) -> bool:
-    """To within rounding."""
+    """Whether values are equal up to rounding."""
     return bool(np.ptp(values) <= 1e-12 * max(map(abs, values)))

@@ -1,1 +1,1 @@
-"""Sweeps that run elsewhere: sent as Ray jobs, with their code; their folders brought back."""
+"""Sweeps that run elsewhere: submits them as Ray jobs with their code, and downloads their folders."""

@@ -1,4 +1,4 @@
-"""The code that a sweep needs, as one file to be sent to a cluster: the working directory, less what is ignored."""
+"""Packs the code of a sweep, the working directory without ignored files, into one file for a cluster."""
 
 import sys
 from collections.abc import Collection, Mapping, Sequence
@@ -17,11 +17,11 @@ _EXCLUDED = ("runs",)
 
 @dataclass(frozen=True)
 class Package:
-    """A working directory that has been packed.
+    """A packed working directory.
 
     Attributes:
         size: of the file, in bytes.
-        modules: what the trainable is imported from and the working directory does not hold.
+        modules: the trainable's package or module, if it is outside of the working directory.
     """
 
     path: Path
@@ -39,15 +39,15 @@ def pack(
     excludes: Sequence[str] = (),
     limit: int | None = None,
 ) -> Package:
-    """Pack a working directory into a zip file, less what .gitignore, .rayignore and `excludes` name.
+    """Pack a working directory into a zip file, without what .gitignore, .rayignore and `excludes` name.
 
     Args:
-        ours: texts by name, of files that are put into `SWEEP_FOLDER`, where only their owner can read them.
-        module: that the trainable is imported from; it has been imported.
+        ours: texts by name, for files in `SWEEP_FOLDER` that only their owner can read.
+        module: the trainable's module, already imported.
         excludes: patterns as in .gitignore.
         limit: in bytes; None for what Ray takes.
 
-    Raises `SpecError` where the package gets larger than the limit, or the trainable's own file is left out.
+    Raises `SpecError` if the package exceeds the limit, or the trainable's own file is left out.
     """
     directory = directory.resolve()
     most = max_package_bytes() if limit is None else limit
@@ -71,14 +71,14 @@ def pack(
 
 
 def _modules(directory: Path, module: str, names: Collection[Path]) -> tuple[Path, ...]:
-    """The trainable's top level package or module, where it does not lie in the working directory."""
+    """The trainable's top-level package or module, if it is outside of the working directory."""
     source = Path(str(sys.modules[module].__file__)).resolve()
     if source.is_relative_to(directory) and "site-packages" not in source.parts:
         if source.relative_to(directory) not in names:
             raise SpecError(
                 [
-                    f"trainable: {source} would not be sent, since .gitignore, .rayignore or --exclude leaves it out; "
-                    "change them so that it is."
+                    f"trainable: {source} would not be uploaded, since .gitignore, .rayignore or --exclude exclude it; "
+                    "change them to include it."
                 ]
             )
         return ()
@@ -93,7 +93,7 @@ def _too_large(directory: Path, sizes: Mapping[Path, int], limit: int) -> str:
     largest = sorted(tops.items(), key=lambda item: -item[1])[:3]
     told = ", ".join(f"{name} ({size / 2**20:.1f} MiB)" for name, size in largest)
     return (
-        f"{directory} is too large to be sent: Ray takes {limit / 2**20:.0f} MiB of packed files, which is reached "
-        f"already; most of it is {told}. Leave data out with .gitignore, .rayignore or --exclude, and put them where "
-        "the cluster's nodes find them."
+        f"{directory} is too large to upload: Ray takes at most {limit / 2**20:.0f} MiB of packed files, and this is "
+        f"more; most of it is {told}. Leave data out with .gitignore, .rayignore or --exclude, and put it where the "
+        "cluster's nodes find it."
     )

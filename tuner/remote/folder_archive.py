@@ -1,7 +1,7 @@
-"""A run folder as one file: packed on one machine, unpacked on another.
+"""Packs a run folder into one file, and unpacks it on another machine.
 
-`python -m tuner.remote.folder_archive FOLDER` is what a cluster runs for `tuner fetch`: it packs the folder beside its
-own output, says where, and keeps it until it is told to end.
+A cluster runs `python -m tuner.remote.folder_archive FOLDER` for `tuner fetch`: it packs the folder beside its own
+output, prints where, and keeps it until it is stopped.
 """
 
 import hashlib
@@ -32,10 +32,10 @@ FETCHED_FILE = ".tuner-fetched.json"
 
 
 def pack(folder: Path, target: Path, *, best_only: bool = False) -> None:
-    """Pack a run folder, also while its sweep runs: what is deleted meanwhile is left out, as is a link out of it.
+    """Pack a run folder, even while its sweep runs; leave out files that are deleted meanwhile, and links out of it.
 
     Args:
-        best_only: no checkpoints but the one in `best/`, which holds the best.
+        best_only: leave out all checkpoints but the one in `best/`.
     """
     with tarfile.open(target, "w:gz", compresslevel=1) as archive:
         for path in sorted(folder.rglob("*")):
@@ -54,16 +54,16 @@ def pack(folder: Path, target: Path, *, best_only: bool = False) -> None:
 
 
 def _stays(link: Path, folder: Path) -> bool:
-    """Whether a link points into the folder wherever the folder is; no other is unpacked."""
+    """Whether a link points into the folder wherever the folder is; other links are not unpacked."""
     target = link.readlink()
     return not target.is_absolute() and (link.parent / target).resolve().is_relative_to(folder.resolve())
 
 
 def unpack(archive: Path, folder: Path) -> None:
-    """Put a packed run folder in the place of `folder`, of the same run; it is there whole or not at all.
+    """Replace `folder`, of the same run, by a packed run folder, atomically.
 
-    Files in `folder` that neither the driver has written nor were brought here before are kept. Raises `OccupiedError`
-    where it is something else, `ControlError` where the archive would write outside of it.
+    Files in `folder` that come neither from the driver nor from an earlier download are kept. Raises `OccupiedError` if
+    it is something else, `ControlError` if the archive would write outside of it.
     """
     check_ours(folder, folder)
     folder.parent.mkdir(parents=True, exist_ok=True)
@@ -74,14 +74,14 @@ def unpack(archive: Path, folder: Path) -> None:
         try:
             with tarfile.open(archive) as file:
                 members = file.getmembers()
-                # To this machine's file system a backslash is a letter, and a trainable may have used it.
+                # On this machine a backslash is a normal character, which a trainable may have used.
                 if odd := [one.name for one in members if not is_plain(one.name.replace("\\", "_"))]:
-                    raise ControlError(f"{folder} was not fetched: what was sent holds {odd[0]!r}, outside of it.")
+                    raise ControlError(f"{folder} was not fetched: the archive holds {odd[0]!r}, outside of it.")
                 file.extractall(new, filter="data")
         except tarfile.TarError as error:
-            raise ControlError(f"{folder} was not fetched: what was sent can't be unpacked safely: {error}") from error
+            raise ControlError(f"{folder} was not fetched: the archive can't be unpacked safely: {error}") from error
         if not (new / SPEC_FILE).exists():
-            raise ControlError(f"{folder} was not fetched: what was sent is no run folder.")
+            raise ControlError(f"{folder} was not fetched: the archive is not a run folder.")
         adopt(new)
         write_atomic(new / FETCHED_FILE, json.dumps({name: _stamp(new / name) for name in files_in(new)}))
         _replace(folder, new, scratch / "old")
@@ -91,7 +91,7 @@ def unpack(archive: Path, folder: Path) -> None:
 
 
 def _replace(folder: Path, new: Path, old: Path) -> None:
-    """Put `new` in the place of `folder`, which comes to lie in `old` until all that is not ours was taken from it."""
+    """Replace `folder` by `new`; the old one is kept in `old` until everything that is not ours is taken from it."""
     if not folder.exists() or not any(folder.iterdir()):
         new.replace(folder)
         return
@@ -131,7 +131,7 @@ def digest(path: Path) -> str:
 
 
 def main(arguments: list[str]) -> None:
-    """Ray writes a job's output into the folder that its dashboard hands out files from."""
+    """Pack the folder beside this job's output: Ray's dashboard serves files from that folder."""
     place, best_only = as_place(arguments[0]), "--best" in arguments
     logs = Path("/proc/self/fd/1").readlink().parent
     handle, name = tempfile.mkstemp(prefix="tuner-fetch-", suffix=".tar.gz", dir=logs)

@@ -1,8 +1,7 @@
-"""Sweeps as Ray Jobs: sent to a cluster, asked, followed and fetched through its dashboard's address alone.
+"""Sweeps as Ray Jobs: submits, controls, follows and fetches them through the dashboard's address alone.
 
-Over that address there is no shared folder and no connection to Ray. What is done in the run folder is done by small
-jobs on the node that holds it, which run our own command line; the code they run is sent along, so that client and
-cluster can't differ in it.
+That address gives neither a shared folder nor a connection to Ray. Small jobs on the node that holds the run folder
+run our own command line on it; their code is uploaded with the sweep, so that client and cluster can't differ.
 """
 
 import asyncio
@@ -54,8 +53,8 @@ class SweepJob:
         job: the Ray Job of the latest attempt.
         attempt: 1 for the first.
         folder: the run folder, on the cluster.
-        node: id of the node that its driver runs on, once it has begun.
-        exit_code: of the driver, None before its end or where it was killed.
+        node: id of the driver's node, once it has begun.
+        exit_code: of the driver, None before its end or if it was killed.
     """
 
     id: str
@@ -75,7 +74,7 @@ class SweepJob:
 
 @dataclass(frozen=True)
 class Submitted:
-    """`sent` says what was sent; empty where the job was there already."""
+    """A submitted sweep. `sent` says what was uploaded; empty if the job existed already."""
 
     job: SweepJob
     sent: str
@@ -84,7 +83,7 @@ class Submitted:
 class Cluster:
     """A Ray cluster behind its dashboard's address, such as http://HEAD:8265.
 
-    Raises `ClusterError` where nothing answers there, or another version of Ray does.
+    Raises `ClusterError` if nothing answers there, or another version of Ray does.
     """
 
     def __init__(self, address: str) -> None:
@@ -108,17 +107,17 @@ class Cluster:
         env_vars: Mapping[str, str] | None = None,
         hidden_env_vars: Mapping[str, str] | None = None,
     ) -> Submitted:
-        """Send a sweep, or go on with the one of this id if its job has died; what runs or has finished is left.
+        """Submit a sweep, or resume the one of this id if its job has died; a running or finished one is left alone.
 
         Args:
-            output: the folder on the cluster that the run folder is made in.
-            directory: the working directory, which is sent.
-            entrypoint_cpus: reserved for the driver, which then may run on any node and not only on the head. Sent
-                again it runs on the node that it has run on, where its run folder is.
-            env_vars: of the driver and the trials; Ray shows them to everybody who may look at the cluster.
-            hidden_env_vars: the same, shown to nobody, and set when the processes have started.
+            output: the folder on the cluster that will hold the run folder.
+            directory: the working directory, which is uploaded.
+            entrypoint_cpus: reserved for the driver, which may then run on any node instead of the head. A resumed
+                driver runs on its earlier node, where its run folder is.
+            env_vars: for the driver and the trials; Ray shows them to everybody with access to the cluster.
+            hidden_env_vars: the same, shown to nobody, and set once the processes have started.
 
-        Raises `SpecError` where the id belongs to another sweep, or the directory is too large to be sent.
+        Raises `SpecError` if the id belongs to another sweep, or the directory is too large to upload.
         """
         id = id or f"{spec.name}-{secrets.token_hex(2)}"
         problems = _problems(id, output)
@@ -126,7 +125,7 @@ class Cluster:
             raise SpecError(problems)
         attempts = self._attempts(id)
         before = attempts[-1] if attempts else None
-        # As text: a path of the cluster's, such as ~/runs, or a URI.
+        # As text: a path on the cluster, such as ~/runs, or a URI.
         folder = str(as_place(output or DEFAULT_OUTPUT) / id) if before is None or output else before.folder
         spec_digest = hashlib.sha256(json.dumps(spec.to_dict(), sort_keys=True).encode()).hexdigest()
         if before is not None:
@@ -156,7 +155,7 @@ class Cluster:
                 with self._sentences():
                     self._client.submit_job(
                         entrypoint=command,
-                        # No sweep's id holds a tilde.
+                        # A sweep's id contains no tilde.
                         submission_id=id if before is None else f"{id}~{len(attempts) + 1}",
                         runtime_env={**env, **({"env_vars": dict(env_vars)} if env_vars else {})},
                         metadata={"tuner_id": id, "tuner_spec": spec_digest, "tuner_folder": folder},
@@ -174,18 +173,18 @@ class Cluster:
         return Submitted(self.find(id), sent)
 
     def find(self, id: str) -> SweepJob:
-        """The latest attempt at a sweep. Raises `ClusterError` where the cluster knows none of this id."""
+        """Find the latest attempt at a sweep. Raises `ClusterError` if the cluster has none of this id."""
         attempts = self._attempts(id)
         if not attempts:
             raise ClusterError(
-                f"{self.address} knows no sweep {id}: it was never sent there, or the cluster was started anew since. "
-                f"`{command_line('submit', 'SPEC', '--id', id, '--address', self.address)}` starts it, or goes on "
-                "with its run folder."
+                f"{self.address} has no sweep {id}: it was never submitted there, or the cluster was restarted since. "
+                f"`{command_line('submit', 'SPEC', '--id', id, '--address', self.address)}` starts it, or resumes "
+                "its run folder."
             )
         return attempts[-1]
 
     def call(self, job: SweepJob, *arguments: str) -> tuple[int, str]:
-        """Run a command of ours on the run folder, on the node that holds it; its exit code and what it printed."""
+        """Run one of our commands on the run folder's node; return its exit code and output."""
         command = entrypoint.ask(arguments[0], job.folder, arguments[1:])
         with self._helper(job, arguments[0], command) as helper:
             done = self._until(helper, lambda info: info.status.is_terminal())
@@ -199,13 +198,13 @@ class Cluster:
             self._client.stop_job(job.job)
 
     def logs(self, job: SweepJob) -> str:
-        """What the driver has printed, so far."""
+        """The driver's output so far."""
         with self._sentences():
             text: str = self._client.get_job_logs(job.job)
         return text
 
     def follow(self, job: SweepJob, tell: Callable[[str], None]) -> None:
-        """Tell what the driver prints, until it ends; blocks."""
+        """Pass on the driver's output until it ends; blocks."""
 
         async def tail() -> None:
             async for text in self._client.tail_job_logs(job.job):
@@ -215,7 +214,7 @@ class Cluster:
             asyncio.run(tail())
 
     def wait(self, job: SweepJob) -> int:
-        """Block until the job is over; the exit code of its driver, 130 where it was ended from outside."""
+        """Block until the job is over; return its driver's exit code, 130 if it was ended from outside."""
         seen_at = time.monotonic()
         while not job.is_over:
             time.sleep(_WAIT_POLL_S)
@@ -225,12 +224,12 @@ class Cluster:
             except ClusterError:
                 if time.monotonic() - seen_at > _AWAY_S:
                     raise
-        # A shell between tells of a signal by a code above 128.
+        # A shell in between reports a signal as a code above 128.
         is_killed = job.exit_code is None or not 0 <= job.exit_code <= 128
         return 130 if is_killed else int(job.exit_code or 0)
 
     def fetch(self, job: SweepJob, target: Path, *, best_only: bool) -> int:
-        """Bring the run folder to this machine, as `target`; its size as it was sent, in bytes."""
+        """Download the run folder to `target`; return its packed size in bytes."""
         command = entrypoint.pack(job.folder, best_only=best_only)
         with self._helper(job, "fetch", command) as helper, tempfile.TemporaryDirectory() as scratch:
             info = self._until(helper, lambda info: info.status.is_terminal() or self._output(helper).endswith("}\n"))
@@ -241,12 +240,12 @@ class Cluster:
             with self._sentences():
                 self._client.download(str(info.driver_node_id), packed["file"], archive)
             if digest(archive) != packed["sha256"]:
-                raise ClusterError(f"{job.folder} did not arrive whole; fetch it again.")
+                raise ClusterError(f"{job.folder} did not arrive complete; fetch it again.")
             unpack(archive, target)
         return int(packed["bytes"])
 
     def _node_of(self, attempts: Sequence[SweepJob], folder: str) -> tuple[str | None, bool]:
-        """The node that a sweep has to go on at, and whether the one that it has run on is gone."""
+        """The node on which a sweep must resume, and whether its earlier node is gone."""
         node = next((attempt.node for attempt in reversed(attempts) if attempt.node), None)
         if node is None or isinstance(as_place(folder), Uri):
             return None, False
@@ -256,7 +255,7 @@ class Cluster:
 
     @contextlib.contextmanager
     def _helper(self, job: SweepJob, verb: str, command: str) -> Iterator[str]:
-        """A small job beside the driver's; removed from the cluster's list at the end."""
+        """Run a small job beside the driver's; it is removed from the cluster's list at the end."""
         name = f"{job.id}-{verb}-{secrets.token_hex(4)}"
         with self._sentences():
             self._client.submit_job(
@@ -288,7 +287,7 @@ class Cluster:
             time.sleep(_POLL_S)
 
     def _output(self, name: str) -> str:
-        """What a job's command has printed, without what Ray has printed before it."""
+        """The output of a job's command, without Ray's output before it."""
         with self._sentences():
             text: str = self._client.get_job_logs(name)
         return text.partition(sentences.JOB_BEGINS)[2].partition("\n")[2]
@@ -316,7 +315,7 @@ class Cluster:
 
     @contextlib.contextmanager
     def _sentences(self) -> Iterator[None]:
-        """What Ray's client and the network raise, as sentences."""
+        """Turn errors of Ray's client and the network into sentences."""
         try:
             yield
         except (RayError, OSError, RuntimeError, ValueError) as error:
@@ -331,17 +330,17 @@ def _problems(id: str, output: str | None) -> list[str]:
         problems.append(f"--id {id}: use letters, digits, '.', '_' and '-', 80 at most, the first a letter or a digit.")
     if output is not None and not re.match(r"/|~/|[a-z0-9]+://", output):
         problems.append(
-            f"--output {output}: name a folder on the cluster, as /shared/runs, ~/runs or a URI; what is relative "
-            "would lie in the copy of the working directory, which Ray deletes."
+            f"--output {output}: name a folder on the cluster, as /shared/runs, ~/runs or a URI; a relative path "
+            "would be in the copy of the working directory, which Ray deletes."
         )
     return problems
 
 
 def _check_same(job: SweepJob, spec_digest: str, folder: str) -> None:
     if job.spec_digest != spec_digest:
-        raise SpecError([f"--id {job.id}: it was sent with another sweep file; choose another id for this one."])
+        raise SpecError([f"--id {job.id}: it was submitted with another sweep file; choose another id for this one."])
     if job.folder != folder:
-        raise SpecError([f"--id {job.id}: its run folder is {job.folder}; leave --output out to go on with it."])
+        raise SpecError([f"--id {job.id}: its run folder is {job.folder}; leave out --output to resume it."])
 
 
 def _only_on(node: str | None) -> dict[str, str] | None:
@@ -350,4 +349,4 @@ def _only_on(node: str | None) -> dict[str, str] | None:
 
 def _last_line(text: str | None) -> str:
     lines = [line.strip() for line in (text or "").splitlines() if line.strip()]
-    return lines[-1].rstrip(".") if lines else "it does not say why"
+    return lines[-1].rstrip(".") if lines else "no reason given"

@@ -1,1 +1,1 @@
-"""Reads runs: what was found, what later sweeps start from, the evaluation of the winner."""
+"""Reads runs: their results, what later sweeps start from, the evaluation of the winner."""

@@ -1,4 +1,4 @@
-"""The one evaluation of a sweep's winner on the test data, which the search never sees."""
+"""Evaluates a sweep's winner once on the test data, which the search never sees."""
 
 import json
 from collections.abc import Callable
@@ -13,10 +13,10 @@ from tuner.trial.trial import Trial
 
 
 def evaluate_best(folder: Path, train: Callable[[Trial], None]) -> dict[str, float | None] | None:
-    """Evaluate the best checkpoint on the test data, once: `best/test.json` is written and never made anew for it.
+    """Evaluate the best checkpoint on the test data and write `best/test.json`; done only once for a checkpoint.
 
-    Uses the function `evaluate(params, state, device)` of the trainable's module; None where there is none, or no
-    checkpoint. Its `report`, if it gives one, goes to `best/report.json` and `best/report.txt`.
+    Uses the function `evaluate(params, state, device)` of the trainable's module; returns None if there is none, or no
+    checkpoint. Its `report`, if it returns one, goes to `best/report.json` and `best/report.txt`.
     """
     evaluate = find_evaluate(train)
     results = Results(folder)

@@ -1,4 +1,4 @@
-"""Earlier sweeps that a new one starts from. What they found is kept in its run folder, whatever becomes of theirs."""
+"""Earlier sweeps that a new one starts from. Their trials are copied to its run folder, so it does not need theirs."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -21,19 +21,19 @@ from tuner.spec.domains import Constant, same
 from tuner.spec.space import SearchSpace
 from tuner.spec.sweep_spec import SweepSpec
 
-# Of the best configurations of earlier sweeps so many are tried first: of each sweep, and of all together.
+# How many of the best configurations of earlier sweeps are tried first: of each sweep, and of all together.
 _BEST_OF_EACH = 3
 _BEST_OF_ALL = 6
 
 
 @dataclass(frozen=True)
 class History:
-    """What earlier sweeps have found in a sweep's space.
+    """The findings of earlier sweeps in a sweep's space.
 
     Attributes:
-        told: a sentence on each of them.
-        start_with: their best configurations, in turn; what these leave out is to be sampled.
-        trials: of each of them, as its sampler takes them.
+        told: a sentence about each sweep.
+        start_with: their best configurations, in turn; parameters they leave out are sampled.
+        trials: of each sweep, as its sampler takes them.
     """
 
     told: tuple[str, ...] = ()
@@ -42,21 +42,21 @@ class History:
 
     @classmethod
     def read(cls, folder: Path, space: SearchSpace) -> "History":
-        """That which was kept in a run folder; empty where its sweep has started from none."""
+        """Read the history in a run folder; empty if its sweep started from none."""
         path = folder / HISTORY_FILE
         kept = read_json(path)
         if not kept and path.exists():
             raise SpecError(
                 [
-                    f"{path} can't be read, which holds what `start_from` has brought: bring it back from a copy, or "
-                    "delete it to go on without."
+                    f"{path}, which holds the trials of `start_from`, can't be read: restore it from a copy, or "
+                    "delete it to resume without."
                 ]
             )
         return cls._of(kept, space)
 
     @classmethod
     def of(cls, sweeps: Sequence[Sequence[TrialRecord]], metric: Metric, space: SearchSpace) -> "History":
-        """That of trials which are at hand, sweep by sweep."""
+        """The history of given trials, sweep by sweep."""
         found = [_Found(f"starts from {len(trials)} trials", _fitting(trials, space)) for trials in sweeps]
         return cls._of(_gathered(found, metric), space)
 
@@ -73,17 +73,17 @@ class History:
 
 
 class _Found(NamedTuple):
-    """What is to be told of an earlier sweep, and its trials as they stand in the new one's space."""
+    """A sentence about an earlier sweep, and its trials with their configurations in the new space."""
 
     told: str
     fitting: list[tuple[TrialRecord, dict[str, Any]]]
 
 
 def gather_history(spec: SweepSpec) -> str:
-    """What the run folders that `start_from` names hold for the sweep, as JSON for its own run folder.
+    """Collect the trials of the run folders in `start_from`, as JSON for the sweep's own run folder.
 
-    Raises `SpecError`, with all problems at once, for a folder that holds no sweep, or one of another metric, or none
-    of whose trials has shown anything or lies in the sweep's space.
+    Raises `SpecError`, with all problems at once, for a folder without a sweep, with another metric, or without a trial
+    that has useful reports and lies in the sweep's space.
     """
     problems: list[str] = []
     found: list[_Found] = []
@@ -98,13 +98,13 @@ def gather_history(spec: SweepSpec) -> str:
         if (theirs.name, theirs.goal) != (ours.name, ours.goal):
             problems.append(
                 f"start_from[{index}]: {place} was to {theirs.goal.value} {theirs.name}, "
-                f"and this sweep is to {ours.goal.value} {ours.name}: leave it out, or name runs of the same metric."
+                f"but this sweep is to {ours.goal.value} {ours.name}: leave it out, or name runs of the same metric."
             )
             continue
         fitting, of_all = _fitting(results.trials, spec.parameters), len(results.trials)
         if not any(map(_is_telling, results.trials)):
             problems.append(
-                f"start_from[{index}]: none of the {of_all} trials of {place} has shown anything: leave it out."
+                f"start_from[{index}]: none of the {of_all} trials of {place} has a useful result: leave it out."
             )
         elif not fitting:
             problems.append(
@@ -127,10 +127,10 @@ def _gathered(found: Sequence[_Found], metric: Metric) -> dict[str, Any]:
 
 
 def _fitting(trials: Sequence[TrialRecord], space: SearchSpace) -> list[tuple[TrialRecord, dict[str, Any]]]:
-    """The trials with something to tell, and how their configurations stand in the space."""
+    """The useful trials, with their configurations in the space."""
     names = {parameter.name for parameter in space.parameters}
-    # What neither sweep has varied, its data or length, may be another; of what the earlier one has, the value counts
-    # that is fixed now.
+    # Parameters that neither sweep varies, such as the data or length, may differ. One that only the earlier sweep varied
+    # must have the value that is fixed now.
     settled = {
         parameter.name: parameter.domain.value
         for parameter in space.parameters
@@ -151,12 +151,12 @@ def _is_varied(name: str, trials: Sequence[TrialRecord]) -> bool:
 
 
 def _is_telling(trial: TrialRecord) -> bool:
-    """Whether it says anything of its configuration; where that was changed on the way, it is of none."""
+    """Whether a trial says anything about its configuration; not if that changed during training."""
     return (bool(trial.curve) or _is_at_fault(trial)) and not trial.changes
 
 
 def _is_at_fault(trial: TrialRecord) -> bool:
-    """Whether its configuration has made it fail, so far as one knows, and not the code or the machine."""
+    """Whether a trial probably failed because of its configuration, and not the code or the machine."""
     return trial.reason in (FailureReason.NAN, FailureReason.OOM, FailureReason.TIMEOUT)
 
 

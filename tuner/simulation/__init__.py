@@ -1,1 +1,1 @@
-"""Search methods on learning curves that were recorded: whole sweeps in seconds, on a simulated clock."""
+"""Runs search methods on recorded learning curves: whole sweeps in seconds, on a simulated clock."""

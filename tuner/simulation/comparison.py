@@ -1,4 +1,4 @@
-"""Methods side by side on one task, several seeds each."""
+"""Compares methods on one task, with several seeds each."""
 
 import math
 import statistics
@@ -17,7 +17,7 @@ from tuner.simulation.task import Task
 from tuner.trial.seeds import derive_seed
 
 DEFAULT = ("random", "random+asha", "tpe+asha", "bayes+auto")
-# Shares of the budget at which the best value so far is told.
+# Shares of the budget at which the best value so far is reported.
 SHARES = (0.1, 0.25, 0.5, 1.0)
 # Those that never pause a trial, which is what a recorded curve allows.
 _RULES = ("asha", "auto", "hyperband")
@@ -25,12 +25,12 @@ _RULES = ("asha", "auto", "hyperband")
 
 @dataclass(frozen=True)
 class Outcome:
-    """Of a method, means over seeds.
+    """The outcome of a method, as means over seeds.
 
     Attributes:
-        best: the best value so far, by the share of the budget that was spent; NaN where a seed had none yet.
-        error: standard error of the last of them; NaN with one seed.
-        trials, whole: how many were begun, and how many of them ran their whole length.
+        best: the best value so far, by the spent share of the budget; NaN if a seed had none yet.
+        error: standard error of the last one; NaN with one seed.
+        trials, whole: how many trials began, and how many ran to their full length.
     """
 
     method: str
@@ -45,21 +45,21 @@ class Outcome:
 
 
 def check_methods(names: Sequence[str]) -> None:
-    """Raises `SpecError` for a name that is no METHOD or METHOD+RULE."""
+    """Raise `SpecError` for a name that is not METHOD or METHOD+RULE."""
     problems = []
     for name in names:
         method, plus, rule = name.partition("+")
         if method not in METHODS or method == "grid":
             allowed = ", ".join(sorted(set(METHODS) - {"grid"}))
-            problems.append(f"--method {name}: {method!r} is no method; one of {allowed}.")
+            problems.append(f"--method {name}: {method!r} is not a method; use one of {allowed}.")
         if plus and rule not in _RULES:
-            problems.append(f"--method {name}: {rule!r} can't be simulated; one of {', '.join(_RULES)}.")
+            problems.append(f"--method {name}: {rule!r} can't be simulated; use one of {', '.join(_RULES)}.")
     if problems:
         raise SpecError(problems)
 
 
 def compare(task: Task, names: Sequence[str], *, seeds: int, workers: int, trainings: int) -> Iterator[Outcome]:
-    """Run each method with each seed, on a budget of so many whole trainings; an outcome as each method is done."""
+    """Run each method with each seed, on a budget of whole trainings; yield an outcome as each method is done."""
     budget = trainings * task.max_step
     for name in names:
         method, _, rule = name.partition("+")

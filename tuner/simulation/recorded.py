@@ -1,4 +1,4 @@
-"""A sweep that was run, as a task: the configurations whose whole curves it has recorded."""
+"""A finished sweep as a task: the configurations whose whole curves it recorded."""
 
 import json
 import math
@@ -14,15 +14,15 @@ from tuner.results.results import Results
 from tuner.spec.domains import Choice
 from tuner.spec.space import SearchSpace
 
-# Among fewer configurations there is nothing to search.
+# With fewer configurations there is nothing to search.
 _FEWEST = 20
 
 
 class RecordedSweep:
-    """Each trial that ran its whole length, and each that diverged, is a row; grids are searched like other choices.
+    """Each trial that ran to its full length or diverged is a row; grids are searched like other choices.
 
     Attributes:
-        best, middle: of the best values of the whole curves.
+        best, middle: the best and the median of the curves' best values.
 
     Raises `SimulationError` for a sweep with too few of them.
     """
@@ -37,15 +37,15 @@ class RecordedSweep:
                 for parameter in results.spec.parameters.parameters
             )
         )
-        # A rule that changes configurations on the way leaves curves of none.
+        # If a rule changed a configuration during training, its curve belongs to none.
         known = [trial for trial in results.trials if trial.curve and not trial.changes]
         completed = [trial for trial in known if trial.state is TrialState.COMPLETED]
         self.max_step = max((len(trial.curve) for trial in completed), default=0)
         whole = [trial for trial in completed if len(trial.curve) == self.max_step]
         if len(whole) < _FEWEST:
             raise SimulationError(
-                f"{results.place}: {len(whole)} of its {len(results.trials)} trials ran their whole length of "
-                f"{self.max_step} reports, and a simulation needs {_FEWEST} (better: some hundred): "
+                f"{results.place}: {len(whole)} of its {len(results.trials)} trials ran to their full length of "
+                f"{self.max_step} reports, but a simulation needs {_FEWEST} (better: some hundred): "
                 "record a sweep with `method: random` and no `early_terminate`."
             )
         diverged = [trial for trial in known if trial.reason is FailureReason.NAN]
@@ -58,7 +58,7 @@ class RecordedSweep:
         self.middle = statistics.median(reached)
 
     def values(self, params: Mapping[str, Any], steps: range) -> list[float]:
-        """A step is a report, whatever number it was given."""
+        """The values at steps; each report counts as one step, whatever its number."""
         curve = self._curves[_key(params)]
         return [curve[step - 1] if step <= len(curve) else math.nan for step in steps]
 

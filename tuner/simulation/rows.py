@@ -1,4 +1,4 @@
-"""Any Optuna sampler on recorded configurations: each suggestion becomes the nearest one that has not been tried."""
+"""Runs any Optuna sampler on recorded configurations: each suggestion becomes the nearest untried one."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -18,7 +18,7 @@ class RowSampler(BaseSampler):
     """Hands out the rows of a table once each; the study then holds the row's own parameters.
 
     Args:
-        rows: of the table, configurations in `space`.
+        rows: the table's configurations, in `space`.
     """
 
     def __init__(self, inner: BaseSampler, rows: Sequence[Mapping[str, Any]], space: SearchSpace) -> None:
@@ -47,7 +47,7 @@ class RowSampler(BaseSampler):
         return self.take(params)
 
     def take(self, params: Mapping[str, Any]) -> dict[str, Any]:
-        """The row nearest to a configuration that Optuna stores as `params`, among those that are left."""
+        """Take the untried row nearest to a configuration that Optuna stores as `params`."""
         distances = ((self._points - self._cube.point(applicable(self._space, params))) ** 2).sum(axis=1)
         nearest = int(np.where(self._is_left, distances, np.inf).argmin())
         self._is_left[nearest] = False

@@ -1,6 +1,6 @@
 """Runs a search method on a task: asynchronous workers, a simulated clock, one event for each report.
 
-A step takes one unit of the clock, whatever the configuration. Knows nothing of what the methods are made of.
+A step takes one unit of the clock, whatever the configuration.
 """
 
 import bisect
@@ -20,25 +20,25 @@ class Method(Protocol):
     """A search method with its early stopping, as the simulator sees it."""
 
     def ask(self) -> tuple[int, Mapping[str, Any]] | None:
-        """The next trial's number and configuration; None where a finite space has been asked for whole.
+        """The next trial's number and configuration; None if a finite space is exhausted.
 
-        A trial that did not go on may be asked for again, and goes on where it stood.
+        A stopped trial may be returned again, and then continues where it stopped.
         """
 
     def report(self, number: int, step: int, value: Any, is_last: bool) -> bool:
-        """Take a running trial's report, as the task gives it; whether it goes on. `is_last` tells its full length."""
+        """Take a running trial's report; return whether it continues. `is_last` marks its full length."""
 
     def close(self) -> None: ...
 
 
 @dataclass(frozen=True)
 class Run:
-    """What a method did on a task.
+    """The course of a method on a task.
 
     Attributes:
-        reports: what each step has shown that was spent, in order.
-        lengths: of the trials, in steps, in the order of asking; those of the last few were cut by the budget.
-        ask_ms: of each suggestion.
+        reports: the result of each step spent, in order.
+        lengths: of the trials, in steps, in order of number; the budget cut the last few.
+        ask_ms: milliseconds of each suggestion.
     """
 
     reports: list[Any]
@@ -46,7 +46,7 @@ class Run:
     ask_ms: list[float]
 
     def incumbents(self, goal: Goal) -> list[tuple[int, float]]:
-        """(steps spent by all workers together, value), each the best value so far at any step, of one metric."""
+        """The best values so far of one metric, each as (steps spent by all workers together, value)."""
         found: list[tuple[int, float]] = []
         for spent, value in enumerate(self.reports, 1):
             if math.isfinite(value) and (not found or goal.better(value, found[-1][1])):
@@ -55,7 +55,7 @@ class Run:
 
 
 def best_after(incumbents: Sequence[tuple[int, float]], spent: float) -> float:
-    """The best value once so many steps were spent; NaN where there was none yet."""
+    """The best value after this many steps; NaN if there was none yet."""
     index = bisect.bisect_right(incumbents, spent, key=lambda incumbent: incumbent[0])
     return incumbents[index - 1][1] if index else math.nan
 
@@ -63,7 +63,7 @@ def best_after(incumbents: Sequence[tuple[int, float]], spent: float) -> float:
 def simulate(task: Task, method: Method, *, workers: int, budget: int) -> Run:
     """Run until all workers together have spent `budget` steps.
 
-    Events of the same time come in the order in which they were planned, so a run depends on the method alone.
+    Simultaneous events come in the order in which they were planned, so a run depends on the method only.
     """
     reports: list[Any] = []
     lengths: dict[int, int] = {}

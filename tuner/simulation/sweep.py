@@ -1,4 +1,4 @@
-"""A method and an early stopping rule by name, driving the very objects that a real sweep uses."""
+"""A simulated sweep: a method and an early stopping rule by name, on the same objects that a real sweep uses."""
 
 import math
 import tempfile
@@ -22,12 +22,12 @@ from tuner.study.study import Study
 
 
 class SimulatedSweep:
-    """Our study, a method by name, and an early stopping rule by name: told as the engine tells them.
+    """Drives our study, a method and an early stopping rule as the engine does.
 
-    The study's journal is in memory where the machine has a folder there.
+    The study's journal is in memory if the machine has a folder there.
 
     Args:
-        history: what it starts from; for tasks whose space has a curve everywhere.
+        history: earlier trials to start from; for tasks that have a curve for every configuration.
     """
 
     def __init__(
@@ -75,7 +75,7 @@ class SimulatedSweep:
             self._tell(number, TrialState.FAILED, step, FailureReason.NAN)
             return False
         best = self._told.get(number)
-        # As a recorder has it: the best of the curve, and of several metrics those of the last step.
+        # As in a recorder: the best of the curve, or with several metrics those of the last step.
         if best is None or len(values) > 1 or self._task.metrics[0].goal.better(values[0], best[0]):
             self._told[number] = values
         goes_on = not is_last

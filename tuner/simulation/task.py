@@ -1,4 +1,4 @@
-"""What a simulated sweep tunes: configurations, each with the curve of its training."""
+"""The task of a simulated sweep: configurations, each with its training curve."""
 
 import itertools
 from collections.abc import Mapping, Sequence
@@ -22,13 +22,13 @@ class Task(Protocol):
 
     @property
     def rows(self) -> Sequence[Mapping[str, Any]] | None:
-        """All configurations there are, where only some were recorded; None where each of the space has a curve."""
+        """All recorded configurations; None if every configuration of the space has a curve."""
 
     def values(self, params: Mapping[str, Any], steps: range) -> Sequence[Any]:
-        """The metric at 1-based steps, or a tuple of all metrics at each; NaN where training has diverged."""
+        """The metric at 1-based steps, or a tuple of all metrics at each; NaN if training has diverged."""
 
 
 def blocks(max_step: int) -> list[range]:
-    """The steps 1 to `max_step` in pieces that grow as the rungs of early stopping do: most trials need the first."""
+    """The steps 1 to `max_step` in pieces that grow like rungs: most trials need only the first."""
     edges = [0, *itertools.takewhile(lambda edge: edge < max_step, (3**k for k in itertools.count())), max_step]
     return [range(first + 1, last + 1) for first, last in itertools.pairwise(edges)]
