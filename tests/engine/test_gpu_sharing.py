@@ -165,4 +165,4 @@ def test_a_whole_gpu_that_others_hold_a_part_of_is_not_waited_for_for_ever(
     failed = results.trials[1]
     assert (failed.reason, list(failed.curve)) == (FailureReason.OOM, [1])
     assert failed.message.startswith("OutOfMemoryError: ")
-    assert failed.message.endswith("1 GPU is not to be had, since others hold them")
+    assert failed.message.endswith("1 GPU is not available, since others hold them")

@@ -1,4 +1,4 @@
-"""The Ray cluster that a sweep runs on: one of its own on this machine, or one that is there already."""
+"""The Ray cluster of a sweep: started for it on this machine, or an existing one."""
 
 import logging
 import os
@@ -29,8 +29,8 @@ _UNSET = "; without RAY_ADDRESS a cluster is started on this machine"
 def connected(address: str | None, *, verbose: bool) -> Iterator[None]:
     """Connect to the cluster at `address` (`auto`: the one on this machine), or start one for this process.
 
-    A connection that is there already is used and left open. Ray's own messages are shown if `verbose`.
-    Raises `ClusterError` where there is no such cluster, or one of other versions.
+    An existing connection is used and left open. Ray's own messages are shown if `verbose`. Raises `ClusterError` if
+    there is no such cluster, or if it has other versions.
     """
     if ray.is_initialized():
         yield
@@ -60,7 +60,7 @@ def connected(address: str | None, *, verbose: bool) -> Iterator[None]:
             raise
         raise ClusterError(_why_not(source, error)) from error
     if not verbose:
-        runtime.hide_dead_workers()  # the sweep tells of them itself
+        runtime.hide_dead_workers()  # the sweep reports them itself
         for name in ("ray.tune", "ray.train", "ray.data"):
             logging.getLogger(name).setLevel(logging.ERROR)
     try:
@@ -70,9 +70,9 @@ def connected(address: str | None, *, verbose: bool) -> Iterator[None]:
 
 
 def use_token() -> bool:
-    """Show clusters this user's token from here on, if there is one and RAY_AUTH_MODE leaves it open.
+    """Present this user's token to clusters from here on, if there is one and RAY_AUTH_MODE does not say otherwise.
 
-    Only where one is asked for: a cluster that asks for none can't work with processes that show one.
+    Only if a cluster asks for one: a cluster without tokens can't work with processes that present one.
     """
     if runtime.AUTH_MODE in os.environ:
         return os.environ[runtime.AUTH_MODE].lower() == "token"
@@ -83,10 +83,10 @@ def use_token() -> bool:
 
 
 def _knock(address: str, source: str) -> None:
-    """Refuse an address that nobody listens at; Ray would go on asking there for minutes."""
+    """Refuse an address on which nothing listens; Ray would retry it for minutes."""
     if address.startswith(("http://", "https://")):
         raise ClusterError(
-            f"{source}: that is a dashboard's address. `tuner submit` sends a sweep there; to run the "
+            f"{source}: that is a dashboard's address. `tuner submit` submits a sweep there; to run the "
             "driver here, on a node of the cluster, give `auto` or HEAD:6379."
         )
     host, colon, port = address.removeprefix("ray://").rpartition(":")
@@ -106,10 +106,10 @@ def _why_not(source: str, error: Exception) -> str:
 
 
 def is_alive(node_id: str) -> bool:
-    """Whether a node answers, or none is known by this id; blocks for `SETTLE_S` where it does.
+    """Whether a node answers, or has no known id; blocks for `SETTLE_S` if it answers.
 
-    Ray itself notices only after some ten seconds that one has died. The processes of a machine that goes down end
-    one after another: Ray's own may answer still when the first of a trial's has ended.
+    Ray itself notices a dead node only after some ten seconds. The processes of a machine that goes down end one after
+    another: Ray's own may still answer when the first of a trial's has ended.
     """
     deadline = time.monotonic() + SETTLE_S
     while _answers(node_id):
@@ -134,7 +134,7 @@ def _answers(node_id: str) -> bool:
 
 
 def has_ended(within_s: float) -> bool:
-    """Whether the cluster has ended, or does so within some time; blocks for that time where it does not."""
+    """Whether the cluster has ended or ends within some time; blocks for that time if it does not."""
     host, _, port = ray.get_runtime_context().gcs_address.rpartition(":")
     deadline = time.monotonic() + within_s
     while True:
@@ -148,7 +148,7 @@ def has_ended(within_s: float) -> bool:
 
 
 def alive_nodes() -> Mapping[str, Mapping[str, float]]:
-    """The resources of each node that is alive, by its id."""
+    """The resources of each live node, by its id."""
     return {node["NodeID"]: node["Resources"] for node in ray.nodes() if node["Alive"]}
 
 
@@ -157,17 +157,17 @@ def is_own_node(node_id: str) -> bool:
 
 
 def name_of(node_id: str) -> str:
-    """What people call a node."""
+    """A node's name for people."""
     return next((f"{node['NodeManagerHostname']}" for node in ray.nodes() if node["NodeID"] == node_id), node_id)
 
 
 def node_resources(without: Collection[str] = ()) -> Sequence[Mapping[str, float]]:
-    """The resources of each node that is alive; of a cluster that grows by itself, those of its largest size.
+    """The resources of each live node; for an autoscaling cluster, those of its largest size.
 
-    The largest size is known on the head alone, where the autoscaler runs.
+    The largest size is known only on the head, where the autoscaler runs.
 
     Args:
-        without: nodes, by their ids, that are left out.
+        without: ids of nodes to leave out.
     """
     alive = [resources for node, resources in alive_nodes().items() if node not in without]
     path = _autoscaler_config(ray.get_runtime_context().gcs_address)
@@ -180,12 +180,12 @@ def node_resources(without: Collection[str] = ()) -> Sequence[Mapping[str, float
 
 
 def can_grow() -> bool:
-    """Whether the cluster adds nodes by itself; known on its head alone."""
+    """Whether the cluster adds nodes by itself; known only on its head."""
     return _autoscaler_config(ray.get_runtime_context().gcs_address) is not None
 
 
 def _autoscaler_config(gcs_address: str) -> Path | None:
-    """What the autoscaler of this cluster was started with, if it runs on this machine and was given anything."""
+    """The configuration of this cluster's autoscaler, if it runs on this machine and was given one."""
     for process in psutil.process_iter(["cmdline"]):
         command = process.info["cmdline"] or []
         if sentences.GCS_ADDRESS + gcs_address in command:
@@ -196,7 +196,7 @@ def _autoscaler_config(gcs_address: str) -> Path | None:
 
 
 def _workers(config: Mapping[str, Any]) -> Sequence[Mapping[str, float]]:
-    """The nodes that a cluster launcher's configuration allows beside the head; the largest, where not all are."""
+    """The nodes that a cluster launcher's configuration allows beside the head; the largest ones, if not all fit."""
     most = int(config["max_workers"])
     nodes = [
         kind["resources"]

@@ -1,7 +1,7 @@
-"""A plain Ray Train loop as a trainable: what it says to Ray Train, its trial hears.
+"""Runs a plain Ray Train loop as a trainable: its calls to Ray Train go to its trial.
 
-The loop keeps its `ray.train.report`, `ray.train.get_checkpoint`, `ray.train.get_context` and `ray.train.torch`; they
-lead to the trial that runs at the time, in a warm process or in a warm group of workers.
+The loop keeps its `ray.train.report`, `ray.train.get_checkpoint`, `ray.train.get_context` and `ray.train.torch`, which
+use the current trial, in a warm process or a warm group of workers.
 """
 
 import inspect
@@ -23,7 +23,7 @@ from tuner.trial.trial import Trial
 
 
 class RayTrainLoop:
-    """`train(trial)` made of `loop(config)`; see `from_ray_train`."""
+    """A `train(trial)` that runs `loop(config)`; see `from_ray_train`."""
 
     def __init__(self, loop: Callable[..., Any], is_warm: bool) -> None:
         self._loop = loop
@@ -70,14 +70,14 @@ def from_ray_train(loop: Callable[..., Any], *, warm: bool = True) -> Callable[[
 
 
 class _Reporting:
-    """What a loop asks Ray Train for, answered by its trial."""
+    """Answers a loop's calls to Ray Train with its trial."""
 
     def __init__(self, trial: Trial, **context: Any) -> None:
         super().__init__(**context)
         self._trial = trial
         self._state = trial.restore()
         self._step = self._state.step if self._state else 0
-        # Of this worker's last report with a checkpoint.
+        # From this worker's last report with a checkpoint.
         self._saved_step = 0
 
     def report(
@@ -97,7 +97,7 @@ class _Reporting:
         if is_needless is None:
             is_needless = getattr(checkpoint_upload_mode, "name", "") == "ASYNC"
         self._step += 1
-        # Ray takes anything for a metric, and of the workers beside the first one anything or nothing.
+        # Ray accepts anything as a metric, and from all workers but the first anything or nothing.
         wanted = {metric.name for metric in self._trial.metrics}
         metrics = {name: value for name, value in metrics.items() if name in wanted or as_float(value) is not None}
         if self._trial.rank:
@@ -113,7 +113,7 @@ class _Reporting:
             shutil.rmtree(checkpoint.path, ignore_errors=True)
 
     def get_checkpoint(self) -> Any:
-        """What was reported last, by all workers; before that what the trial goes on from."""
+        """The last reported checkpoint of all workers; before the first, the one that the trial resumes from."""
         files = self._state.files if self._state else None
         if self._saved_step:
             files = self._trial.find_checkpoint(self._saved_step) / FILES

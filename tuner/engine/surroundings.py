@@ -1,4 +1,4 @@
-"""What a cluster on this machine needs of it: a folder for sockets, and the loopback. Refuses where Ray would hang."""
+"""What a cluster needs from this machine: a folder for sockets, and the loopback. Raises errors if Ray would hang."""
 
 import os
 import secrets
@@ -9,17 +9,17 @@ from pathlib import Path
 from tuner.engine.ray_compat.sentences import LONGEST_PATH
 from tuner.errors import ClusterError
 
-# Of a socket's path in bytes, on macOS; Linux has three more.
+# The longest path of a socket in bytes, on macOS; Linux has three more.
 _MAX_PATH = 104
 _SHORT = Path("/tmp")
 _LOOPBACK_S = 2.0
 
 
 def temp_dir() -> str | None:
-    """The folder for Ray's sockets and logs; None where Ray's own choice is right.
+    """The folder for Ray's sockets and logs; None if Ray's own choice works.
 
-    Batch systems set a TMPDIR that is too long for a socket's path, or that is not there: /tmp takes its place. Raises
-    `ClusterError` where RAY_TMPDIR is such a one, or neither can be written.
+    Batch systems set a TMPDIR that is too long for a socket's path, or that does not exist: /tmp is used instead.
+    Raises `ClusterError` if RAY_TMPDIR is such a folder, or if neither can be written.
     """
     given = os.environ.get("RAY_TMPDIR")
     chosen = Path(given or os.environ.get("TMPDIR") or _SHORT)
@@ -45,7 +45,7 @@ def _problem(folder: Path) -> str:
 
 
 def ensure_token() -> None:
-    """Give a cluster a token where Ray can't keep one in ~/.ray: its processes get it by the environment."""
+    """Give a cluster a token if Ray can't keep one in ~/.ray: its processes get it through the environment."""
     if os.environ.get("RAY_AUTH_TOKEN") or os.environ.get("RAY_AUTH_TOKEN_PATH"):
         return
     try:
@@ -53,12 +53,12 @@ def ensure_token() -> None:
         if not (kept / "auth_token").exists():
             kept.mkdir(parents=True, exist_ok=True)
             tempfile.TemporaryFile(dir=kept).close()
-    except (OSError, RuntimeError):  # the latter of a user without a name and without HOME
+    except (OSError, RuntimeError):  # RuntimeError: a user without a name and without HOME
         os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
 
 
 def check_loopback() -> None:
-    """Raises `ClusterError` where this machine can't reach itself."""
+    """Raise `ClusterError` if this machine can't reach itself."""
     try:
         with (
             socket.create_server(("127.0.0.1", 0)) as server,

@@ -9,7 +9,7 @@ from zipfile import ZIP_DEFLATED, ZipFile
 from tuner.engine.ray_compat.jobs import max_package_bytes, walk
 from tuner.errors import SpecError
 
-# Where the checked sweep file lies in the package, and what else is ours.
+# The folder of the checked sweep file and our other files in the package.
 SWEEP_FOLDER = ".tuner"
 # Run folders are never part of the code, whether or not git ignores them.
 _EXCLUDED = ("runs",)

@@ -24,10 +24,10 @@ from tuner.run_folder.owned_files import files_in, free_name
 from tuner.run_folder.place import as_place, is_plain
 from tuner.run_folder.trial_files import SPEC_FILE, read_json, write_atomic
 
-# Of no use elsewhere: who runs the sweep there, and what is asked of it.
+# Useless elsewhere: the driver's lock, and requests to it.
 _LEFT_OUT = ("driver.lock", "control.json")
 _KEEP_S = 3600.0
-# What was brought here, with size and time of the last change.
+# The downloaded files, with size and time of the last change.
 FETCHED_FILE = ".tuner-fetched.json"
 
 

@@ -36,9 +36,9 @@ from tuner.trial.environment import POINTER, as_text
 DEFAULT_OUTPUT = "~/runs"
 _POLL_S = 0.5
 _WAIT_POLL_S = 2.0
-# A job that does something in the run folder starts within seconds; one that does not never will.
+# A small job on the run folder starts within seconds, or never.
 _START_TIMEOUT_S = 120.0
-# A head that does not answer is waited for that long.
+# How long to wait for a head that does not answer.
 _AWAY_S = 120.0
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}")
 _ENVIRONMENT_FILE = "environment.json"

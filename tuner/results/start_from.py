@@ -129,8 +129,8 @@ def _gathered(found: Sequence[_Found], metric: Metric) -> dict[str, Any]:
 def _fitting(trials: Sequence[TrialRecord], space: SearchSpace) -> list[tuple[TrialRecord, dict[str, Any]]]:
     """The useful trials, with their configurations in the space."""
     names = {parameter.name for parameter in space.parameters}
-    # Parameters that neither sweep varies, such as the data or length, may differ. One that only the earlier sweep varied
-    # must have the value that is fixed now.
+    # Parameters that neither sweep varies, such as the data or length, may differ. One that only the earlier sweep
+    # varied must have the value that is fixed now.
     settled = {
         parameter.name: parameter.domain.value
         for parameter in space.parameters

@@ -39,9 +39,9 @@ def test_fewer_slots_than_fit_may_be_asked_for() -> None:
 @pytest.mark.parametrize(
     ("resources", "nodes", "parallel", "sentence"),
     [
-        ({"gpu": 1}, LAPTOP, "auto", "a trial asks for 1 CPU and 1 GPU, and this machine has 8 CPU and 0 GPU"),
+        ({"gpu": 1}, LAPTOP, "auto", "a trial asks for 1 CPU and 1 GPU, but this machine has 8 CPU and 0 GPU"),
         ({"gpu": 3}, CLUSTER, "auto", "the cluster's 3 nodes have 16 CPU and 2 GPU, 4 CPU and 0 GPU"),
-        ({"workers": 9}, LAPTOP, "auto", "a trial asks for 9 workers of 1 CPU, and this machine has 8 CPU"),
+        ({"workers": 9}, LAPTOP, "auto", "a trial asks for 9 workers of 1 CPU, but this machine has 8 CPU"),
         ({"workers": 5, "gpu": 1}, CLUSTER, "auto", "a trial asks for 5 workers of 1 CPU and 1 GPU"),
         ({}, LAPTOP, 9, "which holds 8. Set parallel to 8 or auto"),
     ],

@@ -361,7 +361,7 @@ def test_patience_completes_a_trial_that_stands_still(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("keys", "sentence"),
     [
-        ({"resources": {"gpu": 1}}, "a trial asks for 1 CPU and 1 GPU, and this machine has 2 CPU and 0 GPU"),
+        ({"resources": {"gpu": 1}}, "a trial asks for 1 CPU and 1 GPU, but this machine has 2 CPU and 0 GPU"),
         ({"parallel": 3}, "parallel: 3 trials of 1 CPU each were asked for"),
         ({"resources": {"cpu": 16}}, "a trial asks for 16 CPU"),
     ],

@@ -41,7 +41,7 @@ os.kill(os.getpid(), signal.SIGKILL)
         ("exit", "its process died with exit code 3; it last printed: no such file"),
         ("silent", "its process died with exit code 3; it last printed: shown"),
         ("fault", "its process died by SIGSEGV; it last printed: no such file"),
-        ("kill", "its process died without a word: killed from outside, as where memory runs out; it last printed: no"),
+        ("kill", "its process died without a word: killed from outside, as when memory runs out; it last printed: no"),
     ],
 )
 def test_how_a_process_has_ended_and_what_it_printed_last(tmp_path: Path, how: str, told: str) -> None:

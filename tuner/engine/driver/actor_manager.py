@@ -1,7 +1,7 @@
-"""Ray's manager of actors, which takes all events at a time and hands on each error of a call as its actor's end.
+"""Ray's actor manager, changed to take all events at once and to report each failed call as its actor's failure.
 
-Ray hands on that an actor has died and that its code has raised. Of anything else, such as that its memory monitor has
-killed the process or that a result was lost with its node, it makes a RuntimeError that ends the whole sweep.
+Ray reports an actor that died or whose code raised. It turns anything else, such as a process killed by its memory
+monitor or a result lost with its node, into a RuntimeError that ends the whole sweep.
 """
 
 from collections import Counter
@@ -16,7 +16,7 @@ from tuner.engine.ray_compat.runtime import free_resources
 
 class ActorManager(RayActors):
     def next(self, timeout: float | None = None) -> bool:
-        """Take all events that are there, where its base takes one: a driver that was held up has many to take."""
+        """Process all pending events, where the base class takes one: a delayed driver has many."""
         has_taken = bool(super().next(timeout))
         for _ in range(self.num_live_actors if has_taken else 0):
             if not super().next(0):
@@ -24,12 +24,12 @@ class ActorManager(RayActors):
         return has_taken
 
     def schedule_actor_task(self, tracked_actor: TrackedActor, *args: Any, **kwargs: Any) -> Any:
-        """Call a method of an actor. Its base keeps what each call has returned until the actor ends."""
+        """Call a method of an actor. The base class keeps each call's result until the actor ends."""
         self.drop_returned(tracked_actor)
         return super().schedule_actor_task(tracked_actor, *args, **kwargs)
 
     def within_reach(self) -> Sequence[Mapping[str, float]]:
-        """The resources of each node but for what others hold: those that are free, and those of the actors here."""
+        """The resources of each node that are free or held by our actors."""
         nodes = {node: Counter(resources) for node, resources in free_resources().items()}
         for node, bundle in self.placement():
             nodes.setdefault(node, Counter()).update(bundle)

@@ -29,27 +29,27 @@ from tuner.stopping.table import STEP, Stopping
 from tuner.study.recorder import Recorder
 from tuner.trial.devices import Memory, share_for
 
-# How long a process that was ended may take to be gone.
+# How long an ended process may take to be gone.
 EXIT_GRACE_S = 0.5
-# How long a trial waits for a whole GPU, and lets all others wait, where it can't be had.
+# How long a trial waits for an unavailable whole GPU, and lets all others wait.
 GIVE_UP_WAITING_S = 60.0
-# How long the process of a trial that has ended may take to tell its memory.
+# How long the process of an ended trial may take to report its memory.
 MEASURE_TIMEOUT_S = 10.0
 
 
 class Controller(WarmController):
     """Runs the trials of a study.
 
-    Against its base it records whole batches before it asks the scheduler about the few reports that matter to it,
-    retries under the same number, and holds no trial after its end.
+    Unlike its base class, it records whole batches before it asks the scheduler about the few reports that matter to
+    it, retries under the same number, and keeps no trial after its end.
 
-    A trial that ran out of a GPU's memory on a share of it is tried again on a whole one. While it waits for that no
-    other trial starts and no idle process is kept, so that it gets its GPU once those that run have ended.
+    A trial that ran out of memory on a share of a GPU is retried on a whole one. While it waits, no other trial starts
+    and no idle process is kept, so that it gets its GPU once the running trials have ended.
 
     Attributes:
-        is_abandoned: whether the cluster has ended before the sweep.
-        on_rest: called with the name of each node that is to rest, and why.
-        on_share: called when gpu `auto` has chosen a share, with the number and the memory of the trial it goes by.
+        is_abandoned: whether the cluster ended before the sweep.
+        on_rest: called with the name of each node that has to rest, and why.
+        on_share: called when gpu `auto` has chosen a share, with the number and memory of the measured trial.
     """
 
     def __init__(
@@ -63,7 +63,7 @@ class Controller(WarmController):
         self._is_winding_down = self._has_cut_short = self.is_abandoned = False
         self._left: set[TrackedActor] = set()
         self._handled: Exception | None = None
-        # Of trials that were given a whole GPU, how they had failed before; and since when one can't be had.
+        # For trials that were given a whole GPU, how they failed before; and since when none is available.
         self._out_of_memory: dict[RayTrial, Ending] = {}
         self._hopeless_since: dict[RayTrial, float] = {}
         self.on_rest: Callable[[str, str], None] = lambda node, message: None
@@ -72,9 +72,9 @@ class Controller(WarmController):
         self.queue_at_most(slots.count)
 
     def wind_down(self) -> None:
-        """Start no more trials and leave each at its next report, to be resumed; does not block.
+        """Start no more trials, and leave each at its next report, to be resumed; does not block.
 
-        To be called again until all are left: one that was being saved may be paused by then.
+        Call it again until all are left: a trial that was being saved may be paused by then.
         """
         self._search.finish("interrupted")
         self._is_winding_down = True
@@ -83,7 +83,7 @@ class Controller(WarmController):
                 self._leave(trial)
 
     def abandon(self) -> None:
-        """Leave all trials, to be resumed, where there is no cluster any more: it can't even be told so."""
+        """Leave all trials, to be resumed, after the cluster is gone: no call can reach it."""
         self._search.finish("interrupted")
         self.is_abandoned = True
         for trial in self._live():
@@ -91,7 +91,7 @@ class Controller(WarmController):
             self._recorder.interrupt(trial.number)
 
     def end_all(self, ended_by: str) -> None:
-        """End the sweep here: trials that are running become STOPPED with what they have reported."""
+        """End the sweep: running trials become STOPPED with what they have reported."""
         self._search.finish(ended_by)
         self._has_cut_short = bool(self._live())
         for trial in self._live():
@@ -100,10 +100,10 @@ class Controller(WarmController):
             self._stop_amid(trial)
 
     def resize(self) -> None:
-        """Keep as many processes as there are slots now; where more trials run, they run to their ends."""
+        """Keep as many processes as there are slots now; surplus trials run to their end."""
         usual = self._slots.usual
         if usual is not self._usual:
-            # They may be where no trials are to start. Ray Tune counts those that wait to be started by itself.
+            # They may be on nodes where no trials may start. Ray Tune itself counts those that wait to be started.
             before = self._usual.request
             self.keep(before, self.num_staged(before))
             self.rest()
@@ -111,18 +111,18 @@ class Controller(WarmController):
         self.keep(usual.request, self._slots.count)
 
     def rest(self) -> None:
-        """Nothing runs and nothing is to start: end the processes that wait for a trial, which frees what they hold."""
+        """End the idle processes while nothing runs or is to start, which frees their resources."""
         self.end_idle_processes()
 
     def forgive(self, lost_s: float) -> None:
-        """The driver has not listened for so long: no trial is called stalled for that."""
+        """Do not count the time in which the driver did not listen as a stall of any trial."""
         forgive(self._live(), self._recorder.running.values(), lost_s)
 
     def kill_stalled(self) -> None:
-        """Kill the process of each trial that has not reported for too long; Ray Tune then hears of its end.
+        """Kill the process of each trial that has not reported for too long; Ray Tune then notices its end.
 
-        That of one that is not ready for its trial is replaced, which does not count against the trial. One whose
-        report is here, and was not taken yet, is not stalled.
+        A process that is not ready for its trial is replaced, which does not count against the trial. A trial whose
+        report has arrived but was not processed yet is not stalled.
         """
         for trial in self._live():
             if self.actors.has_news(self.tracked(trial)):
@@ -137,7 +137,7 @@ class Controller(WarmController):
                     ray.kill(trial.temporary_state.ray_actor)
 
     def give_up_waiting(self, now: float) -> None:
-        """End each trial that waits for a whole GPU which others hold: it would keep all others waiting for ever."""
+        """End each trial that waits for a whole GPU held by others: it would keep all others waiting forever."""
         waiting = self._waiting_for_more()
         is_hopeless = {trial: not self._could_have(trial) for trial in waiting}
         self._hopeless_since = {
@@ -148,14 +148,14 @@ class Controller(WarmController):
                 continue
             gpus = self._recorder.running[trial.number].gpus
             known = self._out_of_memory.get(trial, Ending(TrialState.FAILED, FailureReason.OOM, "it ran out of memory"))
-            message = f"{known.message}; {gpus:g} GPU is not to be had, since others hold them"
+            message = f"{known.message}; {gpus:g} GPU is not available, since others hold them"
             trial.ending = replace(known, message=message)
             if self.is_staged(trial):
                 self.unstage(trial)
             self._end_failed(trial, trial.ending)
 
     def _could_have(self, trial: RayTrial) -> bool:
-        """Whether what a trial waits for will be there once those of this sweep have ended."""
+        """Whether a trial's resources will be free once this sweep's other trials have ended."""
         gpus = self._recorder.running[trial.number].gpus
         return self._slots.can_hold(gpus, self.actors.within_reach()) or can_grow()
 
@@ -175,7 +175,7 @@ class Controller(WarmController):
                 self.stage(trial)
 
     def _waiting_for_more(self) -> list[RayTrial]:
-        """The trials that need more than a new one is given, and have not got it yet."""
+        """The trials that need more than a new one gets, and do not have it yet."""
         return [
             trial
             for trial in self._live()
@@ -193,14 +193,14 @@ class Controller(WarmController):
             self.keep(request, self._slots.count)
 
     def cleanup(self) -> None:
-        """End all actors: those that are still training are killed, the others clean up and stop by themselves."""
+        """End all actors: those still training are killed, the others clean up and stop by themselves."""
         if self.is_abandoned:
             return
         for process in self.actors.processes_of(self._left | self.all_tracked()):
             ray.kill(process)
         super().cleanup()
         if self._has_cut_short:
-            # Nobody tells when a process that was ended is gone; until then it may leave a half written checkpoint,
+            # Nothing reports when an ended process is gone; until then it may leave a half-written checkpoint,
             # which the recorder removes after this.
             time.sleep(EXIT_GRACE_S)
 
@@ -209,7 +209,7 @@ class Controller(WarmController):
 
     def on_result(self, trial: RayTrial, batch: Batch) -> None:
         if trial.is_replaced:
-            # To be killed may end what has held it up, and it trains for the moment that it has left.
+            # Killing it may end what delayed it, so that it trains for its last moment.
             return
         before = self._recorder.running[trial.number].last_step
         self._recorder.report(trial.number, batch.reports)
@@ -234,16 +234,16 @@ class Controller(WarmController):
 
     @property
     def training(self) -> list[int]:
-        """The numbers of the trials that have their processes, all of them."""
+        """The numbers of the trials that have all their processes."""
         return [trial.number for trial in self._live() if trial.status == trial.RUNNING]
 
     @property
     def is_training(self) -> bool:
-        """Whether any trial has its processes, all of them."""
+        """Whether any trial has all its processes."""
         return any(trial.status != trial.PENDING for trial in self._live())
 
     def _is_finite(self, report: Report) -> bool:
-        """A scheduler compares; with NaN every comparison is false, and the trial would run on."""
+        """Whether a scheduler can use a report; NaN makes every comparison false, so the trial would keep running."""
         return all(math.isfinite(report.metrics[metric.name]) for metric in self._recorder.spec.metrics)
 
     def on_saved(self, trial: RayTrial, path: str) -> None:
@@ -253,7 +253,7 @@ class Controller(WarmController):
         memory = self._memory_of(trial) if self._slots.is_measuring else None
         super().stop_trial(trial)
         self.forget(trial)
-        # One that failed may have done so before it took what it needs: the next one is measured.
+        # A failed trial may have ended before it took what it needs: the next one is measured.
         if memory is not None and self._recorder.tally.state_of(trial.number) is not TrialState.FAILED:
             share = share_for(memory)
             self._slots.share(share)
@@ -262,7 +262,7 @@ class Controller(WarmController):
             self.on_share(trial.number, memory, share)
 
     def _memory_of(self, trial: RayTrial) -> Memory | None:
-        """What a trial has taken of its GPU; None where its process can't be asked."""
+        """The GPU memory that a trial used; None if its process can't be asked."""
         if trial.status != trial.RUNNING:
             return None
         try:
@@ -272,26 +272,26 @@ class Controller(WarmController):
         return memory
 
     def forget(self, trial: RayTrial) -> None:
-        """The driver's memory must not grow with the number of trials."""
+        """Drop a trial: the driver's memory must not grow with the number of trials."""
         self._out_of_memory.pop(trial, None)
         super().forget(trial)
 
     def _leave(self, trial: RayTrial) -> None:
-        """Let go of a trial that is to be resumed."""
+        """Leave a trial, to be resumed."""
         del self._search.live[trial.trial_id]
         self._recorder.interrupt(trial.number)
         self._stop_amid(trial)
 
     def _stop_amid(self, trial: RayTrial) -> None:
-        """End a trial whose training goes on: its process need not be waited for."""
+        """End a trial that is still training, without waiting for its process."""
         if (tracked := self.tracked(trial)) is not None:
             self._left.add(tracked)
         self.end_trial(trial)
         self.forget(trial)
 
     def on_process_failed(self, trial: RayTrial, exception: Exception) -> None:
-        """Its process died, or a call to it failed; errors of the training loop come as its ending."""
-        # A process that dies while it is being reset is told twice: as the actor's end and as the call's.
+        """Handle a dead process, or a failed call to it; errors of the training loop come as its ending."""
+        # A process that dies during its reset is reported twice: as the actor's end and as the call's.
         if trial.trial_id in self._search.live and exception is not self._handled:
             self._handled = exception
             self.give_up_process(trial)
@@ -300,9 +300,9 @@ class Controller(WarmController):
             self._fail(trial, ending)
 
     def _take(self, trial: RayTrial, left: Sequence[Report]) -> None:
-        """Record what a process that has died had reported and could not hand over."""
+        """Record reports that a dead process could not deliver."""
         last = self._recorder.running[trial.number].last
-        # Those that have arrived may be among them; a file rounds to microseconds.
+        # They may include reports that have arrived; a file rounds to microseconds.
         new = [report for report in left if last is None or report.timestamp > last.timestamp + 1e-6]
         self._recorder.report(trial.number, new)
         self._watch(new)
@@ -339,7 +339,7 @@ class Controller(WarmController):
             self._end_failed(trial, ending)
 
     def _rest_node(self, trial: RayTrial, ending: Ending) -> bool:
-        """Let the node of a trial rest that could not write, unless it is the run folder that nobody can write to."""
+        """Rest the node of a trial that could not write, unless nobody can write to the run folder."""
         actor = trial.temporary_state.ray_actor
         node = ending.node_id or (node_of(id_of(actor)) if actor else "")
         if not node or (ending.lacks_storage and (is_own_node(node) or outage(self._recorder.folder))):
@@ -357,7 +357,7 @@ class Controller(WarmController):
         self.forget(trial)
 
     def _retry(self, trial: RayTrial, ending: Ending, gpus: float | None = None) -> None:
-        """Go on with the same trial, from its last checkpoint, in another process, where told with other `gpus`."""
+        """Continue the same trial from its last checkpoint in another process, with other `gpus` if given."""
         running = self._recorder.retry(trial.number, ending.message, ending.error, gpus)
         trial.move(self._slots.of(running.gpus))
         trial.ending, trial.killed_for, trial.is_replaced = None, "", False
@@ -365,6 +365,6 @@ class Controller(WarmController):
         self.try_again(trial, RuntimeError(ending.message))
 
     def on_process_started(self, trial: RayTrial) -> None:
-        # A trial's clock starts with its process, not when it was asked for.
+        # A trial's clock starts with its process, not when the trial was created.
         if trial.number in self._recorder.running:
             self._recorder.running[trial.number].reported_at = time.monotonic()

@@ -1,7 +1,4 @@
-"""What a sweep that runs shows and tells: the table of its trials, and a line for each event.
-
-Decides nothing and changes nothing.
-"""
+"""Shows a running sweep: the table of its trials, and a line for each event."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -19,7 +16,7 @@ from tuner.trial.devices import Memory
 
 
 class Display:
-    """Shows a sweep on a console, and listens for what happens to its trials."""
+    """Shows a sweep on a console, and listens to events of its trials."""
 
     def __init__(
         self, recorder: Recorder, controller: Controller, slots: Slots, console: Console, run_cap: int | None
@@ -42,11 +39,11 @@ class Display:
         controller.on_rest = self._tell_rest
 
     def show(self) -> None:
-        """Bring the table up to date."""
+        """Update the table."""
         self._console.update(self._view())
 
     def tell_best(self) -> None:
-        """Tell of a new best step, if there is one since the last call."""
+        """Print a new best step, if there is one since the last call."""
         best = self._recorder.tally.best
         if best is not None and best != self._told_best:
             self._told_best = best
@@ -68,13 +65,13 @@ class Display:
         self._console.event(f"trial {running.number:04d} has damaged checkpoints ({'; '.join(damaged)}); {at}")
 
     def _tell_note(self, running: Running, note: str) -> None:
-        """The first is told: what one trial's loop does, all do."""
+        """Print the first note only: all trials run the same loop."""
         if not self._has_told_note:
             self._console.event(f"trial {running.number:04d}: {note}")
         self._has_told_note = True
 
     def _tell_advice(self, advice: str) -> None:
-        """Of the trainable's code, which all trials run."""
+        """Print advice about the trainable's code, which all trials run."""
         if advice not in self._advice:
             self._console.event(advice)
         self._advice.add(advice)
@@ -92,7 +89,7 @@ class Display:
 
     def _tell_rest(self, node: str, message: str) -> None:
         self._console.event(
-            f"node {node} can't write to its disk ({message}): its trials move, and it is left alone for "
+            f"node {node} can't write to its disk ({message}): its trials move, and it is not used for "
             f"{REST_S / 60:.0f} minutes; {self._slots.count} at a time from now on"
         )
 
@@ -126,7 +123,7 @@ class Display:
         )
 
     def _remaining_s(self) -> float | None:
-        """By the pace so far; the budget's hours are its upper end."""
+        """The remaining time at the pace so far, at most the budget's hours."""
         recorder = self._recorder
         done = sum(recorder.tally.counts.values())
         pace = [recorder.pace_s * (self._run_cap - done)] if self._run_cap and recorder.pace_s else []
@@ -136,7 +133,7 @@ class Display:
 
 
 def _told(record: TrialRecord, recorder: Recorder) -> str:
-    """`, 9 steps, best 0.98 at 7`, and where to look if it failed."""
+    """`, 9 steps, best 0.98 at 7`, and the error's file if it failed."""
     told = f", {len(record.curve)} steps" if record.curve else ""
     best = record.best_step(recorder.spec.metrics[0].goal)
     told += f", best {record.curve[best]:.6g} at {best}" if best is not None else ""

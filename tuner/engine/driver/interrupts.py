@@ -1,4 +1,4 @@
-"""The signals that ask a sweep to end: Ctrl-C, SIGTERM, and that its terminal was closed."""
+"""The signals that ask a sweep to end: Ctrl-C, SIGTERM, and a closed terminal."""
 
 import signal
 import threading
@@ -7,15 +7,15 @@ from typing import Any, Self
 
 
 class Interrupts:
-    """Takes the signals while it is entered, in the main thread; elsewhere none come.
+    """Handles the signals while it is entered, in the main thread; other threads get none.
 
-    The second one raises KeyboardInterrupt. A closed terminal may tell so several times, and a sweep that was started
-    with nohup is not to hear of it.
+    The second signal raises KeyboardInterrupt. A closed terminal may send several, and a sweep started with nohup
+    ignores them.
 
     Attributes:
-        is_asked: whether one has come.
-        is_from_outside: whether it was another than Ctrl-C, which others may have got as well: a batch system tells all
-            processes of a job to end, and a terminal that is closed all that were started from it.
+        is_asked: whether a signal has come.
+        is_from_outside: whether it was not Ctrl-C. Other processes may have got it too: a batch system signals all
+            processes of a job, and a closed terminal all processes started from it.
     """
 
     def __init__(self) -> None:

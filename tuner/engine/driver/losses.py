@@ -1,4 +1,4 @@
-"""What is told of a trial whose process failed, rather than its training loop."""
+"""The ending of a trial whose process failed, rather than its training loop."""
 
 from ray.exceptions import OutOfMemoryError as RayOutOfMemoryError
 from ray.exceptions import RayActorError
@@ -15,7 +15,7 @@ from tuner.records import FailureReason, TrialState
 
 
 def ending_of(trial: RayTrial, exception: Exception) -> Ending:
-    """What a failed call to a trial's process tells of the trial. Blocks for a look at its node."""
+    """Derive a trial's ending from a failed call to its process. Blocks for a look at its node."""
     text = str(exception)
     if trial.killed_for:
         return Ending(TrialState.FAILED, FailureReason.TIMEOUT, trial.killed_for, text)

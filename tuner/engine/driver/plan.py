@@ -1,4 +1,4 @@
-"""A cluster -> how many trials it can hold at once; refuses what it can't run, before anything starts."""
+"""Plans how many trials a cluster can hold at once, and refuses impossible requests before anything starts."""
 
 from collections.abc import Mapping, Sequence
 from typing import Literal
@@ -8,37 +8,37 @@ from tuner.spec.sections import Resources
 
 
 def plan_slots(resources: Resources, nodes: Sequence[Mapping[str, float]], parallel: int | Literal["auto"]) -> int:
-    """Slots for trials of these resources on these nodes (each a mapping of `CPU` and `GPU`).
+    """The number of slots for trials of these resources on these nodes (each a mapping of `CPU` and `GPU`).
 
-    Raises `ResourceError` with a sentence where not even one trial fits, or fewer than `parallel`.
+    Raises `ResourceError` if not even one trial fits, or fewer than `parallel`.
     """
     fits = num_fits(resources, nodes)
     if fits == 0:
         raise ResourceError(
-            f"resources: a trial asks for {_told(resources)}, and {_cluster(nodes)}. "
+            f"resources: a trial asks for {_told(resources)}, but {_cluster(nodes)}. "
             "Ask for less under `resources`, or connect to a larger cluster."
         )
     if parallel == "auto":
         return fits
     if parallel > fits:
         raise ResourceError(
-            f"parallel: {parallel} trials of {_told(resources)} each were asked for, and {_cluster(nodes)}, "
+            f"parallel: {parallel} trials of {_told(resources)} each were asked for, but {_cluster(nodes)}, "
             f"which holds {fits}. Set parallel to {fits} or auto, or ask for less under `resources`."
         )
     return parallel
 
 
 def num_fits(resources: Resources, nodes: Sequence[Mapping[str, float]]) -> int:
-    """How many trials of these resources the nodes can hold at once."""
+    """The number of trials of these resources that the nodes can hold at once."""
     return sum(_fits(resources, node) for node in nodes) // resources.workers
 
 
 def _fits(resources: Resources, node: Mapping[str, float]) -> int:
-    """How many workers a node can hold; those of one trial may lie on several nodes."""
+    """The number of workers that a node can hold; one trial's workers may be on several nodes."""
     cpus = int((node.get("CPU", 0.0) + 1e-9) / resources.cpu)
     if not resources.gpus:
         return cpus
-    # A trial's share of a GPU lies on one GPU: 0.4 fits twice on each, not five times on two.
+    # A trial's share of a GPU is on one GPU: 0.4 fits twice on each, not five times on two.
     gpus = int(node.get("GPU", 0.0))
     if resources.gpus < 1:
         return min(cpus, gpus * int((1 + 1e-9) / resources.gpus))

@@ -18,16 +18,16 @@ from tuner.stopping.table import STEP, TIME
 
 
 class RayTrial(Trial):  # type: ignore[misc]  # Ray's classes are untyped
-    """A Ray Tune trial whose files, results and retries are the study's affair.
+    """A Ray Tune trial whose files, results and retries the study handles.
 
     Attributes:
         number: of the trial in the study.
-        slot: what it is given of the cluster.
+        slot: its share of the cluster.
         folder: the run folder.
-        ending: how its training loop ended by itself, once it has.
-        on_params: called with a configuration that a rule has put in place of the trial's.
-        killed_for: why this driver has killed its process, where it has.
-        is_replaced: whether this driver has killed its process since it was never ready for the trial.
+        ending: how its training loop ended, once it has.
+        on_params: called with a configuration that a rule has chosen in place of the trial's.
+        killed_for: why this driver killed its process, if it did.
+        is_replaced: whether this driver killed its process because it was never ready for the trial.
     """
 
     def __init__(
@@ -56,47 +56,47 @@ class RayTrial(Trial):  # type: ignore[misc]  # Ray's classes are untyped
         )
 
     def __hash__(self) -> int:
-        # That of its stand-in, which a resumed sweep has told the rule of.
+        # The id of its stand-in, which a resumed sweep has passed to the rule.
         return hash(self.trial_id)
 
     def create_placement_group_factory(self) -> None:
         self.placement_group_factory = self.slot.request
 
     def move(self, slot: Slot) -> None:
-        """Give it another slot; to be called while it is not waiting for one."""
+        """Give it another slot; call this only while it is not waiting for one."""
         self.slot = slot
         self.create_placement_group_factory()
 
     def init_local_path(self) -> None:
-        """Its folder is the study's."""
+        """Do nothing: the study creates its folder."""
 
     def handle_error(self, exc: Exception | None = None) -> None:
-        """Its errors are the study's."""
+        """Do nothing: the study records its errors."""
 
     def should_recover(self) -> bool:
-        """Retries are decided before Ray Tune hears of the error."""
+        """False: retries are decided before Ray Tune sees the error."""
         return False
 
     def set_ray_actor(self, ray_actor: Any) -> None:
         self.temporary_state.ray_actor = ray_actor
 
     def set_config(self, config: dict[str, Any]) -> None:
-        """Population based training hands over another trial's config, changed: its number must not come along."""
+        """Take a config, changed, from another trial (population-based training), without that trial's number."""
         if config["params"] != self.config["params"]:
             self._on_params(config["params"])
         super().set_config({**config, "number": self.number})
 
     def go_back(self, params: Mapping[str, Any], restore_step: int) -> None:
-        """It is to go on from its own checkpoint of a step, with the configuration of then."""
+        """Make it resume from its own checkpoint of a step, with the configuration of that step."""
         super().set_config({**self.config, "params": dict(params), "restore_step": restore_step})
 
     def update_last_result(self, result: dict[str, Any]) -> None:
         self.run_metadata.last_result = result
 
     def closing(self, last: Report | None, metrics: Sequence[Metric]) -> dict[str, Any]:
-        """What the rule is told of it at its end: its last report, or where that can't be compared the last one told.
+        """The result for the rule at its end: its last report, or if that can't be compared the last one passed.
 
-        Rules compare others with trials that have ended, by their step and metric: one without would end the sweep.
+        Rules compare others with ended trials, by their step and metric: a trial without them would end the sweep.
         """
         if last is not None:
             return result_of(last)
@@ -105,6 +105,6 @@ class RayTrial(Trial):  # type: ignore[misc]  # Ray's classes are untyped
 
 
 def result_of(report: Report) -> dict[str, Any]:
-    """A report as Ray Tune's schedulers know it."""
+    """A report in the form of Ray Tune's schedulers."""
     metrics = {metric_key(name): value for name, value in report.metrics.items()}
     return {**metrics, STEP: report.step, TIME: report.time_s, DONE: False}

@@ -1,4 +1,4 @@
-"""What is done about a trial whose attempt has failed: rules that decide. Knows nothing of ray."""
+"""Decides what to do about a trial whose attempt has failed. Does not depend on Ray."""
 
 import enum
 from collections.abc import Callable
@@ -7,16 +7,16 @@ from tuner.engine.process.report_queue import Ending
 from tuner.records import FailureReason, TrialState
 from tuner.study.running_trial import Running
 
-# So many processes a trial may lose before its first report without that being called its failure.
+# How many processes a trial may lose before its first report without failing.
 MAX_LOSSES = 3
-# And so many nodes without a newer checkpoint between: one that takes its node down must not go on to take down all.
+# How many nodes it may lose without a newer checkpoint: a trial that takes down its node must not take down all.
 MAX_LOST_NODES = 10
 
 
 class Remedy(enum.Enum):
-    """REFUSE the sweep, WAIT for its storage, LEAVE the trial to be resumed, RETRY, or FAIL.
+    """REFUSE the sweep, WAIT for its storage, LEAVE the trial to be resumed, RETRY it, or FAIL it.
 
-    And two that do not count as a retry: MOVE it to another node, or try it again on a WHOLE_GPU.
+    Two more do not count as a retry: MOVE it to another node, or run it again on a WHOLE_GPU.
     """
 
     REFUSE = "refuse"
@@ -41,16 +41,16 @@ def remedy_for(
     """Decide by how an attempt ended, and count it in `running`.
 
     Args:
-        retries: how often a failed trial is tried again.
+        retries: how often a failed trial is retried.
         has_reports: whether any trial of the sweep has ever reported its metric.
         is_winding_down: whether the sweep is leaving its trials to be resumed.
-        rests_node: lets the trial's node rest if it is that node which can't write, and others are left; whether so.
-        has_whole_gpu: tells whether a trial could have a whole GPU.
+        rests_node: rests the trial's node if that node can't write and others are left; returns whether it did.
+        has_whole_gpu: returns whether a trial could have a whole GPU.
     """
     if ending.lacks_metric and not has_reports:
-        # No trial ever had the sweep's metric: the sweep is refused, and this trial stays to be resumed.
+        # No trial ever had the sweep's metric: the sweep is refused, and this trial is left to be resumed.
         return Remedy.REFUSE
-    # Not this trial's failure: the sweep waits for its storage, and goes on with all that were running.
+    # Not this trial's failure: the sweep waits for its storage, and resumes all running trials.
     is_outage = ending.lacks_storage or ending.lacks_node_storage
     if ending.lacks_node_storage and is_winding_down:
         return Remedy.LEAVE
@@ -60,7 +60,7 @@ def remedy_for(
         return Remedy.WAIT
     if ending.lacks_gpu_memory and 0 < running.gpus < 1 and has_whole_gpu():
         return Remedy.WHOLE_GPU
-    # Who ends the driver, as a batch system does, ends the trials' processes too: those go on with the sweep.
+    # Whoever ends the driver, such as a batch system, also ends the trials' processes: they resume with the sweep.
     if is_winding_down and ending.reason is FailureReason.LOST:
         return Remedy.LEAVE
     return Remedy.RETRY if _may_retry(ending, running, retries, is_winding_down) else Remedy.FAIL
@@ -78,7 +78,7 @@ def _may_retry(ending: Ending, running: Running, retries: int, is_winding_down: 
     has_begun = running.last_step > running.restore_step
     is_lost = ending.reason is FailureReason.LOST and not ending.ended_itself
     if is_lost and not has_begun and attempts.losses < MAX_LOSSES:
-        # Its process died before this trial could do anything: not its fault, or so it looks the first times.
+        # Its process died before this trial could do anything: assumed not to be its fault the first times.
         attempts.losses += 1
         return True
     attempts.retries += 1

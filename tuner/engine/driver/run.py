@@ -48,14 +48,14 @@ _IDLE_S = 0.2
 _PLAN_EVERY_S = 5.0
 # Ray takes no more than 100 MB of code.
 MAX_TRAINABLE_BYTES = 90 << 20
-# How long a cluster that is told to end together with its driver may take to do so.
+# How long a cluster that is ended together with its driver may take to end.
 CLUSTER_ENDS_S = 1.0
 _TELL_WAITING_AFTER_S = 30.0
 
 
 @dataclass(frozen=True)
 class Ended:
-    """How a run of a sweep came to its end."""
+    """How a run of a sweep ended."""
 
     verdict: Verdict
     slots: int
@@ -74,16 +74,16 @@ def run(
 ) -> Ended:
     """Run the sweep's trials; blocks until it is over.
 
-    Raises `ResourceError` before the first trial where the cluster can't hold one, `SpecError` where the first report
-    of all lacks the sweep's metric, `StorageError` where something could not be written, KeyboardInterrupt at the
-    second Ctrl-C. What was recorded stays recorded in each case.
+    Raises `ResourceError` before the first trial if the cluster can't hold one, `SpecError` if the very first report
+    lacks the sweep's metric, `StorageError` if something could not be written, KeyboardInterrupt at the second Ctrl-C.
+    Everything recorded stays recorded in each case.
     """
     spec = recorder.spec
     trainable = pickled(train)
     if not ray.is_initialized():
         there = address or os.environ.get("RAY_ADDRESS")
         console.event(f"connecting to {there}" if there else "starting a cluster on this machine")
-    # Of values near the ends of what floats can be sampler and rule know less; that numpy says so each time is no help.
+    # Samplers and rules lose precision with values near the limits of floats; numpy's repeated warnings don't help.
     with connected(address, verbose=verbose), np.errstate(over="ignore", invalid="ignore"):
         with storing():
             driver_node = DriverNode(recorder.folder.resolve())
@@ -132,8 +132,8 @@ def run(
 
 
 def pickled(train: Callable[[Trial], None]) -> bytes:
-    """The trainable for the actors: by name where they can import it, else whole."""
-    # No trial comes twice, and what wraps the function there may have no name of its own to be found by.
+    """Pickle the trainable for the actors: by name if they can import it, otherwise by value."""
+    # No trial comes twice, and a wrapper of the function may have no importable name.
     function = train.__wrapped__ if isinstance(train, _LRU_CACHE) else train
     try:
         data: bytes = cloudpickle.dumps(function)
@@ -143,15 +143,15 @@ def pickled(train: Callable[[Trial], None]) -> bytes:
         raise SpecError(
             [
                 f"trainable: {train!r} holds {len(data) / 2**20:.0f} MiB of data, in a variable around it or one of "
-                f"its script; {MAX_TRAINABLE_BYTES / 2**20:.0f} MiB at most can be sent. Load data in the trial: "
-                "trial.shared(key, load) has them in memory once for all trials of a machine."
+                f"its script; at most {MAX_TRAINABLE_BYTES / 2**20:.0f} MiB can be sent. Load data in the trial: "
+                "trial.shared(key, load) keeps it in memory once for all trials of a machine."
             ]
         )
     return data
 
 
 def _restore_step(folder: Path, record: TrialRecord) -> int:
-    """The step that a trial which was interrupted is to go on from: of a checkpoint no newer than its record, or 0."""
+    """The step that an interrupted trial resumes from: of a checkpoint no newer than its record, or 0."""
     steps = checkpoint_steps(trial_dir(folder, record.number))
     return max((step for step in steps if step <= max(record.curve)), default=0)
 
@@ -166,7 +166,7 @@ def _trial_maker(recorder: Recorder, slots: Slots) -> Callable[[Running], RayTri
 
 
 class _Loop:
-    """One run of the control loop, with what it shows and what ends it."""
+    """One run of the control loop, with its display and its end."""
 
     def __init__(
         self,
@@ -195,8 +195,8 @@ class _Loop:
 
     def run(self) -> Verdict:
         with self._interrupts:
-            # What is reached already, such as the target of a sweep that is resumed, starts no trial, nor does a sweep
-            # that was paused before its storage was gone.
+            # If an end is reached already, such as the target of a resumed sweep, no trial starts; nor if the sweep was
+            # paused before its storage was gone.
             self._listen()
             self._end_if_due()
             while not (self._controller.is_abandoned or self._controller.is_finished()):
@@ -214,7 +214,7 @@ class _Loop:
         try:
             self._controller.step()
         except TuneError as error:
-            # Ray Tune tells what was raised in its callbacks as a text, in an error of its own.
+            # Ray Tune turns errors of its callbacks into the text of its own error.
             if isinstance(error.__context__, StorageError):
                 raise error.__context__ from None
             raise
@@ -224,7 +224,7 @@ class _Loop:
             self._verdict = Verdict("interrupted", "interrupted")
             self._console.event("interrupted: running trials end their current step; Ctrl-C again ends at once")
             if self._interrupts.is_from_outside and has_ended(CLUSTER_ENDS_S):
-                self._console.event("the cluster has ended as well: trials are left at what they have reported")
+                self._console.event("the cluster has ended as well: trials are left at their last reports")
                 self._controller.abandon()
                 return
         if self._interrupts.is_asked:
@@ -238,7 +238,7 @@ class _Loop:
             self._controller.end_all(self._verdict.ended_by)
 
     def _rest_if_idle(self) -> None:
-        """A paused sweep with nothing running holds nothing, and its clock stands still."""
+        """Free all resources of a paused sweep with nothing running, and stop its clock."""
         if not self._search.is_paused or self._search.live:
             self._held_at_s = None
             return
@@ -249,7 +249,7 @@ class _Loop:
         self._recorder.set_elapsed(self._held_at_s)
 
     def _listen(self) -> None:
-        """Take up what a user asks of the running sweep."""
+        """Handle a user's request to the running sweep."""
         verb = self._control.look()
         if verb is self._verb or self._verdict is not None:
             return
@@ -285,14 +285,14 @@ class _Loop:
             self._display.show()
 
     def _plan(self) -> None:
-        """Use the nodes that have joined, and no longer those that were lost."""
+        """Use nodes that have joined, and stop using lost ones."""
         if self._slots.update():
             self._controller.resize()
             count = self._slots.count
             self._console.event(f"the cluster has changed: {count} trial{'s' * (count != 1)} at a time from now on")
 
     def _tell_waiting(self, now: float) -> None:
-        """Once: a cluster whose resources are all in use by others lets a sweep wait without a word."""
+        """Print once that the sweep waits: Ray says nothing while others use all resources of a cluster."""
         if self._controller.is_training or self._search.is_paused:
             self._waiting_since = math.inf
         elif self._waiting_since == -math.inf:
@@ -300,13 +300,13 @@ class _Loop:
         elif now - self._waiting_since > _TELL_WAITING_AFTER_S:
             self._waiting_since = math.inf
             self._console.event(
-                "waiting for the cluster: what a trial asks for is in use, or no node offers it yet, or processes are "
+                "waiting for the cluster: a trial's resources are in use, or no node offers them yet, or processes are "
                 "slow to start"
             )
 
 
 _ANSWERS = {
-    Verb.PAUSE: "paused: running trials go on, no new ones start",
+    Verb.PAUSE: "paused: running trials continue, no new ones start",
     Verb.RESUME: "resumed: new trials start again",
     Verb.STOP: "stopping: running trials finish, no new ones start",
     Verb.CANCEL: "cancelled: running trials are ended now",

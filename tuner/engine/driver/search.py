@@ -12,7 +12,7 @@ from tuner.study.running_trial import Running
 
 
 class PauseListener:
-    """Whom Ray Tune's HyperBandForBOHB tells of the trials that it pauses: the trials' states say as much."""
+    """Receives the trials that Ray Tune's HyperBandForBOHB pauses; their states already say so."""
 
     def on_pause(self, trial_id: str) -> None:
         pass
@@ -22,12 +22,12 @@ class PauseListener:
 
 
 class StudySearch(SearchAlgorithm):  # type: ignore[misc]  # Ray's classes are untyped
-    """Asks the study for trials while a slot is free, tells it how they ended.
+    """Asks the study for trials while a slot is free, and reports their ends to it.
 
     Args:
-        run_cap: how many trials the study may hold; None for no limit.
-        make_trial: Ray Tune's trial for one of the study's.
-        max_iter: the step at which a trial that the scheduler stops has run its full length.
+        run_cap: the number of trials that the study may hold; None for no limit.
+        make_trial: makes Ray Tune's trial for one of the study's.
+        max_iter: the step at which a trial stopped by the scheduler has run its full length.
     """
 
     def __init__(
@@ -71,9 +71,9 @@ class StudySearch(SearchAlgorithm):  # type: ignore[misc]  # Ray's classes are u
         self.set_finished()
 
     def on_trial_complete(self, trial_id: str, result: dict[str, object] | None = None, error: bool = False) -> None:
-        """Ray Tune has ended the trial: by its own ending, by the scheduler's decision, or by an error.
+        """Record the end of a trial: by itself, by the scheduler's decision, or by an error.
 
-        Ray Tune swallows what is raised here; it is kept in `error`.
+        Ray Tune swallows errors raised here; they are kept in `error`.
         """
         trial = self.live.pop(trial_id, None)
         if trial is None:

@@ -1,4 +1,4 @@
-"""The slots of a sweep: how many trials run at a time, and what of the cluster a trial is given."""
+"""The slots of a sweep: how many trials run at a time, and each trial's share of the cluster."""
 
 import contextlib
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -19,26 +19,26 @@ from tuner.spec.sections import Resources
 
 @dataclass(frozen=True)
 class Slot:
-    """Room for a trial: what it asks Ray for, and the class of actors that is made for just that."""
+    """Room for a trial: its request to Ray, and the actor class for that request."""
 
     request: PlacementGroupFactory
     actor_class: Any
 
 
 class Slots:
-    """What each trial is given; with gpu `auto` a whole GPU and one at a time, until the first has been measured.
+    """The resources of each trial; with gpu `auto` a whole GPU, one trial at a time, until the first is measured.
 
     Args:
-        gpus: of each worker, given as a number or chosen by an earlier run.
-        is_measuring: whether that is still to be chosen.
-        nodes: tells the resources of each node but for those, by their ids, that are given.
+        gpus: of each worker, as given or as chosen by an earlier run.
+        is_measuring: whether the share is still to be chosen.
+        nodes: returns the resources of each node except those with the given ids.
 
     Attributes:
         gpus: of each worker of a new trial.
-        resting: the nodes that new trials are kept away from.
-        count: trials that run at a time. `parallel` bounds it where the share is chosen here.
+        resting: nodes on which no new trials start.
+        count: trials that run at a time. `parallel` bounds it if the share is chosen here.
 
-    Raises `ResourceError` where the cluster can't hold a trial, or not `parallel` of them.
+    Raises `ResourceError` if the cluster can't hold a trial, or not `parallel` of them.
     """
 
     def __init__(
@@ -64,16 +64,16 @@ class Slots:
 
     @property
     def usual(self) -> Slot:
-        """What a new trial is given."""
+        """The slot of a new trial."""
         return self.of(self.gpus)
 
     def of(self, gpus: float) -> Slot:
-        """The slot of a trial with so many GPUs a worker."""
+        """The slot of a trial with this many GPUs per worker."""
         key = (gpus, self._avoided)
         if key not in self._made:
             worker = {"CPU": self._resources.cpu} | ({"GPU": gpus} if gpus else {})
             workers = self._resources.workers
-            # A trial of several workers has a process beside theirs, which only waits.
+            # A trial with several workers has one more process, which only waits.
             bundles = [{}, *[worker] * workers] if workers > 1 else [worker]
             actor_class = make_actor_class(replace(self._job, gpus=gpus), variables_to_pass_on())
             kept_away = {"bundle_label_selector": [avoiding(self._avoided)] * workers} if self._avoided else {}
@@ -81,17 +81,17 @@ class Slots:
         return self._made[key]
 
     def can_hold(self, gpus: float, nodes: Sequence[Mapping[str, float]] | None = None) -> bool:
-        """Whether a cluster can hold a trial with so many GPUs a worker, once it runs nothing else.
+        """Whether an otherwise idle cluster can hold a trial with this many GPUs per worker.
 
         Args:
-            nodes: what is to be had of each node; all of this cluster if left out.
+            nodes: the available resources of each node; all of this cluster by default.
         """
         return num_fits(replace(self._resources, gpu=gpus), self._nodes(()) if nodes is None else nodes) > 0
 
     def rest(self, node: str, nodes: Mapping[str, Mapping[str, float]]) -> bool:
-        """Keep new trials away from a node for a while; False where no other of the `nodes` could run one.
+        """Start no new trials on a node for a while; return False if none of the other `nodes` could run one.
 
-        False as well with a Ray that can't avoid a node.
+        Also returns False if this version of Ray can't avoid a node.
         """
         if not can_avoid_nodes():
             return False
@@ -102,14 +102,14 @@ class Slots:
         return True
 
     def share(self, gpus: float) -> None:
-        """Give new trials the share that was measured, and plan anew how many run at a time."""
+        """Give new trials the measured share, and recompute how many run at a time."""
         self.is_measuring = False
         self._set(gpus)
 
     def update(self) -> bool:
-        """Plan anew with the nodes that there are now and do not rest; whether more trials, or fewer, run at a time.
+        """Recompute the slots with the present nodes that do not rest; return whether the number changed.
 
-        Nothing changes where a trial fits no longer: other nodes may come.
+        Nothing changes if a trial no longer fits: other nodes may join.
         """
         before = self.count
         self._avoided = self.resting.ids

@@ -1,4 +1,4 @@
-"""Processes that hang, in their trial or before they are ready for it."""
+"""Detects processes that hang, in their trial or before they are ready for it."""
 
 import time
 from collections.abc import Iterable
@@ -6,17 +6,17 @@ from collections.abc import Iterable
 from tuner.engine.driver.ray_trial import RayTrial
 from tuner.study.running_trial import Running
 
-# Without a report for this many times its median step, and at least this long, a trial counts as stalled.
+# A trial without a report for this many times its median step, and at least this long, counts as stalled.
 STALL_FACTOR = 10.0
 STALL_MIN_S = 600.0
-# How long a process that is there may take to be ready for its trial: for its imports, or to clean up after the last.
+# How long a started process may take to be ready for its trial: for its imports, or cleaning up after the last one.
 PREPARE_LIMIT_S = 600.0
-# A turn of the driver's loop that takes longer is not charged to the trials: it was stopped, or waited for a disk.
+# A longer turn of the driver's loop does not count against the trials: it was stopped, or waited for a disk.
 MAX_TURN_S = 1.0
 
 
 def stall(running: Running, stall_timeout: float | None) -> str:
-    """Why a trial counts as stalled, empty where it does not; its first step may take any time but for a timeout."""
+    """Why a trial counts as stalled, or an empty text; only a timeout limits its first step."""
     median_step_s = running.median_step_s()
     limit_s = stall_timeout
     if limit_s is None and median_step_s is not None:
@@ -28,7 +28,7 @@ def stall(running: Running, stall_timeout: float | None) -> str:
 
 
 def is_overdue(trial: RayTrial, is_preparing: bool) -> bool:
-    """Whether its process has been preparing for too long; to be asked again and again."""
+    """Whether its process has been preparing for too long; call it repeatedly."""
     now = time.monotonic()
     if not is_preparing:
         trial.preparing_since = None
@@ -38,10 +38,10 @@ def is_overdue(trial: RayTrial, is_preparing: bool) -> bool:
 
 
 def forgive(trials: Iterable[RayTrial], runnings: Iterable[Running], lost_s: float) -> None:
-    """Do not count as silence that the driver has not listened for so long."""
+    """Do not count the time in which the driver did not listen as silence."""
     now = time.monotonic()
     for running in runnings:
-        # What has come in this turn was heard after that.
+        # Reports of this turn were processed after that.
         running.reported_at = min(now, running.reported_at + lost_s)
     for trial in trials:
         if trial.preparing_since is not None:

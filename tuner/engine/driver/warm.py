@@ -19,14 +19,14 @@ class WarmController(RayController):
             self.add_process(trial, trial.slot.actor_class)
 
     def reuse_process(self, trial: RayTrial) -> bool:
-        """An actor whose process is starting is waited for: the cached one is the next trial's.
+        """Reuse a cached actor, unless the trial's own is starting already: then the next trial gets the cached one.
 
-        One that still waits for resources is given up, since the cached one may be what holds them.
+        An actor that still waits for resources is given up, since the cached one may hold them.
         """
         if self.process_of(trial) is not None and not self.is_resetting(trial):
             return False
         return super().reuse_process(trial)
 
     def process_preparing(self, trial: RayTrial) -> Any:
-        """The actor that has its resources and is not ready for the trial yet, None where there is none."""
+        """The actor that has its resources but is not ready for the trial yet, if any."""
         return self.process_of(trial) if trial.status == trial.PENDING else None

@@ -1,1 +1,1 @@
-"""A trial's folder on the node that trains it, and its way to the driver."""
+"""A trial's folder on the node that trains it, and its transfer to the driver."""

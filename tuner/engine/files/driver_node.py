@@ -1,4 +1,4 @@
-"""The driver's machine, as processes on other machines reach it: an actor there that is started when one is wanted."""
+"""Access to the driver's machine from other machines: an actor there, started on demand."""
 
 import time
 from pathlib import Path
@@ -11,14 +11,14 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from tuner.engine.files.trial_folder import FileKeeper, RemoteFolder, RunFolder, SharedFolder, is_shared, put_marker
 from tuner.engine.ray_compat.runtime import delete_key, has_key, put_key
 
-# So many transfers go on at a time.
+# The number of simultaneous transfers.
 MAX_TRANSFERS = 8
 CONNECT_TIMEOUT_S = 120.0
 _POLL_S = 0.2
 
 
 class DriverNode:
-    """The driver's side. `token` names the run of the sweep; it is in the run folder as well."""
+    """The driver's side. `token` identifies the run of the sweep; it is in the run folder too."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -35,7 +35,7 @@ class DriverNode:
                     name=_name(self.token),
                     num_cpus=0,
                     max_concurrency=MAX_TRANSFERS,
-                    # What was under way when it died is done again.
+                    # Calls in progress when it died are repeated.
                     max_restarts=-1,
                     max_task_retries=-1,
                     scheduling_strategy=here,
@@ -50,7 +50,7 @@ class DriverNode:
 
 
 def open_folder(folder: Path, token: str) -> RunFolder:
-    """The run folder as this process sees it; does not block where it is shared."""
+    """The run folder as this process sees it; does not block if it is shared."""
     if is_shared(folder, token):
         return SharedFolder(folder)
     return RemoteFolder(folder, _Caller(token))

@@ -1,7 +1,4 @@
-"""Files on their way from one machine to another: in messages of bounded size, put in place whole or not at all.
-
-Knows nothing of ray.
-"""
+"""Transfers files between machines: in messages of bounded size, put in place atomically."""
 
 import os
 import shutil
@@ -16,13 +13,13 @@ from tuner.run_folder.checkpoints import CHECKSUMS_FILE
 from tuner.run_folder.outage import sync
 from tuner.run_folder.owned_files import checkpoint_files, files_in, put_in_place
 
-# Of one message: a large file on its way fills nobody's memory.
+# The size of one message, so that a large file does not fill the memory.
 MESSAGE_BYTES = 32 << 20
 
 
 @dataclass(frozen=True)
 class Part:
-    """A part of a file. `name` is its path within the folder that is sent."""
+    """A part of a file. `name` is its path within the sent folder."""
 
     name: str
     offset: int
@@ -34,12 +31,12 @@ Message = Sequence[tuple[Part, npt.NDArray[np.uint8]]]
 
 @dataclass(frozen=True)
 class Upload:
-    """A folder on its way.
+    """A folder in transfer.
 
     Attributes:
-        target: where its files belong.
-        scratch: where they are put together; on the same file system as the target.
-        is_whole: the target is replaced by it; otherwise its files are put among those that are there.
+        target: the folder to write to.
+        scratch: a temporary folder on the same file system.
+        is_whole: whether it replaces the target; otherwise its files are added.
     """
 
     target: Path
@@ -48,10 +45,10 @@ class Upload:
 
 
 def list_files(folder: Path, *, with_links: bool = False) -> dict[str, int]:
-    """The plain files below a folder, by path within it, with their sizes; empty where there is no folder.
+    """The plain files below a folder, by relative path, with their sizes; empty if there is no folder.
 
     Args:
-        with_links: those that links point to as well.
+        with_links: also include the targets of links.
     """
     found = sorted(Path(root) / name for root, _, names in os.walk(folder, followlinks=with_links) for name in names)
     plain = (path for path in found if path.is_file() and (with_links or not path.is_symlink()))
@@ -59,7 +56,7 @@ def list_files(folder: Path, *, with_links: bool = False) -> dict[str, int]:
 
 
 def plan(sizes: Mapping[str, int], limit: int) -> list[list[Part]]:
-    """What goes into each message: files of these sizes, empty ones included, in messages of at most `limit` bytes."""
+    """The parts for each message: files of these sizes, empty ones included, in messages of at most `limit` bytes."""
     messages: list[list[Part]] = [[]]
     room = limit
     for name, size in sizes.items():
@@ -77,14 +74,14 @@ def plan(sizes: Mapping[str, int], limit: int) -> list[list[Part]]:
 
 
 def read(folder: Path, parts: Sequence[Part]) -> Message:
-    """Read what belongs into a message."""
+    """Read the content of a message."""
     return [
         (part, np.fromfile(folder / part.name, dtype=np.uint8, count=part.size, offset=part.offset)) for part in parts
     ]
 
 
 def write(upload: Upload, message: Message, *, is_first: bool, is_last: bool) -> None:
-    """Write a message; the last one puts the files in their place. Each may come once more, when nobody knew."""
+    """Write a message; the last one puts the files in place. Messages may come twice, after lost answers."""
     if is_first:
         upload.scratch.mkdir(parents=True, exist_ok=True)
     elif is_last and not upload.scratch.exists() and all((upload.target / part.name).exists() for part, _ in message):
@@ -101,7 +98,7 @@ def write(upload: Upload, message: Message, *, is_first: bool, is_last: bool) ->
 
 
 def send(folder: Path, sizes: Mapping[str, int]) -> Iterator[tuple[Message, bool, bool]]:
-    """The messages that carry files of these sizes, each with whether it is the first and the last."""
+    """Yield messages with files of these sizes, each with whether it is the first and the last."""
     messages = plan(sizes, MESSAGE_BYTES)
     for index, parts in enumerate(messages):
         yield read(folder, parts), index == 0, index == len(messages) - 1
@@ -109,7 +106,7 @@ def send(folder: Path, sizes: Mapping[str, int]) -> Iterator[tuple[Message, bool
 
 def _put_in_place(upload: Upload) -> None:
     if upload.is_whole:
-        if upload.target.name.startswith("."):  # of a worker's files, which are on their way still
+        if upload.target.name.startswith("."):  # a worker's files, still in transfer
             shutil.rmtree(upload.target, ignore_errors=True)
         for name in files_in(upload.scratch):
             sync(upload.scratch / name)

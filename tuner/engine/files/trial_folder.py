@@ -1,7 +1,4 @@
-"""The run folder as a trial's process sees it: the driver's own, or a place on this machine whose files travel.
-
-Knows nothing of ray.
-"""
+"""The run folder as a trial's process sees it: the driver's own, or a local folder whose files are transferred."""
 
 import os
 import secrets
@@ -22,39 +19,39 @@ from tuner.trial.group import Deliver
 from tuner.trial.scratch import Scratch
 
 MARKER = ".driver-token"
-# What a trial may leave in its folder beside its checkpoints, where the folder is not shared.
+# How much a trial may leave in its folder beside its checkpoints, if the folder is not shared.
 MAX_FILES_BYTES = 1 << 30
 LEFT_OUT_FILE = "left-out.txt"
 RESTORED = "restored"
 
 
 class RunFolder(Protocol):
-    """Where the files of trials are."""
+    """The files of trials."""
 
     def open(self, number: int, checkpoint: Path | None) -> tuple[Path, Path | None]:
-        """Of a trial that begins: its folder with its own files in it, and where its checkpoint is to be read.
+        """Prepare a trial: return its folder with its own files, and the path of its checkpoint.
 
-        The checkpoint is given by its path on the driver's machine.
+        `checkpoint` is its path on the driver's machine.
         """
 
     def delivering(self, number: int, deliver: Deliver) -> Deliver:
-        """Has a report's checkpoint with the driver before the report is."""
+        """Wrap `deliver` so that a report's checkpoint reaches the driver before the report."""
 
     def closing(self, number: int) -> Any:
-        """A context manager for the trial's loop: at its end the other files are with the driver as well."""
+        """A context manager for the trial's loop, at whose end the other files have reached the driver too."""
 
     def find_checkpoint(self, number: int, step: int) -> Path:
-        """Where a trial's checkpoint can be read, until the next one is asked for."""
+        """The path of a trial's checkpoint, valid until the next call."""
 
     def put_shard(self, number: int, name: str, files: Path) -> None:
-        """Have a worker's files with the driver until another worker of the trial has taken them."""
+        """Give a worker's files to the driver, for another worker of the trial."""
 
     def shards(self, number: int, names: Sequence[str]) -> AbstractContextManager[list[Path]]:
-        """Folders with those files, which are gone at the end of the `with`."""
+        """Folders with those files, which are removed at the end of the `with`."""
 
 
 def put_marker(folder: Path) -> str:
-    """Mark a run folder as this driver's; the token that tells it from any other of the same name."""
+    """Mark a run folder as this driver's; return the token that distinguishes it from others of the same name."""
     token = secrets.token_hex(16)
     (folder / "trials").mkdir(exist_ok=True)
     (folder / MARKER).write_text(token)
@@ -62,7 +59,7 @@ def put_marker(folder: Path) -> str:
 
 
 def is_shared(folder: Path, token: str) -> bool:
-    """Whether this is the very folder that the driver has marked, and this process can write to it."""
+    """Whether this is the folder that the driver has marked, and this process can write to it."""
     try:
         return (folder / MARKER).read_text() == token and os.access(folder / "trials", os.W_OK)
     except (OSError, UnicodeDecodeError):
@@ -70,7 +67,7 @@ def is_shared(folder: Path, token: str) -> bool:
 
 
 class SharedFolder:
-    """The driver's own."""
+    """The driver's own folder."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -95,11 +92,11 @@ class SharedFolder:
         target = trial_dir(self._folder, number) / name
         with storing():
             shutil.rmtree(target, ignore_errors=True)
-            target.mkdir()  # not the folders above, as with a checkpoint
+            target.mkdir()  # not its parents, as with a checkpoint
         try:
             shutil.copytree(files, target, dirs_exist_ok=True)
         except OSError as error:
-            if away := outage(target):  # and no file of the trial's that can't be read
+            if away := outage(target):  # not an unreadable file of the trial
                 raise StorageError(f"the files of a worker can't be saved: {away}") from error
             raise
 
@@ -114,7 +111,7 @@ class SharedFolder:
 
 
 class FileKeeper:
-    """Hands the run folder's files in and out, on the driver's machine. Paths are within the run folder."""
+    """Reads and writes the run folder's files on the driver's machine. Paths are relative to the run folder."""
 
     def __init__(self, folder: str, token: str) -> None:
         self._folder = Path(folder)
@@ -132,10 +129,10 @@ class FileKeeper:
 
     @storing()
     def write(self, path: str, key: str, is_whole: bool, message: Message, is_first: bool, is_last: bool) -> None:
-        """Take a message of the upload that has this key. Raises `StorageError` where it can't be written."""
-        (self._folder / "trials").stat()  # folders that are made where a share is not mounted would be lost
+        """Write a message of the upload with this key. Raises `StorageError` if it can't be written."""
+        (self._folder / "trials").stat()  # folders made while a share is not mounted would be lost
         target = self._folder / path
-        # Names that `TrialFiles.tidy` knows.
+        # Names that `TrialFiles.tidy` removes.
         scratch = target.with_name(f".{target.name}.{key}.tmp") if is_whole else target / f".files-{key}.tmp"
         write(Upload(target, scratch, is_whole), message, is_first=is_first, is_last=is_last)
 
@@ -144,20 +141,20 @@ class FileKeeper:
 
 
 class RemoteFolder:
-    """A place on this machine; what is put there travels to the driver's machine, and is removed here.
+    """A folder on this machine; its files are transferred to the driver's machine and removed here.
 
     Args:
         folder: the run folder, on the driver's machine.
-        call: calls a method of the driver's `FileKeeper` and gives what it returns.
+        call: calls a method of the driver's `FileKeeper` and returns its result.
     """
 
     def __init__(self, folder: Path, call: Callable[..., Any]) -> None:
         self._folder = folder
         self._call = call
         self._scratch = Scratch(f"files-{os.getpid()}-{secrets.token_hex(4)}")
-        # The trial's own files as the driver has them, by path: what has not changed is not sent.
+        # The trial's own files on the driver's machine, by path: unchanged files are not sent.
         self._sent: dict[str, tuple[int, int]] = {}
-        # By the driver's machine, which could not write.
+        # An error of the driver's machine, which could not write.
         self._refusal: StorageError | None = None
 
     def open(self, number: int, checkpoint: Path | None) -> tuple[Path, Path | None]:
@@ -246,7 +243,7 @@ class RemoteFolder:
             if total > MAX_FILES_BYTES:
                 left_out.append(f"{name} ({changed.pop(name)} bytes)\n")
         if left_out:
-            text = f"Not brought to the run folder, since a trial's files are more than {MAX_FILES_BYTES} bytes:\n"
+            text = f"Not copied to the run folder, since a trial's files exceed {MAX_FILES_BYTES} bytes:\n"
             (local / LEFT_OUT_FILE).write_text(text + "".join(left_out))
             changed[LEFT_OUT_FILE] = (local / LEFT_OUT_FILE).stat().st_size
         if changed:
@@ -272,7 +269,7 @@ class RemoteFolder:
 
     @contextmanager
     def _telling_whose(self) -> Iterator[None]:
-        """What can't be stored is this machine's affair, unless the driver's machine has said so of the run folder."""
+        """Attribute storage errors to this machine, unless the driver's machine has reported them."""
         try:
             yield
         except StorageError as error:
@@ -293,7 +290,7 @@ def _storing_here() -> Iterator[None]:
 
 
 def _is_own(name: str) -> bool:
-    """Whether a file in a trial's folder is one that the trainable has put there."""
+    """Whether the trainable wrote a file in a trial's folder."""
     first = Path(name).parts[0]
     is_scratch = first.startswith(".") and first.endswith(".tmp")
     return first != "checkpoints" and not is_scratch and name not in DRIVERS_FILES

@@ -1,4 +1,4 @@
-"""The last words of processes, read on the node that they have died on."""
+"""Reads the last words of processes on the node where they died."""
 
 from pathlib import Path
 
@@ -9,18 +9,18 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from tuner.engine.process.last_words import Death, LastWords, forget, read_death, tell_exits
 from tuner.engine.ray_compat.runtime import session_dir
 
-# How long another node may take to read them: it may have to start a process for that.
+# How long another node may take to read them: it may have to start a process.
 READ_TIMEOUT_S = 60.0
 
 
 def leave_words() -> LastWords:
-    """Those of this process, an actor's."""
+    """The last words of this process, an actor's."""
     tell_exits()
     return LastWords(_folder(), ray.get_runtime_context().get_actor_id() or "")
 
 
 def death_of(actor_id: str | None, node_id: str) -> Death:
-    """How an actor's process has died; an empty one where its node can't tell. Blocks for a look on that node."""
+    """How an actor's process died; empty if its node can't say. Blocks for a look on that node."""
     if not actor_id or not node_id:
         return Death()
     if node_id == ray.get_runtime_context().get_node_id():

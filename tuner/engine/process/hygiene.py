@@ -1,7 +1,4 @@
-"""What one trial must not leave to the next in the same process; says so when it can't be cleaned up.
-
-Knows nothing of ray.
-"""
+"""Cleans up a process between trials, and says why if it can't."""
 
 import gc
 import sysconfig
@@ -22,29 +19,29 @@ from tuner.trial.process_cache import cached_values
 # first trial, when its data is cached; small processes get some slack.
 MEMORY_FACTOR = 2.0
 MEMORY_SLACK_BYTES = 256 << 20
-# How often in a row the memory has to be above, so that a cache that was filled once is forgiven.
+# How often in a row the memory has to be above, so that filling a cache once is allowed.
 MEMORY_STRIKES = 2
 
-# A collection in the cache that holds more is not looked into.
+# Larger collections in the cache are not searched.
 _MOST_ENTRIES = 1000
 
-# Where code is that is not the user's.
+# The folders of code that is not the user's.
 _LIBRARIES = {*(sysconfig.get_path(name) for name in ("stdlib", "platlib", "purelib")), str(Path(__file__).parents[2])}
 
-# All the dictionaries of hooks that hold for every module of the process.
+# All dictionaries of hooks that apply to every module of the process.
 _GLOBAL_HOOKS = [
     value for name, value in vars(torch_module).items() if name.startswith("_global_") and isinstance(value, dict)
 ]
 
 
 def cached_modules() -> set[torch.nn.Module]:
-    """All modules that `Trial.cached` holds, those in tuples, lists, mappings and data classes as well."""
+    """All modules in `Trial.cached`, including those in tuples, lists, mappings and data classes."""
     found: set[torch.nn.Module] = set()
     seen: set[int] = set()
     waiting = cached_values()
     while waiting:
         value = waiting.pop()
-        if id(value) in seen:  # what holds itself would be gone through for ever
+        if id(value) in seen:  # a value that contains itself would never end
             continue
         seen.add(id(value))
         if isinstance(value, torch.nn.Module):
@@ -65,7 +62,7 @@ def _hooks_of(module: torch.nn.Module) -> dict[str, dict[Any, Any]]:
 
 
 def _is_of_library(thread: threading.Thread) -> bool:
-    """Daemons of libraries (progress bars, pin-memory pools) end by themselves and hold nothing back."""
+    """Whether a thread is a library's daemon (progress bars, pin-memory pools), which ends by itself."""
     run = getattr(thread, "_target", None) or type(thread).run
     place = getattr(getattr(run, "__code__", None), "co_filename", "")
     return thread.daemon and (not place or any(Path(place).is_relative_to(folder) for folder in _LIBRARIES))
@@ -85,7 +82,7 @@ class Hygiene:
         self._strikes = 0
         self._threads: set[threading.Thread] = set()
         self._hooks = [dict(hooks) for hooks in _GLOBAL_HOOKS]
-        # Of the modules that were cached before the trial, by the names of their dictionaries.
+        # The state of modules cached before the trial, by the names of their dictionaries.
         self._module_hooks: dict[torch.nn.Module, dict[str, dict[Any, Any]]] = {}
         self._dtype = torch.get_default_dtype()
 
@@ -94,7 +91,7 @@ class Hygiene:
         self._module_hooks = {module: _hooks_of(module) for module in cached_modules()}
 
     def after_trial(self) -> str:
-        """Clean up; why the process has to be replaced, or nothing where it is fit."""
+        """Clean up; return why the process has to be replaced, or an empty text if it is fit."""
         for hooks, baseline in zip(_GLOBAL_HOOKS, self._hooks, strict=True):
             hooks.clear()
             hooks.update(baseline)
@@ -122,8 +119,8 @@ class Hygiene:
         used = (self._rss_bytes(), self._device.memory().used)
         if self._baseline is None:
             self._baseline = used
-            # What is alive now stays: a collection after each trial then takes milliseconds instead of a tenth of a
-            # second, which is what it takes to walk all that torch and ray have imported.
+            # Live objects are permanent now: a collection after each trial then takes milliseconds instead of the
+            # tenth of a second to walk everything that torch and ray have imported.
             gc.freeze()
             return ""
         above = [
@@ -141,6 +138,6 @@ class Hygiene:
 
 
 def set_threads(cpus: float) -> None:
-    """Hold this process to as many compute threads as it has CPUs."""
+    """Limit this process to as many compute threads as it has CPUs."""
     threads = max(1, int(cpus))
     torch.set_num_threads(threads)

@@ -1,7 +1,7 @@
-"""What a process leaves to be read after its death: its latest reports, how it ended itself, what it printed last.
+"""What a process leaves for after its death: its latest reports, how it ended itself, what it printed last.
 
-A process that dies takes with it what it has not handed over yet; so each report is written to a file of its node
-first, which costs some microseconds. Knows nothing of ray.
+A dying process loses what it has not delivered yet; so each report is written to a file of its node first, which costs
+some microseconds.
 """
 
 import contextlib
@@ -15,22 +15,22 @@ from typing import Any
 from tuner.engine.ray_compat.sentences import CRASHED, LOG_PREFIXES
 from tuner.records import Report
 
-# So much of what a process has printed in its last trial is looked at, and kept.
+# How much of a process's output in its last trial is read, and kept.
 TAIL_BYTES = 1 << 15
 TAIL_LINES = 30
 _EXIT = "tuner: this process ends itself by os._exit"
-# What is no word of the code's own.
+# Lines that are not the code's own output.
 _NOISE = (*LOG_PREFIXES, _EXIT)
 
 
 @dataclass(frozen=True)
 class Death:
-    """How a process has died.
+    """How a process died.
 
     Attributes:
-        cause: such as `with exit code 3`; empty where it left no word, as one that is killed from outside.
-        printed: the last lines of its latest trial, those to stderr after those to stdout.
-        reports: those of its latest trial that may not have arrived.
+        cause: such as `with exit code 3`; empty if it left none, as when it was killed from outside.
+        printed: the last lines of its latest trial, stderr after stdout.
+        reports: reports of its latest trial that may not have arrived.
     """
 
     cause: str = ""
@@ -40,22 +40,22 @@ class Death:
 
     @property
     def is_by_itself(self) -> bool:
-        """Whether it would end so again: nobody else has ended it."""
+        """Whether its own code ended it, and would do so again."""
         return bool(self.cause)
 
     def told(self) -> str:
         """`its process died with exit code 3; it last printed: no such file`."""
-        cause = self.cause or "without a word: killed from outside, as where memory runs out"
+        cause = self.cause or "without a word: killed from outside, as when memory runs out"
         return f"its process died {cause}" + (f"; it last printed: {self.last_line[:200]}" if self.last_line else "")
 
 
 class LastWords:
-    """Written by a process while it trains. Storage that fails costs the words and nothing else.
+    """The files that a process writes while it trains. Failing storage loses only them.
 
-    Reports go to two files in turn: what is on its way to the driver is in one, what waits for it in the other.
+    Reports go to two files in turn: one has the reports in delivery to the driver, the other the waiting ones.
 
     Args:
-        folder: of this machine; made if it is not there.
+        folder: on this machine; created if missing.
         name: of this process.
     """
 
@@ -75,14 +75,14 @@ class LastWords:
         self.begin()
 
     def begin(self) -> None:
-        """A trial begins: nothing of the one before is told any more."""
+        """Begin a trial: forget the one before."""
         with contextlib.suppress(OSError):
             for descriptor in self._reports:
                 os.ftruncate(descriptor, 0)
             self._start.write_text(json.dumps([_position(1), _position(2)]), encoding="utf-8")
 
     def add(self, report: Report) -> None:
-        """Before it is handed over."""
+        """Write down a report before it is delivered."""
         if len(self._reports) == 2:
             with contextlib.suppress(OSError):
                 os.write(self._reports[self._current], self._line(report))
@@ -92,11 +92,11 @@ class LastWords:
         return read_death(self._folder, self._name)
 
     def close(self) -> None:
-        """This process ends as it should: nothing is left to be read, and what comes still goes nowhere."""
+        """End normally: leave nothing to read, and ignore later reports."""
         forget(self._folder, self._name)
 
     def _line(self, report: Report) -> bytes:
-        # A third of the time that JSON takes.
+        # Takes a third of JSON's time.
         if (names := tuple(report.metrics)) != self._names:
             self._names, self._head = names, json.dumps(names)
         values = " ".join([repr(float(value)) for value in report.metrics.values()])
@@ -104,7 +104,7 @@ class LastWords:
         return f"{self._head}\t{fields}\t{values}\n".encode()
 
     def hand_out(self) -> None:
-        """All that was added is on its way; what was on its way before has arrived."""
+        """Note that all added reports are in delivery, and that the ones before have arrived."""
         if len(self._reports) == 2:
             self._current = 1 - self._current
             with contextlib.suppress(OSError):
@@ -112,7 +112,7 @@ class LastWords:
 
 
 def read_death(folder: Path, name: str) -> Death:
-    """What a process of this machine that has died has left; an empty one where it has left nothing."""
+    """Read what a dead process of this machine has left; empty if nothing."""
     reports: dict[tuple[float, int], Report] = {}
     for path in _report_paths(folder, name):
         with contextlib.suppress(OSError, ValueError):
@@ -131,7 +131,7 @@ def read_death(folder: Path, name: str) -> Death:
             cause, told = f"with exit code {line.rpartition(' ')[2]}", err[:index]
             break
         if signal := CRASHED.match(line):
-            cause, told = f"by {signal[1]}", err[:index]  # what follows is where, which `printed` holds
+            cause, told = f"by {signal[1]}", err[:index]  # the rest says where, which `printed` holds
     err, told, out = [[line for line in lines if not line.startswith(_NOISE)] for lines in (err, told, out)]
     return Death(
         cause=cause,
@@ -142,18 +142,18 @@ def read_death(folder: Path, name: str) -> Death:
 
 
 def forget(folder: Path, name: str) -> None:
-    """Remove what a process has left."""
+    """Remove a process's files."""
     for path in (*_report_paths(folder, name), _start_path(folder, name)):
         with contextlib.suppress(OSError):
             path.unlink()
 
 
 def tell_exits() -> None:
-    """From here on this process says so when its own code ends it by `os._exit`, which leaves no other trace."""
+    """Make this process print when its own code ends it by `os._exit`, which leaves no other trace."""
     really_exit, owner = os._exit, os.getpid()
 
     def leave(code: int) -> Any:
-        # Not a child that multiprocessing has forked, which ends so each time.
+        # Not a child forked by multiprocessing, which always ends this way.
         if os.getpid() == owner:
             with contextlib.suppress(OSError):
                 for stream in (sys.stdout, sys.stderr):
@@ -179,7 +179,7 @@ def _start_path(folder: Path, name: str) -> Path:
 
 
 def _position(descriptor: int) -> tuple[str, int]:
-    """The file that a stream of this process goes to, and how long it is by now."""
+    """The file of a stream of this process, and its present length."""
     path = str(Path(f"/proc/self/fd/{descriptor}").readlink())
     return path, os.fstat(descriptor).st_size
 

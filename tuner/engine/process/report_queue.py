@@ -1,8 +1,7 @@
-"""The reports of a trial on their way to the driver: queued by its loop, handed out in batches.
+"""Passes a trial's reports to the driver: queued by its loop, delivered in batches.
 
-The loop does not wait for the driver: a report is queued and the loop goes on. Only at the steps where an early
-stopping rule is asked does it wait until the driver has answered; asking for the next batch is the answer "go on".
-Knows nothing of ray.
+The loop does not wait for the driver: it queues a report and continues. Only at steps where an early stopping rule is
+asked does it wait for the driver's answer; asking for the next batch means "continue".
 """
 
 import math
@@ -18,7 +17,7 @@ from tuner.records import FailureReason, Report, TrialState
 from tuner.stopping.asking import Asking
 from tuner.trial.devices import is_out_of_memory
 
-# A batch is handed out this long after the one before it, unless the driver's answer is waited for: at most
+# A batch is delivered this long after the one before it, unless the loop waits for the driver's answer: at most
 # twenty exchanges a second for a trial, and a stop decided in between is this much late.
 LINGER_S = 0.05
 # A loop that is this many reports ahead of the driver waits for it.
@@ -27,13 +26,12 @@ MAX_QUEUED = 10_000
 
 @dataclass(frozen=True)
 class Ending:
-    """How a training loop ended: in a final state, with the traceback of an exception.
+    """How a training loop ended: the final state, and the traceback of an exception.
 
-    `lacks_metric` tells that it reported something else than the sweep's metric, `lacks_storage` that it could not
-    write a checkpoint, `lacks_node_storage` that it could not write to its own machine, `node_id`, and `lost_node` that
-    this machine has gone: all through no fault of its own. `lacks_gpu_memory` tells that it ran out of a GPU's memory,
-    `ended_itself` that its own code has ended its process. `left` are the latest reports of a process that has died,
-    some of which may have arrived.
+    `lacks_metric`: it did not report the sweep's metric. `lacks_storage`: it could not write a checkpoint.
+    `lacks_node_storage`: it could not write to its own machine, `node_id`. `lost_node`: this machine is gone. None of
+    these is its own fault. `lacks_gpu_memory`: it ran out of a GPU's memory. `ended_itself`: its own code ended its
+    process. `left` are the latest reports of a dead process, some of which may have arrived.
     """
 
     state: TrialState
@@ -52,7 +50,7 @@ class Ending:
 
 @dataclass(frozen=True)
 class Batch:
-    """Reports in order, and the ending where the loop has ended after the last of them."""
+    """Reports in order, and the ending if the loop ended after the last of them."""
 
     reports: list[Report]
     ending: Ending | None
@@ -63,11 +61,11 @@ class Stopped(StopTrial):
 
 
 class ReportQueue:
-    """Between the loop that reports, in its thread, and the driver that takes batches, in another.
+    """Connects the loop, which reports in its thread, to the driver, which takes batches in another.
 
     Args:
-        metrics: the sweep's; where one is not finite the trial ends, and no rule is asked.
-        words: where reports are written down until the driver has them.
+        metrics: the sweep's; if one is not finite the trial ends without asking a rule.
+        words: keeps reports until the driver has them.
     """
 
     def __init__(self, asking: Asking, metrics: Sequence[str], words: LastWords | None = None) -> None:
@@ -80,13 +78,13 @@ class ReportQueue:
         self._reports: list[Report] = []
         self._ending: Ending | None = None
         self._stopping = False
-        # The last step handed out, and the last that the driver has answered.
+        # The last delivered step, and the last that the driver has answered.
         self._handed_out = 0
         self._answered = 0
         self._waits_at = 0
         self._put_at = 0
         self._last_batch = 0.0
-        # The last step handed out that was saved, 0 for none.
+        # The last delivered step that was saved, 0 for none.
         self.saved_step = 0
 
     @property
@@ -94,7 +92,7 @@ class ReportQueue:
         return self._stopping
 
     def put(self, report: Report) -> None:
-        """Called by the loop, in its thread; raises `Stopped` once the trial is to end."""
+        """Queue a report, from the loop's thread; raises `Stopped` once the trial has to end."""
         with self._changed:
             if self._stopping:
                 raise Stopped
@@ -135,25 +133,25 @@ class ReportQueue:
             return Batch(reports, self._ending)
 
     def stop(self) -> None:
-        """Let the next `put` raise `Stopped`, or the one that waits; does not block."""
+        """Make the waiting or next `put` raise `Stopped`; does not block."""
         with self._changed:
             self._stopping = True
             self._changed.notify_all()
 
     def end(self, ending: Ending) -> None:
-        """The loop has ended: the next batch is the last."""
+        """Note that the loop has ended: the next batch is the last."""
         with self._changed:
             self._ending = ending
             self._changed.notify_all()
 
     def _is_urgent(self) -> bool:
-        # A checkpoint is of use once its report is recorded: a process that dies takes what is queued with it.
+        # A checkpoint is usable once its report is recorded: a dying process loses its queue.
         is_saved = any(report.has_checkpoint for report in self._reports)
         return self._ending is not None or self._waits_at > self._answered or is_saved
 
 
 def failure(error: BaseException) -> Ending:
-    """The ending of a trial that raised."""
+    """The ending of a trial that raised an error."""
     kind = type(error).__name__
     try:
         text = str(error)
@@ -165,7 +163,7 @@ def failure(error: BaseException) -> Ending:
     return Ending(
         TrialState.FAILED,
         FailureReason.OOM if is_oom else FailureReason.ERROR,
-        # File names that are no text come as lone surrogates, which nothing can print or store.
+        # Undecodable file names contain lone surrogates, which can't be printed or stored.
         lines[0][:300].encode("utf-8", "backslashreplace").decode(),
         "".join(traceback.format_exception(error)),
         lacks_metric=isinstance(error, MissingMetricError),

@@ -1,4 +1,4 @@
-"""One trial's training loop in a thread of its own. Knows nothing of ray."""
+"""Runs one trial's training loop in a thread. Does not depend on Ray."""
 
 import threading
 from collections.abc import Callable, Sequence
@@ -13,11 +13,11 @@ from tuner.trial.trial import Trial
 
 
 class Session:
-    """Runs `train(trial)` in a thread that starts at once, its reports in a queue.
+    """Runs `train(trial)` in a thread that starts at once, with its reports in a queue.
 
     Args:
-        metrics: the sweep's; where one is not finite the trial ends, and no rule is asked.
-        words: where reports are written down until the driver has them.
+        metrics: the sweep's; if one is not finite the trial ends without asking a rule.
+        words: keeps reports until the driver has them.
         make_trial: makes the trial from the callable that takes its reports; called in the new thread.
     """
 
@@ -37,15 +37,15 @@ class Session:
 
     @property
     def saved_step(self) -> int:
-        """The last step with a checkpoint that was handed out, 0 where there is none."""
+        """The last delivered step with a checkpoint, 0 if there is none."""
         return self._queue.saved_step
 
     def next_batch(self) -> Batch:
-        """Answer "go on" to the batch before and block until there is another."""
+        """Let the loop continue after the batch before, and block until there is another."""
         return self._queue.next_batch()
 
     def stop(self, timeout_s: float | None = None) -> bool:
-        """End the loop at its next report and wait for it; False if it is still running after the timeout."""
+        """End the loop at its next report and wait for it; return False if it still runs after the timeout."""
         self._queue.stop()
         self.thread.join(timeout_s)
         return not self.thread.is_alive()
@@ -57,14 +57,14 @@ def run_in_thread(
     """Start `train(make_trial())` in a thread; `end` is called there with its ending, whatever happens."""
 
     def run() -> None:
-        ending = Ending(TrialState.FAILED, FailureReason.ERROR, "its exception can't be told")
+        ending = Ending(TrialState.FAILED, FailureReason.ERROR, "its exception can't be shown")
         try:
             ending = outcome(train, make_trial)
         finally:
             end(ending)
 
-    # No daemon: the threads that a trial starts would inherit it, and could not be told from those of libraries,
-    # which ask for it.
+    # Not a daemon: threads that a trial starts would inherit it, and could not be distinguished from the daemons of
+    # libraries.
     thread = threading.Thread(target=run, name="trial", daemon=False)
     thread.start()
     return thread

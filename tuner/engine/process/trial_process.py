@@ -1,7 +1,4 @@
-"""What a process needs to train a sweep's trials, one after another: the trainable, and a clean state for each.
-
-Knows nothing of ray.
-"""
+"""A process that trains a sweep's trials one after another, each from a clean state. Does not depend on Ray."""
 
 import os
 import pickle
@@ -34,14 +31,14 @@ class Job:
     """What all trials of a sweep share.
 
     Attributes:
-        train: the trainable, pickled; unpickled only once `sys_path` is in place.
+        train: the trainable, pickled; unpickled only once `sys_path` is set.
         argv: the driver's command line, which modules may read when they are imported.
-        cwd: that the sweep was started in.
+        cwd: the working directory of the sweep.
         folder: the run folder on the driver's machine, absolute.
-        token: what the driver has marked it with.
+        token: the driver's mark of that folder.
         cpus, gpus: of each worker.
-        warm: whether a process is to run one trial after another.
-        device: gives a worker its device: called in its process with `gpus`, and the index of the first one.
+        warm: whether a process runs one trial after another.
+        device: returns a worker's device; called in its process with `gpus` and the index of the first one.
     """
 
     train: bytes
@@ -66,7 +63,7 @@ class Job:
 
 @dataclass(frozen=True)
 class Task:
-    """One trial to be trained. `restore_from` is a checkpoint on the driver's machine, None to start afresh."""
+    """One trial to train. `restore_from` is a checkpoint on the driver's machine, None to start afresh."""
 
     number: int
     params: Mapping[str, Any]
@@ -74,7 +71,7 @@ class Task:
 
 
 class TrialProcess:
-    """This process, made ready for the trials of `job`. Changes its working directory and its path of modules."""
+    """This process, prepared for the trials of `job`. Changes its working directory and module path."""
 
     def __init__(self, job: Job, folder: RunFolder, gpu_index: int = 0) -> None:
         adopt()
@@ -90,7 +87,7 @@ class TrialProcess:
         self._shared = SharedData(job.token)
 
     def memory(self) -> Memory:
-        """Of the device; the peak is that since the trial before."""
+        """The memory of the device; the peak is since the trial before."""
         return self._device.memory()
 
     def train(self, trial: Trial) -> None:
@@ -103,7 +100,7 @@ class TrialProcess:
         self._hygiene.before_trial()
 
     def make_trial(self, task: Task, deliver: Deliver, group: Group | None = None) -> Trial:
-        """The trial, everything seeded; all workers of a trial are seeded alike."""
+        """Make the trial with everything seeded; all workers of a trial get the same seeds."""
         seed = derive_seed(self._job.seed, task.number)
         set_threads(self._job.cpus)
         self._device.enter()
@@ -124,24 +121,24 @@ class TrialProcess:
         )
 
     def after_trial(self) -> str:
-        """Clean up; why this process has to be replaced, or nothing where it is fit for another trial."""
+        """Clean up; return why this process has to be replaced, or an empty text if it is fit for another trial."""
         torch.set_grad_enabled(True)
         unfit = self._hygiene.after_trial()
         is_warm = self._job.warm and getattr(self._train, "is_warm", True)
         return unfit if is_warm else "a new one is asked for each time"
 
     def close(self) -> None:
-        """Let go of what trials share with other processes."""
+        """Release what trials share with other processes."""
         self._shared.close()
 
     def _enter_cwd(self) -> None:
-        """Relative paths mean the same in every trial, whatever the one before has done."""
+        """Enter the working directory, so that relative paths mean the same in every trial."""
         if Path(self._job.cwd).is_dir():
             os.chdir(self._job.cwd)
 
 
 def _unpickled(train: bytes) -> Callable[[Trial], None]:
-    """The trainable; imports its module."""
+    """Unpickle the trainable, which imports its module."""
     try:
         found: Callable[[Trial], None] = pickle.loads(train)
     except SystemExit as error:

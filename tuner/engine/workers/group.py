@@ -1,8 +1,7 @@
-"""The workers of a slot as the slot's own process sees them: a Ray Train worker group that outlives its trials.
+"""The workers of a slot, seen from the slot's process: a Ray Train worker group that outlives its trials.
 
-The workers call in over a connection each, and all of them are answered together: what ends a trial reaches them at
-the same step, and none is left waiting for another in the middle of a collective. A connection that ends tells at once
-of a worker that has died.
+Each worker has a connection, and all are answered together: they learn of a trial's end at the same step, and none is
+left waiting for another in a collective. A connection that ends shows at once that a worker has died.
 """
 
 import contextlib
@@ -30,19 +29,19 @@ from tuner.engine.workers.trainer import slot_trainer
 from tuner.engine.workers.worker import serve
 from tuner.records import FailureReason, TrialState
 
-# How long a worker may take to clean up after a trial, before its group is replaced.
+# How long a worker may take to clean up after a trial before its group is replaced.
 CLEAN_UP_TIMEOUT_S = 20.0
-# How long a worker's death may be heard of after the error that it has caused in another, in a collective of both.
+# How long after the error that a worker's death causes in another one, in a collective of both, the death may show.
 DEATH_TELLS_S = 1.0
-# In the place of a rank: what Ray Train itself tells, of workers that it has lost.
+# In place of a rank: Ray Train's own report of lost workers.
 TRAINER = -1
 
 
 class WorkerGroup:
     """The workers of one slot, all of them connected when this returns.
 
-    Blocks for their start, some ten seconds. Raises `RuntimeError` where they can't be started. Must be made in an
-    actor that is placed in a placement group with one bundle for each worker.
+    Blocks while they start, some ten seconds. Raises `RuntimeError` if they can't be started. Must be created in an
+    actor in a placement group with one bundle for each worker.
     """
 
     def __init__(self, job: Job, words: LastWords | None = None) -> None:
@@ -51,7 +50,7 @@ class WorkerGroup:
         self.members: dict[int, Hello] = {}
         self._job = job
         self._inbox: queue.SimpleQueue[tuple[int, ToSlot]] = queue.SimpleQueue()
-        # Apart from the others: a worker may have cleaned up before the last one has ended its trial.
+        # Separate from other messages: a worker may have cleaned up before the last one has ended its trial.
         self._cleaned: queue.SimpleQueue[tuple[int, Ready | Lost]] = queue.SimpleQueue()
         self._links: dict[int, Connection] = {}
         self._token = secrets.token_bytes(16)
@@ -69,12 +68,12 @@ class WorkerGroup:
     def start(self, task: Task) -> "GroupSession":
         """Let all workers train a trial; does not block."""
         for link in self._links.values():
-            with contextlib.suppress(OSError):  # it has died, which its connection tells
+            with contextlib.suppress(OSError):  # it has died, as its connection shows
                 link.send(task)
         return GroupSession(self, self._job, self._words)
 
     def receive(self, timeout_s: float | None = None) -> tuple[int, ToSlot]:
-        """The next message of a worker in its trial, with its rank; blocks. Raises `queue.Empty` after the timeout."""
+        """Wait for a worker's next message in its trial, with its rank. Raises `queue.Empty` after the timeout."""
         return self._inbox.get(timeout=timeout_s)
 
     def reply(self, rank: int, reply: Reply) -> None:
@@ -82,7 +81,7 @@ class WorkerGroup:
             self._links[rank].send(reply)
 
     def after_trial(self) -> str:
-        """Wait until all workers have cleaned up; why the group is not fit for another."""
+        """Wait until all workers have cleaned up; return why the group is not fit for another trial, if it is not."""
         unfit: list[str] = []
         for _ in range(self.size):
             try:
@@ -94,7 +93,7 @@ class WorkerGroup:
         return "; ".join(unfit)
 
     def close(self) -> None:
-        """Hang up: the workers end. Does not wait for them, their resources are freed with the slot."""
+        """Close the connections, which ends the workers, without waiting; their resources are freed with the slot."""
         self._listener.close()
         for link in self._links.values():
             link.close()
@@ -123,7 +122,7 @@ class WorkerGroup:
                 threading.Thread(target=self._serve, args=(self._listener.accept(),), daemon=True).start()
 
     def _serve(self, link: Any) -> None:
-        """One connection, in a thread of its own: whoever else calls here may keep silent, or say what it will."""
+        """Serve one connection in a thread, so that a silent or foreign caller does no harm."""
         try:
             deliver_challenge(link, self._token)
             answer_challenge(link, self._token)
@@ -149,27 +148,27 @@ class WorkerGroup:
 
 
 class GroupSession:
-    """One trial in a worker group: a `Session` whose loop runs in many processes."""
+    """One trial in a worker group: a `Session` whose loop runs in several processes."""
 
     def __init__(self, group: WorkerGroup, job: Job, words: LastWords | None = None) -> None:
         self._group = group
         self._queue = ReportQueue(job.asking, job.metric_names, words)
-        # Whether no worker is left waiting for one that has ended otherwise.
+        # Whether no worker waits for one that has ended otherwise.
         self.is_sound = True
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._thread.start()
 
     @property
     def saved_step(self) -> int:
-        """The last step with a checkpoint that was handed out, 0 where there is none."""
+        """The last delivered step with a checkpoint, 0 if there is none."""
         return self._queue.saved_step
 
     def next_batch(self) -> Batch:
-        """Answer "go on" to the batch before and block until there is another."""
+        """Let the loops continue after the batch before, and block until there is another."""
         return self._queue.next_batch()
 
     def stop(self, timeout_s: float | None = None) -> bool:
-        """End the loops at their next report and wait for them; False if one is still running after the timeout."""
+        """End the loops at their next report and wait for them; return False if one still runs after the timeout."""
         self._queue.stop()
         self._thread.join(timeout_s)
         return not self._thread.is_alive() and self.is_sound
@@ -180,7 +179,7 @@ class GroupSession:
         self._queue.end(ending)
 
     def _follow(self) -> Ending:
-        """Answer the workers until all of them have ended, or one has in such a way that the others can't go on."""
+        """Answer the workers until all have ended, or one has ended so that the others can't continue."""
         waiting: dict[int, Reported | Mean] = {}
         ended: dict[int, Ending] = {}
         while len(ended) < self._group.size:
@@ -245,15 +244,15 @@ class GroupSession:
 
 
 def is_death(error: BaseException) -> bool:
-    """Whether what Ray Train raises comes from a worker that has died, or its node."""
+    """Whether Ray Train's error comes from the death of a worker or its node."""
     failures = getattr(error, "worker_failures", {})
     inner = [*failures.values(), getattr(error, "controller_failure", None), error.__cause__]
     return isinstance(error, RayActorError) or any(is_death(one) for one in inner if one is not None)
 
 
 def _out_of_step(waiting: dict[int, Reported | Mean], ended: dict[int, Ending]) -> str:
-    """Why the workers that wait can't be answered together; empty where they can."""
-    advice = "every worker must report each step, and call trial.mean where one does"
+    """Why the waiting workers can't be answered together; empty if they can."""
+    advice = "every worker must report each step, and all must call trial.mean if one does"
     places = [f"worker {rank} is at {message}" for rank, message in sorted(waiting.items())]
     places += [f"worker {rank} has ended" for rank in sorted(ended)]
     kinds = {

@@ -1,4 +1,4 @@
-"""What the workers of a slot and the slot's own process say to each other. Knows nothing of ray."""
+"""The messages between the workers of a slot and the slot's process. Does not depend on Ray."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -6,13 +6,13 @@ from dataclasses import dataclass
 from tuner.engine.process.report_queue import Ending
 from tuner.records import Report
 
-# What a slot's process fails with whose workers have gone before they were all there, which is no trial's fault.
+# The failure of a slot's process whose workers died before all had started, which is no trial's fault.
 DIED_AT_START = "its workers died while they started"
 
 
 @dataclass(frozen=True)
 class Hello:
-    """The first message of a worker; `place` tells a person which process it is, the ids are Ray's."""
+    """The first message of a worker; `place` describes its process for people, the ids are Ray's."""
 
     rank: int
     place: str
@@ -22,7 +22,7 @@ class Hello:
 
 @dataclass(frozen=True)
 class Reported:
-    """A worker is at `trial.report` and waits for a `Reply`. `ends` is what ends the trial after it, by rank 0."""
+    """A worker is at `trial.report` and waits for a `Reply`. `ends` is why the trial ends after it, set by rank 0."""
 
     report: Report
     ends: str = ""
@@ -33,7 +33,7 @@ class Reported:
 
 @dataclass(frozen=True)
 class Mean:
-    """A worker is at `trial.mean`, or at what is done by it, and waits for a `Reply`."""
+    """A worker is at `trial.mean`, or at something that uses it, and waits for a `Reply`."""
 
     values: Mapping[str, float]
     done_for: str = ""
@@ -51,7 +51,7 @@ class Ended:
 
 @dataclass(frozen=True)
 class Ready:
-    """A worker has cleaned up; `unfit` says why it can't take another trial, if it can't."""
+    """A worker has cleaned up; `unfit` says why it can't take another trial, or is empty."""
 
     unfit: str
 
@@ -63,7 +63,7 @@ class Lost:
 
 @dataclass(frozen=True)
 class Reply:
-    """To a worker that waits. `stop` is why its trial ends here, if it does."""
+    """The answer to a waiting worker. `stop` is why its trial ends here, if it does."""
 
     stop: str = ""
     values: Mapping[str, float] | None = None

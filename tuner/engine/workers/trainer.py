@@ -10,7 +10,7 @@ from ray.util.placement_group import PlacementGroup
 
 from tuner.engine.ray_compat.training import FailureConfig, ReservedTrainer, RunConfig, ScalingConfig, TorchConfig
 
-# Of a collective: a worker that waits longer for the others gives up, where nothing else has ended the trial.
+# The timeout of a collective: a worker that waits longer for the others gives up, unless the trial has ended.
 COLLECTIVE_TIMEOUT_S = 1800
 
 
@@ -28,10 +28,10 @@ def slot_trainer(
 
     Args:
         placement_group: with one bundle for each worker.
-        storage: a folder for what Ray Train writes of its own; holds nothing of ours.
+        storage: a folder for Ray Train's own files.
     """
     bundle = {"CPU": cpus} | ({"GPU": gpus} if gpus else {})
-    # NCCL refuses two workers on one GPU, which a share of it allows.
+    # NCCL refuses two workers on one GPU, which shares of a GPU allow.
     backend = "nccl" if gpus >= 1 else "gloo"
     return ReservedTrainer(
         placement_group,

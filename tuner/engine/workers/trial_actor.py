@@ -1,6 +1,6 @@
-"""The warm trial: an actor that runs one trial after another for Ray Tune, in its process or in a group of workers.
+"""The warm trial: an actor that runs one trial after another for Ray Tune, in its process or a group of workers.
 
-It imports neither Ray Tune nor Ray Train, which would take a second of each process' start.
+It imports neither Ray Tune nor Ray Train, which would add a second to each process's start.
 """
 
 import sys
@@ -27,23 +27,23 @@ from tuner.trial.devices import Memory
 if TYPE_CHECKING:
     from tuner.engine.workers.group import GroupSession, WorkerGroup
 
-# How long a trial that was ended may take to its next report, before its process is ended or replaced instead.
+# How long an ended trial may take to its next report before its process is ended or replaced.
 STOP_TIMEOUT_S = 5.0
 REPLACE_AFTER_S = 20.0
 
 
 def make_actor_class(job: Job, env_vars: Mapping[str, str]) -> Any:
-    """A class of Ray actors that carries `job` to them, and these environment variables."""
+    """Make a class of Ray actors with `job` and these environment variables."""
 
     class Warm(WarmTrial):
         _job = job
 
-    # A process that Ray has started ahead takes only actors that have no environment of their own.
+    # A process that Ray started in advance takes only actors without an environment of their own.
     return ray.remote(runtime_env={"env_vars": dict(env_vars)})(Warm) if env_vars else ray.remote(Warm)
 
 
 class WarmTrial:
-    """Runs trials: the calls are those that Ray Tune makes of its trainables.
+    """Runs trials, with the methods that Ray Tune calls on its trainables.
 
     The config of a trial: `number`, `params` and `restore_step`, 0 to start afresh.
     """
@@ -51,7 +51,7 @@ class WarmTrial:
     _job: Job
 
     def __init__(self, config: Mapping[str, Any]) -> None:
-        self._words = leave_words()  # before all that may end this process
+        self._words = leave_words()  # before anything that may end this process
         self._folder = open_folder(Path(self._job.folder), self._job.token)
         self._host = self._make_host()
         self._session: Session | GroupSession | OwnProcessSession | None = None
@@ -64,12 +64,12 @@ class WarmTrial:
         return self._session.next_batch()
 
     def memory(self) -> Memory:
-        """Of the device of this process, which trains by itself; the peak is that of its trial."""
+        """The memory of this process's device; the peak is of its trial."""
         assert isinstance(self._host, LocalHost | OwnProcessHost)
         return self._host.memory()
 
     def reset(self, config: Mapping[str, Any]) -> bool:
-        """Take the next trial; False where this process is not fit for it."""
+        """Take the next trial; return False if this process is not fit for it."""
         try:
             unfit = self._end_session(REPLACE_AFTER_S)
         except Exception as error:
@@ -81,16 +81,16 @@ class WarmTrial:
         return True
 
     def save(self) -> "Saved":
-        """Point to what the trial has saved last since it began here, or else to what it goes on from.
+        """Return the trial's last checkpoint since it began here, or else the one that it resumed from.
 
-        On disk may be later ones, of the same trial before it took over another's state.
+        Later ones may be on disk, of the same trial before it took over another's state.
         """
         step = self._session.saved_step if self._session else 0
         own = checkpoint_path(trial_dir(Path(self._job.folder), self._task.number), step)
         path = own if step else self._task.restore_from
         if path is None:
             raise RuntimeError(
-                "the early stopping rule pauses trials, so trial.report needs `state=` to go on from; none was saved"
+                "the early stopping rule pauses trials, so trial.report needs `state=` to resume from; none was saved"
             )
         return Saved(str(path), trial_and_step(path)[1])
 
@@ -120,7 +120,7 @@ class WarmTrial:
 
 @dataclass(frozen=True)
 class Saved:
-    """A checkpoint that Ray Tune is told of; in the driver's process it becomes what Ray Tune takes for one."""
+    """A checkpoint for Ray Tune; in the driver's process it becomes Ray Tune's own type."""
 
     path: str
     step: int
@@ -130,7 +130,7 @@ class Saved:
 
 
 def _start_group(job: Job, words: LastWords) -> "WorkerGroup":
-    # Imports Ray Train, which a trial of one worker has no use for and would wait for.
+    # Imports Ray Train, which a trial with one worker does not need and would wait for.
     from tuner.engine.workers.group import WorkerGroup
 
     return WorkerGroup(job, words)

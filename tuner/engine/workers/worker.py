@@ -31,12 +31,12 @@ from tuner.trial.trial import Trial
 T = TypeVar("T")
 
 _PREFIX = "module."
-# Where workers meet to gather files, as it is named to those who are out of step.
+# The place where workers gather files, as messages about workers out of step name it.
 _GATHERING = "trial.gathered, or at ray.train.report"
 
 
 def serve(config: Mapping[str, Any]) -> None:
-    """Take trials from the slot's process until it hangs up; blocks. Run by Ray Train in each worker.
+    """Take trials from the slot's process until it closes the connection; blocks. Ray Train runs it in each worker.
 
     Args:
         config: `address` and `token` of the slot's process, and the `job`.
@@ -46,7 +46,7 @@ def serve(config: Mapping[str, Any]) -> None:
     rank, world_size = context.get_world_rank(), context.get_world_size()
     # Ray Train shows each worker the GPUs of all workers on its node.
     gpu_index = (ray.train.torch.get_device().index or 0) if job.gpus else 0
-    words = leave_words()  # before all that may end this process
+    words = leave_words()  # before anything that may end this process
     folder = open_folder(Path(job.folder), job.token)
     process = TrialProcess(job, folder, gpu_index)
     with Client(config["address"], authkey=config["token"]) as link:
@@ -79,7 +79,7 @@ def _train(process: TrialProcess, task: Task, worker: "Worker") -> None:
 
 
 class Worker:
-    """This worker among those of its trial, in step with them by way of the slot's process."""
+    """This worker of its trial, kept in step with the others by the slot's process."""
 
     def __init__(self, link: Connection, rank: int, world_size: int, folder: RunFolder, number: int) -> None:
         self.link = link
@@ -91,9 +91,9 @@ class Worker:
         self._attempt = ""
 
     def deliver(self, report: Report, stop: StopTrial | None) -> None:
-        """Hand over a report and wait until all workers have come to it; raises `Stopped` in all of them at once."""
+        """Deliver a report and wait until all workers have reached it; raises `Stopped` in all of them at once."""
         reply = self._call(Reported(report, str(stop) if stop else ""))
-        # Rank 0 ends by itself what it has ended.
+        # Rank 0 has ended the trial itself.
         if reply.stop and stop is None:
             raise Stopped(reply.stop)
 
@@ -104,10 +104,10 @@ class Worker:
     def gathered(self, files: Path | None) -> Iterator[list[Path]]:
         self._gathered += 1
         if not self._attempt:
-            # A process of an earlier attempt that was given up with its node may still write its own.
+            # A process of an earlier attempt, given up with its node, may still write its own.
             told = self._call(Mean({"attempt": float(secrets.randbelow(2**40))}, _GATHERING)).values or {}
             self._attempt = f"{told['attempt']:.0f}"
-        # Names that `TrialFiles.tidy` knows. Not used twice: the next is put down while this one is taken away.
+        # Names that `TrialFiles.tidy` removes. Not used twice: the next is written while this one is removed.
         names = [f".shard-{self._attempt}-{self._gathered}-{rank}.tmp" for rank in range(self.world_size)]
         is_sent = bool(self.rank and files and list_files(files, with_links=True))
         if is_sent and files:
@@ -127,7 +127,7 @@ class Worker:
             return cast(T, ray.train.torch.prepare_model(thing, parallel_strategy=None))
         model = ray.train.torch.prepare_model(thing)
         if isinstance(model, DistributedDataParallel):
-            # A checkpoint must fit the network itself, whatever the number of workers it was trained by.
+            # A checkpoint must fit the bare network, whatever the number of workers that trained it.
             model.register_state_dict_post_hook(_unwrap)
             model.register_load_state_dict_pre_hook(_wrap)
         return cast(T, model)
