@@ -51,7 +51,7 @@ def test_auto_starts_alone_on_a_whole_gpu_and_is_planned_anew() -> None:
 
 
 def test_auto_without_a_gpu_is_refused() -> None:
-    with pytest.raises(ResourceError, match=r"1 CPU and 1 GPU .gpu: auto measures the first one on a whole GPU., and"):
+    with pytest.raises(ResourceError, match=r"1 CPU and 1 GPU .gpu: auto measures the first one on a whole GPU., but"):
         slots({"gpu": "auto"}, [{"CPU": 8.0}])
 
 
