@@ -78,7 +78,8 @@ def main() -> None:
         if not names or str(cell) in names:
             print(f"{cell} ...", flush=True)
             results[str(cell)] = run(cell, environment(cell))
-    save(results)
+            keep(cell, results[str(cell)])
+    show(results)
     if any(row["failed"] or "failed" in row["sweeps"].values() for row in results.values()):
         sys.exit(1)
 
@@ -162,14 +163,18 @@ def digits(python: Path, folder: Path, name: str, output: Any) -> str:
     return f"{results.best.value:.3f}" if is_whole and results.best else "failed"
 
 
-def save(results: dict[str, Any]) -> None:
-    """Print a table, and keep the cells that were run now beside those of before."""
+def keep(cell: Cell, row: dict[str, Any]) -> None:
+    """Put a cell that was run beside the others in `matrix.json`."""
     path = RESULTS / "matrix.json"
     cells = json.loads(path.read_text())["cells"] if path.is_file() else {}
     described = {name: machine()[name] for name in ("date", "cores", "platform", "torch", "optuna")}
-    cells |= {name: {"commit": commit(), **described, **row} for name, row in results.items()}
+    cells[str(cell)] = {"commit": commit(), **described, **row}
     ordered = {str(cell): cells[str(cell)] for cell in CELLS if str(cell) in cells}
     path.write_text(json.dumps({"benchmark": "matrix", "tests": CONTRACT, "cells": ordered}, indent=2) + "\n")
+
+
+def show(results: dict[str, Any]) -> None:
+    """Print a table of what passed in which cell."""
     print(f"\n{'Python':8}{'Ray':9}{'passed':>8}{'failed':>8}{'skipped':>9}  {'  '.join(SWEEPS)}")
     for cell in CELLS:
         if row := results.get(str(cell)):
