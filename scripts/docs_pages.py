@@ -49,6 +49,10 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
     return "\n".join(lines)
 
 
+def on_page_content(html: str, page: Page, config: MkDocsConfig, files: Files) -> str:
+    return html.replace("<code>Sentinel.UNSET</code>", "")  # what click's newer versions call no default
+
+
 def _linked(found: re.Match[str], here: Path, page: Page, files: Files) -> str:
     mark, text, target = found.groups()
     if "://" in target or target.startswith(("#", "mailto:")):

@@ -50,7 +50,8 @@ class Results:
         spec: the sweep's description.
         trials: a record for each trial, by number: its `state`, `params`, `curve`, `message`, ...
         summary: how the sweep ended: `ended_by`, `message`, ...; empty before.
-        place, folder: where the run folder is, and where it can be read on this machine.
+        place: where the run folder is.
+        folder: where it can be read on this machine.
 
     Example:
         >>> results = tuner.Results.read("runs/digits-7f3a")

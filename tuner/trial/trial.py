@@ -43,7 +43,8 @@ class Trial:
         dir: folder of this trial, for files of your own; it exists.
         device: where `prepare` puts things.
         metrics: of the sweep; the first is the one that the best is judged by.
-        rank, world_size: this process among the workers of the trial; 0 and 1 where it has one.
+        rank: the number of this process among the trial's workers, from 0.
+        world_size: how many workers the trial has.
 
     Example:
         >>> def train(trial: tuner.Trial) -> None:
