@@ -206,7 +206,7 @@ def test_a_trial_has_the_same_bracket_in_each_run(as_instance: bool) -> None:
 @pytest.mark.parametrize(
     ("scheduler", "sentence"),
     [
-        (ResourceChangingScheduler(ASHAScheduler()), "hand over its base_scheduler"),
+        (ResourceChangingScheduler(ASHAScheduler()), "pass its base_scheduler"),
         (ASHAScheduler(time_attr="epoch", max_t=8), "time_attr is 'epoch'; use 'training_iteration'"),
         (ASHAScheduler(metric="zz", mode="max"), "watches 'zz', the sweep 'loss'"),
     ],

@@ -133,7 +133,7 @@ def test_what_others_have_put_beside_is_left(tmp_path: Path) -> None:
     (tmp_path / "theirs").mkdir()
     (tmp_path / "theirs" / "file").write_text("theirs")
     (tmp_path / "empty").mkdir()  # of one that died before it could mark it
-    with pytest.raises(OccupiedError, match="has not written"):
+    with pytest.raises(OccupiedError, match="did not write"):
         Scratch("theirs", tmp_path)
     Scratch("mine", tmp_path).close()
     assert [path.name for path in tmp_path.iterdir()] == ["theirs"]

@@ -205,7 +205,7 @@ def test_what_load_raises_comes_through_and_the_next_one_loads(shared: SharedDat
 
 
 def test_what_cannot_be_pickled_is_refused(shared: SharedData) -> None:
-    with pytest.raises(TypeError, match=r"trial\.shared: what was loaded for 'key' can't be given .* trial\.cached"):
+    with pytest.raises(TypeError, match=r"trial\.shared: the value loaded for 'key' can't be given .* trial\.cached"):
         shared.get("key", lambda: {"transform": lambda x: x})
     assert shared.get("key", lambda: 3) == 3
 

@@ -141,7 +141,7 @@ def test_the_order_of_before_is_understood_and_told_once(tmp_path: Path) -> None
     report(step=4, metrics={"accuracy": 0.4})
     assert [report.step for report in reports] == [1, 2, 3, 4]
     assert [report.has_checkpoint for report in reports] == [False, True, True, False]
-    assert reports[0].advice.startswith("trial.report(step, metrics) is the order of before")
+    assert reports[0].advice.startswith("trial.report(step, metrics) is the old order")
     assert not any(report.advice for report in reports[1:])
     with pytest.raises(StepError, match="steps begin at 1"):
         make_trial(tmp_path)[0].report(0, {"accuracy": 0.1})  # type: ignore[misc,arg-type]
@@ -150,7 +150,7 @@ def test_the_order_of_before_is_understood_and_told_once(tmp_path: Path) -> None
 def test_arguments_of_report_that_fit_neither_order_are_told(tmp_path: Path) -> None:
     trial, reports = make_trial(tmp_path)
     report: Any = trial.report
-    with pytest.raises(TypeError, match=r"nothing but the metrics by position: trial\.report\(metrics, step="):
+    with pytest.raises(TypeError, match=r"only the metrics by position: trial\.report\(metrics, step="):
         report({"accuracy": 0.1}, 1)
     with pytest.raises(TypeError, match="state is given twice"):
         report(1, {"accuracy": 0.1}, {}, state={})
@@ -170,7 +170,7 @@ def test_the_same_step_twice_is_refused(tmp_path: Path) -> None:
 
 def test_a_metric_that_is_missing_names_those_that_are_there(tmp_path: Path) -> None:
     trial, _ = make_trial(tmp_path)
-    with pytest.raises(MetricError, match=r"'accuracy' is not among the reported ones.* What was reported: 'acc'\."):
+    with pytest.raises(MetricError, match=r"'accuracy' is not among the reported ones.* Reported: 'acc'\."):
         trial.report({"acc": 1.0}, step=1)
 
 

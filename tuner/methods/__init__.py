@@ -1,1 +1,1 @@
-"""Methods: how configurations are chosen, by name or by any Optuna sampler; knows nothing of Ray."""
+"""Methods that choose configurations: by name, or any Optuna sampler. Does not depend on Ray."""

@@ -1,4 +1,4 @@
-"""What the study writes at a trial for a sampler, where Optuna has no place for it."""
+"""Trial attributes that the study writes for samplers, for values that Optuna does not store."""
 
 # With a step behind it, the key of what was reported there, a value for each of several objectives: Optuna keeps those
 # of one alone.

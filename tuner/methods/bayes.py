@@ -1,9 +1,9 @@
 """An Optuna sampler that learns from partial curves: a Gaussian process over configurations and steps.
 
-It asks for what is expected to be best at the last step (expected improvement, Jones et al., Efficient Global
-Optimization, 1998), so a value after one step is never taken for a final one. Of several objectives each suggestion
-looks at another weighing (Knowles, ParEGO, 2006). Works in plain Optuna too, whether trials report or not. What it asks
-for depends on the study, the seed and the earlier studies that it was given alone. Knows nothing of Ray.
+It suggests what it expects to be best at the last step (expected improvement, Jones et al., Efficient Global
+Optimization, 1998), so it never takes a value after one step for a final one. With several objectives each suggestion
+weighs them differently (Knowles, ParEGO, 2006). Works in plain Optuna too, whether trials report or not. Suggestions
+depend only on the study, the seed and the earlier studies that it was given.
 """
 
 import functools
@@ -28,7 +28,7 @@ from tuner.methods.cube import Cube
 from tuner.methods.gaussian_process import GaussianProcess, Kernel, Points
 from tuner.methods.optuna_compat import fixed_params, set_system_attribute
 
-# Under this key a trial holds the hyperparameters that were fitted before it was asked for.
+# The key at a trial of the hyperparameters that were fitted before it was suggested.
 _KERNEL = "tuner:kernel"
 # And under this one the weights of the objectives that it was asked for by, and the logarithm of the improvement that
 # was expected of it.
@@ -56,19 +56,19 @@ _DEEPEST = 3.0
 _NEAREST = 0.05
 # A configuration nearer than this to one that was tried, in the unit cube, would show nothing new.
 _NEAR = 0.01
-# The states in which a trial's outcome says that it was stopped.
+# The outcomes of a stopped trial.
 _STOPPED = ("pruned", "stopped")
 # Of several objectives the one that is furthest from its best counts, and their sum so much.
 _SUM = 0.05
 # Of a curve the last value is used, and those at the powers of this.
 _ETA = 3
-# Matrices of some hundred rows take longer with several threads, the more so beside trials that use all cores.
+# Matrices of some hundred rows take longer with several threads, especially beside trials that use all cores.
 _BLAS = ThreadpoolController().select(user_api="blas")
 
 
 @dataclass(frozen=True)
 class Data:
-    """What the trials have shown so far; rows are (trial, step).
+    """The results of the trials so far; rows are (trial, step).
 
     Attributes:
         points: `t` are scaled logarithms of steps: 1 is the largest step of any trial.
@@ -85,11 +85,11 @@ class Data:
 
 
 class MultiFidelitySampler(BaseSampler):
-    """A study of n trials costs one Cholesky factor of at most 400 values a suggestion, whatever n is.
+    """A Bayesian sampler; each suggestion costs one Cholesky factor of at most 400 values, however long the study.
 
     Args:
         n_startup: trials with a value before the model is asked; random until then.
-        random_share: of later suggestions, which keep showing what the model does not expect.
+        random_share: of later suggestions, which reveal what the model does not expect.
     """
 
     def __init__(self, seed: int | None = None, n_startup: int = 8, random_share: float = 0.05) -> None:
@@ -100,10 +100,10 @@ class MultiFidelitySampler(BaseSampler):
         self._earlier: list[Sequence[FrozenTrial]] = []
 
     def learn_from(self, earlier: Sequence[Sequence[FrozenTrial]]) -> None:
-        """Take the trials of earlier studies of the same objective, over some of the same parameters, as well.
+        """Also learn from trials of earlier studies of the same objective, with some of the same parameters.
 
-        Their values must lie within the new ranges. They count as much as they are found to agree with the new ones,
-        and the model is asked from the first trial on.
+        Their values must lie within the new ranges. They count as much as they agree with the new ones, and the model
+        is used from the first trial on.
         """
         self._earlier = [trials for trials in earlier if trials]
 
@@ -112,7 +112,7 @@ class MultiFidelitySampler(BaseSampler):
         self._random.reseed_rng()
 
     def infer_relative_search_space(self, study: optuna.Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
-        """Every parameter that any trial has had; those that do not apply to the new one are not asked for."""
+        """Every parameter of any trial; those that do not apply to the new one are not used."""
         space: dict[str, BaseDistribution] = {}
         for trials in (*self._earlier, study.get_trials(deepcopy=False)):
             for known in trials:
@@ -137,7 +137,7 @@ class MultiFidelitySampler(BaseSampler):
             # Those are taken to reach what is expected of them (Ginsbourger et al., the Kriging believer, 2010).
             model = model.believing(Points.at_the_end(data.pending))
         worth = float(self._rng.uniform(0, _WORTHWHILE)) if len(signs) == 1 else 0.0
-        # What it may not choose: its cell of a grid, or what a known good configuration names.
+        # Fixed values: its cell of a grid, or a known good configuration.
         fixed = fixed_params(trial)
         point, gain = self._best_candidate(model, data, cube, [known.params for known in trials], fixed, worth)
         if gain is not None:
@@ -147,10 +147,10 @@ class MultiFidelitySampler(BaseSampler):
 
     @_BLAS.wrap(limits=1)  # type: ignore[untyped-decorator]
     def keeps_promise(self, study: optuna.Study, number: int) -> bool:
-        """Whether a running trial is still expected to improve on the others as much as when it was asked for.
+        """Whether a running trial is still expected to improve on the others as much as when it was suggested.
 
-        That a value early on is poor says nothing against such a trial: the model took it to be, and if it is stopped
-        for it, nothing shows that the model is wrong of the end.
+        A poor early value says nothing against such a trial: the model expected it, and if the trial is stopped,
+        nothing shows whether the model is wrong about the end.
         """
         trials = study.get_trials(deepcopy=False)
         trial = trials[number]
@@ -159,7 +159,7 @@ class MultiFidelitySampler(BaseSampler):
         promise = json.loads(trial.system_attrs[_PROMISE])
         signs, earlier = self._aims(study)
         cube = Cube(self.infer_relative_search_space(study, trial))
-        # Where there are too many values the last trial's are kept.
+        # If there are too many values, the last trial's are kept.
         in_order = [*(known for known in trials if known.number != number), trial]
         data = gather(in_order, cube, signs, np.array(promise["weights"]), self._rng, earlier)
         kernel, _ = _fitted(trials, cube.dimensions, len(earlier))
@@ -171,7 +171,7 @@ class MultiFidelitySampler(BaseSampler):
         return bool(_log_gain(model, point, best + promise.get("worth", 0.0))[0] >= promise["gain"])
 
     def _aims(self, study: optuna.Study) -> tuple[np.ndarray, list[Sequence[FrozenTrial]]]:
-        """Signs of the objectives, and the earlier studies: of several objectives those are not known."""
+        """Signs of the objectives, and the earlier studies, which are not available with several objectives."""
         signs = np.array([1.0 if way is StudyDirection.MAXIMIZE else -1.0 for way in study.directions])
         return signs, self._earlier if len(signs) == 1 else []
 
@@ -189,16 +189,16 @@ class MultiFidelitySampler(BaseSampler):
         fixed: Mapping[str, Any],
         worth: float,
     ) -> tuple[np.ndarray, float | None]:
-        """The point `[d]` with the largest expected improvement, at the last step, on `worth` above what is expected.
+        """The point `[d]` with the largest expected improvement at the last step, on `worth` above the expected value.
 
-        With the logarithm of that; None at the beginning, where the largest mean is taken.
+        Also its logarithm; None at the beginning, when the largest mean is taken.
         """
         x, is_own = data.points.x, data.points.sweep == 0
         own = np.unique(np.vstack([x[is_own], data.pending]), axis=0)
         known = np.vstack([own, np.unique(x[~is_own], axis=0)])
         expected = model.mean(Points.at_the_end(known))
         parents = known[np.argsort(-expected)[:_NUM_PARENTS]]
-        # In the place of random trials a sweep begins with what earlier ones have found good.
+        # Instead of random trials, a sweep begins with what earlier ones found good.
         is_beginning = len(tried) < self._n_startup
         if is_beginning or self._rng.integers(_AFAR):
             half = _NUM_CANDIDATES // 2
@@ -210,9 +210,9 @@ class MultiFidelitySampler(BaseSampler):
         if is_beginning:
             gain = model.mean(Points.at_the_end(candidates))
         else:
-            # Those of this sweep, unless all that it has tried ended without a value.
+            # This sweep's, unless all its trials ended without a value.
             gain = _log_gain(model, candidates, expected[: len(own) or None].max() + worth)
-        # What only earlier sweeps have tried may be tried again; all there is may have been tried.
+        # Configurations of earlier sweeps only may be tried again; perhaps everything has been tried.
         old, ranked = cube.points(tried), np.argsort(-gain, kind="stable")
         new = (index for index in ranked if np.linalg.norm(old - candidates[index], axis=1).min(initial=1.0) >= _NEAR)
         chosen = next(new, ranked[0])
@@ -221,7 +221,7 @@ class MultiFidelitySampler(BaseSampler):
     def _kernel(
         self, study: optuna.Study, trial: FrozenTrial, trials: Sequence[FrozenTrial], data: Data, num_earlier: int
     ) -> Kernel:
-        """The hyperparameters fitted last, or fitted anew where the study has grown enough since."""
+        """The hyperparameters fitted last, or fitted anew if the study has grown enough since."""
         kernel, fitted_at = _fitted(trials, data.points.x.shape[1], num_earlier)
         if fitted_at and trial.number < _REFIT * fitted_at:
             return kernel
@@ -232,12 +232,12 @@ class MultiFidelitySampler(BaseSampler):
 
 
 def _fitted(trials: Sequence[FrozenTrial], dimensions: int, num_earlier: int) -> tuple[Kernel, int]:
-    """The hyperparameters fitted last, and before which trial; what is expected of them and 0 where none are."""
+    """The hyperparameters fitted last, and before which trial; the prior's and 0 if there are none."""
     kernel = Kernel.prior_mean(dimensions, num_earlier)
     for trial in reversed(trials):
         if _KERNEL in trial.system_attrs:
             stored = json.loads(trial.system_attrs[_KERNEL])
-            # A space that has grown since has more of them.
+            # A space that has grown since has more.
             if len(stored) == len(kernel.theta):
                 return Kernel(np.array(stored), dimensions), trial.number
             break
@@ -252,7 +252,7 @@ def gather(
     rng: np.random.Generator,
     earlier: Sequence[Sequence[FrozenTrial]] = (),
 ) -> Data:
-    """What the model is to be given, of at least one trial with a value.
+    """Collect the model's data, from at least one trial with a value.
 
     Args:
         signs: `[objectives]`, 1 for those to be maximised, -1 for the others.
@@ -286,12 +286,12 @@ def gather(
 def _kept(
     rows: Sequence[tuple[FrozenTrial, int, np.ndarray]], worth: np.ndarray, limit: int, rng: np.random.Generator
 ) -> np.ndarray:
-    """Indices of so many of the (trial, step, values), by what they are worth `[n]`."""
+    """Indices of the (trial, step, values) to keep, by their worth `[n]`."""
     steps = np.array([step for _, step, _ in rows])
-    # The best ones, with which all are compared, and those of the last trial, which may be the one that is judged.
+    # The best ones, with which all are compared, and the last trial's, which may be the one to judge.
     is_needed = np.array([trial is rows[-1][0] for trial, _, _ in rows])
     is_needed[np.argsort(-worth, kind="stable")[: limit // 20]] = True
-    # Of the trials that were stopped first, which are most, a random part is enough.
+    # Of the trials that were stopped first, the majority, a random part is enough.
     is_short = steps == steps.min()
     longer = np.flatnonzero(~is_short & ~is_needed)[::-1][: max(limit * 3 // 4 - is_needed.sum(), 0)]
     short = rng.permutation(np.flatnonzero(is_short & ~is_needed))
@@ -299,7 +299,7 @@ def _kept(
 
 
 def _curve(trial: FrozenTrial, last: int, signs: np.ndarray) -> list[tuple[int, np.ndarray]]:
-    """(step, values), larger is better: of one objective the best up to there; a failed trial has reached the worst."""
+    """(step, values), larger is better: with one objective the best so far; a failed trial has the worst value."""
     worst = np.full(len(signs), -math.inf)
     if trial.state is TrialState.FAIL and not _was_stopped(trial):
         return [(last, worst)]
@@ -320,13 +320,13 @@ def _curve(trial: FrozenTrial, last: int, signs: np.ndarray) -> list[tuple[int, 
         while rung <= step:
             rung *= _ETA
     if trial.state is TrialState.COMPLETE:
-        # It has run to its end, whatever the lengths of the others. What was told counts, not what was seen on the way.
+        # It has run to its end, whatever the lengths of the others. The final value counts, not those on the way.
         curve[-1] = (last, signs * trial.values if trial.values else best)
     return curve
 
 
 def _was_stopped(trial: FrozenTrial) -> bool:
-    """Whether one that Optuna was told to have failed had only been stopped."""
+    """Whether a trial that Optuna has as failed was only stopped."""
     return trial.user_attrs.get(OUTCOME, {}).get("state") in _STOPPED
 
 
@@ -343,7 +343,7 @@ def _reported(trial: FrozenTrial, num_objectives: int) -> list[tuple[int, Sequen
 
 
 def _log_gain(model: GaussianProcess, points: np.ndarray, best: float) -> np.ndarray:
-    """`[n]`, logarithms of the improvement on `best` that is expected at the end of configurations `[n, d]`."""
+    """`[n]`, logarithms of the expected improvement on `best` at the end of configurations `[n, d]`."""
     mean, deviation = model.predict(Points.at_the_end(points))
     gain: np.ndarray = log_expected_improvement((mean - best) / deviation) + np.log(deviation)
     return gain
@@ -363,30 +363,30 @@ def log_expected_improvement(z: np.ndarray) -> np.ndarray:
 def scores(values: np.ndarray) -> np.ndarray:
     """`[n]`, centred and of unit variance, falling with the square root of the distance below the best.
 
-    So what is good is told apart better than what is bad. Not by its order, though: by that near-copies of a good
+    So differences among good values count more than among bad ones. Ranks would not do: near-copies of a good
     configuration, however little they differ, would be as far from each other as from anything else. A Gaussian process
-    that has to follow such a crowd gets so short length scales that it knows nothing of other regions, and the search
+    that follows such a crowd gets so short length scales that it knows nothing about other regions, and the search
     stays where it is. Nor must one diverged loss flatten all others.
     """
     is_finite = np.isfinite(values)
     if not is_finite.any():
         return np.zeros(len(values))
-    # Of half the values, which stand to each other likewise, every difference is a float.
+    # Half the values keep their order, and all their differences are finite.
     values = values / 2
     best = values[is_finite].max()
     unit = best - np.quantile(values[is_finite], 0.25)
     below = np.full(len(values), _DEEPEST)
-    with np.errstate(over="ignore"):  # what is that far below is as deep as any
+    with np.errstate(over="ignore"):  # anything that far below counts the same
         below[is_finite] = np.minimum((best - values[is_finite]) / (unit or 1.0), _DEEPEST)
     depth = np.sqrt(below + _NEAREST)
     return np.asarray((depth.mean() - depth) / (depth.std() or 1.0))
 
 
 def weighed(values: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """`[n]` of `values` `[n, objectives]`: `scores`, or how far from the best of each objective the worst one is.
+    """`[n]` for `values` `[n, objectives]`: `scores`, or the largest weighted distance from an objective's best.
 
-    That is the augmented Tchebycheff function of ParEGO: whatever the weights, what is best by it is on the front, and
-    each point of the front is best by some.
+    This is the augmented Tchebycheff function of ParEGO: whatever the weights, its best point is on the front, and each
+    point of the front is the best for some weights.
     """
     found = np.stack([scores(column) for column in values.T], axis=1)
     if len(weights) == 1:

@@ -26,7 +26,7 @@ class Cube:
         self.dimensions: int = ends[-1]
 
     def point(self, params: Mapping[str, Any]) -> np.ndarray:
-        """`[dimensions]`; a parameter that does not apply stands in the middle, a category then at none."""
+        """`[dimensions]`; a parameter that does not apply is in the middle, a categorical one at no choice."""
         point: np.ndarray = self.points([params])[0]
         return point
 
@@ -66,18 +66,18 @@ class Cube:
     def mutate(self, points: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         """A neighbour of each point `[n, dimensions]`: few or all coordinates moved, by 0.01 to 0.5 or so.
 
-        What would leave the cube is reflected at its face: the ends of ranges are approached, and not asked for again
-        and again.
+        Moves out of the cube are reflected at its face, so that the ends of ranges are approached, but not suggested
+        again and again.
         """
         num = len(points)
         sizes = 10 ** rng.uniform(-2.0, -0.3, size=(num, 1))
         is_moved = rng.random(points.shape) < rng.choice([0.2, 0.5, 1.0], size=(num, 1))
-        # The others move by so little that it does not matter, but for what their own slope tells.
+        # The others move by so little that it does not matter, except for their own slope.
         step = np.where(is_moved, sizes, _JITTER)
         moved: np.ndarray = points + step * rng.normal(size=points.shape)
         moved = 1.0 - np.abs(1.0 - np.abs(moved) % 2.0)
         for columns in self._categories:
-            # One that did not apply stands at no choice, and may apply now.
+            # A parameter that did not apply is at no choice, and may apply now.
             is_drawn = (rng.random(num) < 0.15) | ~points[:, columns].any(axis=1)
             moved[:, columns] = np.where(is_drawn[:, None], _draw(columns, num, rng), points[:, columns])
         return moved
@@ -90,11 +90,11 @@ class Cube:
         return pinned
 
     def settle(self, points: np.ndarray, trials: Sequence[Mapping[str, Any]]) -> np.ndarray:
-        """The points `[n, dimensions]` as they will stand once they were tried.
+        """The points `[n, dimensions]` as they will be once they are tried.
 
-        Numbers that come in steps are on one. A parameter that no trial has had beside a point's choice of a
-        categorical one, though some have made that choice, is taken not to apply; nor does the choice of one that does
-        not apply say anything of others.
+        Stepped numbers are on a step. A parameter is assumed not to apply if some trials have a point's choice of a
+        categorical one, but none of them has the parameter; the choice of one that does not apply says nothing about
+        others.
         """
         settled = points.copy()
         for name, columns in self._columns.items():
@@ -102,7 +102,7 @@ class Cube:
             if isinstance(distribution, FloatDistribution | IntDistribution) and distribution.step is not None:
                 settled[:, columns] = _scaled(distribution, _unscaled(distribution, settled[:, columns]))
         applies = dict.fromkeys(self._columns, np.ones(len(points), dtype=bool))
-        # What others depend on is there at least as often as they are.
+        # A parent is present at least as often as its dependents.
         num_with = {name: sum(name in trial for trial in trials) for name in self._columns}
         for name in sorted(self._columns, key=lambda name: -num_with[name]):
             choices, columns = self._space[name], self._columns[name]
@@ -145,7 +145,7 @@ def _unscaled(distribution: BaseDistribution, units: np.ndarray) -> np.ndarray:
 
 
 def _range(distribution: BaseDistribution) -> tuple[float, float, bool]:
-    """What 0 and 1 stand for, and whether the scale is logarithmic. Each of several steps has an equal share of it."""
+    """The values at 0 and 1, and whether the scale is logarithmic. Each of several steps has an equal share of it."""
     assert isinstance(distribution, FloatDistribution | IntDistribution)
     half = 0.0 if distribution.step is None else distribution.step / 2
     return distribution.low - half, distribution.high + half, distribution.log

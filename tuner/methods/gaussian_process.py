@@ -1,4 +1,4 @@
-"""A Gaussian process over configurations and steps: what a configuration would reach if it were trained on.
+"""A Gaussian process over configurations and steps: predicts what a configuration would reach with more training.
 
 The covariance of f(x, t, s), x a point of the unit cube, t the logarithm of a step scaled to [0, 1], s the sweep:
 
@@ -25,7 +25,7 @@ _JITTER = 1e-6
 
 @dataclass(frozen=True)
 class Points:
-    """Where f is known, or asked for.
+    """The points at which f is known, or wanted.
 
     Attributes:
         x: configurations `[n, d]`.
@@ -39,7 +39,7 @@ class Points:
 
     @classmethod
     def at_the_end(cls, x: np.ndarray) -> Self:
-        """Of this sweep, at the last step."""
+        """Points of this sweep, at the last step."""
         return cls(x, np.ones(len(x)), np.zeros(len(x), dtype=int))
 
     def __len__(self) -> int:
@@ -93,7 +93,7 @@ class Kernel:
         return matrix
 
     def fitted(self, points: Points, y: np.ndarray) -> "Kernel":
-        """The most probable hyperparameters given values `y [n]`, sought from these on."""
+        """The most probable hyperparameters given values `y [n]`, starting from these."""
         prior = Kernel.prior_mean(self.dimensions, self.num_earlier).theta
         spread = np.where(np.arange(len(prior)) < self.dimensions + 5, 1.0, 2.0)
         pairs = Pairs.of(points)
@@ -110,7 +110,7 @@ class Kernel:
 
 @dataclass(frozen=True)
 class Hyperparameters:
-    """Of a kernel; `agreement [1 + earlier sweeps]` is 1 for this sweep itself."""
+    """The hyperparameters of a kernel; `agreement [1 + earlier sweeps]` is 1 for this sweep itself."""
 
     lengths: np.ndarray
     length_t: float
@@ -123,7 +123,7 @@ class Hyperparameters:
 
 @dataclass(frozen=True)
 class Pairs:
-    """What of all pairs of points does not change while hyperparameters are sought.
+    """Values of all pairs of points that do not change while hyperparameters are fitted.
 
     Attributes:
         differences: squared, of each coordinate `[n, n, d]`.
@@ -159,7 +159,7 @@ def _related(agreement: np.ndarray, sweep: np.ndarray, sweep2: np.ndarray) -> np
 
 
 def negative_log_likelihood(kernel: Kernel, pairs: Pairs, y: np.ndarray) -> tuple[float, np.ndarray]:
-    """With its gradient."""
+    """The negative log likelihood and its gradient."""
     num, h = len(y), kernel.values
     inverse_squares = h.lengths**-2
     scaled = np.sqrt(5.0 * (pairs.differences @ inverse_squares))
@@ -194,7 +194,7 @@ def negative_log_likelihood(kernel: Kernel, pairs: Pairs, y: np.ndarray) -> tupl
 
 
 class GaussianProcess:
-    """The posterior given values `y [n]` at points. `factor [n, n]`, of their covariances, spares its calculation."""
+    """The posterior given values `y [n]` at points. `factor [n, n]` of their covariances saves computing it."""
 
     def __init__(self, kernel: Kernel, points: Points, y: np.ndarray, factor: np.ndarray | None = None) -> None:
         self._kernel, self._points, self._y = kernel, points, y
@@ -202,7 +202,7 @@ class GaussianProcess:
         self._alpha = cho_solve((self._factor, True), y, check_finite=False)
 
     def believing(self, points: Points) -> "GaussianProcess":
-        """The posterior if the points `[m]` reached what is expected of them, at the cost of the new rows alone."""
+        """The posterior if the points `[m]` reached their expected values; costs only the new rows."""
         between = self._kernel.matrix(self._points, points)
         below = solve_triangular(self._factor, between, lower=True, check_finite=False)
         corner = cholesky(self._noisy(points) - below.T @ below, lower=True, check_finite=False)
@@ -219,7 +219,7 @@ class GaussianProcess:
         return between.T @ self._alpha, np.sqrt(np.maximum(variances, 1e-10))
 
     def mean(self, points: Points) -> np.ndarray:
-        """Means alone, which cost less."""
+        """Means only, which cost less."""
         means: np.ndarray = self._kernel.matrix(self._points, points).T @ self._alpha
         return means
 

@@ -1,4 +1,4 @@
-"""A search space asked from Optuna, define-by-run: a parameter is asked once those it depends on are known."""
+"""Asks Optuna for configurations, define-by-run: each parameter after those it depends on."""
 
 import random
 import warnings
@@ -30,7 +30,7 @@ def suggest(space: SearchSpace, trial: optuna.Trial) -> dict[str, Any]:
             params[parameter.name] = domain.value
             continue
         with warnings.catch_warnings():
-            # A known good configuration may name a value that the distribution then holds to a step.
+            # The distribution may round a value of a known good configuration to a step.
             warnings.simplefilter("ignore", UserWarning)
             value = ask_value(trial, parameter.name, distribution(domain))
         params[parameter.name] = from_optuna(domain, value)
@@ -38,7 +38,7 @@ def suggest(space: SearchSpace, trial: optuna.Trial) -> dict[str, Any]:
 
 
 def distribution(domain: Float | Int | Choice) -> BaseDistribution:
-    """The domain as one of Optuna's distributions, which know no steps on a log scale."""
+    """The domain as one of Optuna's distributions, which have no steps on a log scale."""
     if isinstance(domain, Float):
         step = None if domain.log else domain.step
         return FloatDistribution(domain.low, domain.high, log=domain.log, step=step)
@@ -48,7 +48,7 @@ def distribution(domain: Float | Int | Choice) -> BaseDistribution:
 
 
 def distributions(space: SearchSpace) -> dict[str, BaseDistribution]:
-    """Of all parameters but the constants, whether they always apply or not."""
+    """The distributions of all parameters but the constants, whether they always apply or not."""
     return {
         parameter.name: distribution(parameter.domain)
         for parameter in space.parameters
@@ -62,7 +62,7 @@ def to_optuna(domain: Float | Int | Choice, value: Any) -> CategoricalChoiceType
 
 
 def stored(space: SearchSpace, params: Mapping[str, Any]) -> dict[str, Any]:
-    """A configuration as Optuna stores it, without the constants, which it does not know."""
+    """A configuration as Optuna stores it, without the constants."""
     domains = {parameter.name: parameter.domain for parameter in space.parameters}
     return {
         name: to_optuna(domain, value)
@@ -72,12 +72,12 @@ def stored(space: SearchSpace, params: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def applicable(space: SearchSpace, params: Mapping[str, Any]) -> dict[str, Any]:
-    """Of a value for every parameter, as Optuna stores them, those that apply beside the others."""
+    """From a value for every parameter, as Optuna stores them, keep those that apply."""
     return stored(space, restored(space, params))
 
 
 def restored(space: SearchSpace, params: Mapping[str, Any]) -> dict[str, Any]:
-    """The whole configuration that Optuna stores as `params`, without those of them that do not apply."""
+    """The whole configuration that Optuna stores as `params`, without parameters that do not apply."""
     domains = {parameter.name: parameter.domain for parameter in space.parameters}
     chosen = {
         name: from_optuna(domain, value)
@@ -88,7 +88,7 @@ def restored(space: SearchSpace, params: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def from_optuna(domain: Float | Int | Choice, value: Any) -> Any:
-    """The inverse of `to_optuna`, held to the domain's steps; what is no choice of it any more as it is stored."""
+    """The inverse of `to_optuna`, rounded to the domain's steps; a value that is no longer a choice stays as stored."""
     if not isinstance(domain, Choice):
         return domain.nearest(value)
     return next((choice for choice in domain.values if to_optuna(domain, choice) == value), value)

@@ -1,7 +1,7 @@
 """The table of methods: a name -> a maker of an Optuna sampler.
 
-A sampler is made afresh for every trial, seeded by the sweep's seed and the trial's number: what is asked for
-depends on the study alone, so a sweep that was killed asks the same as one that was not.
+A new sampler is made for every trial, seeded by the sweep's seed and the trial's number. Suggestions depend only on the
+study, so a killed and resumed sweep gets the same ones.
 """
 
 import warnings
@@ -28,7 +28,7 @@ def _tpe(seed: int, _: int) -> BaseSampler:
 
 
 def _qmc(seed: int, sweep_seed: int) -> BaseSampler:
-    # The sequence is one for all trials, with one scramble; what does not fit into it is drawn for each anew.
+    # One sequence, with one scramble, for all trials; what does not fit into it is drawn anew for each.
     rest = RandomSampler(seed=seed)
     return QMCSampler(seed=sweep_seed, scramble=True, independent_sampler=rest, warn_independent_sampling=False)
 

@@ -1,1 +1,1 @@
-"""Early stopping: Ray Tune's scheduler objects by name, and what they were told before."""
+"""Early stopping: Ray Tune's schedulers by name, and their replay on resume."""

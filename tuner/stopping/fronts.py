@@ -1,13 +1,13 @@
-"""How well each of several results stands among the others, whether they have one value or several."""
+"""Ranks results among each other, with one value or several each."""
 
 import numpy as np
 
 
 def standing(values: np.ndarray) -> np.ndarray:
-    """`[n]` of `[n, metrics]`, larger is better, which of one metric is its value.
+    """`[n]` for `[n, metrics]`, larger is better; with one metric simply its value.
 
-    Of several it is the front that a result is on, and on a front how far its neighbours there are (Deb et al.,
-    NSGA-II, 2002): those at a front's ends, and in the open, stand before those in a crowd.
+    With several it is the front of a result, and on a front the distance to its neighbours (Deb et al., NSGA-II, 2002):
+    results at a front's ends and in sparse parts rank before those in dense parts.
     """
     if values.shape[1] == 1:
         return values[:, 0]
@@ -25,9 +25,9 @@ def standing(values: np.ndarray) -> np.ndarray:
 
 
 def _room(front: np.ndarray) -> np.ndarray:
-    """`[n]` of `[n, metrics]`, from 0 to 0.5, which is that of a front's ends: less the nearer the neighbours."""
+    """`[n]` for `[n, metrics]`, from 0 to 0.5: 0.5 at a front's ends, smaller the nearer the neighbours."""
     room = np.zeros(len(front))
-    # Of half the values, which stand to each other likewise, every difference is a float.
+    # Half the values keep their order, and all their differences are finite.
     for column in front.T / 2:
         order = np.argsort(column)
         gaps = np.diff(column[order], prepend=-np.inf, append=np.inf)

@@ -1,6 +1,6 @@
-"""The name of a metric in what Ray Tune and its schedulers are told: its own, unless Ray Tune uses that."""
+"""The name of a metric for Ray Tune and its schedulers: its own, unless Ray Tune uses that itself."""
 
-# Ray Tune reads these in a result as what it calls so: `done` ends a trial, `should_checkpoint` asks for a checkpoint.
+# Ray Tune gives these names in a result a meaning: `done` ends a trial, `should_checkpoint` asks for a checkpoint.
 RAYS_OWN = frozenset(
     {
         *("training_iteration", "time_total_s", "time_this_iter_s", "timestamp", "date", "done", "should_checkpoint"),

@@ -1,4 +1,4 @@
-"""What a study has recorded, told again to a scheduler that has just been made: its rungs are those of before."""
+"""Replays a study's record to a new scheduler, so that its rungs are as before."""
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -18,11 +18,11 @@ from tuner.stopping.table import STEP, TIME
 def _results(
     record: TrialRecord, metrics: Sequence[Metric], reports: Callable[[int], Iterable[Report]], by_time: bool
 ) -> Iterable[dict[str, float]]:
-    """What was reported, as the scheduler was told it."""
+    """The reports, in the form the scheduler gets them."""
     if len(metrics) == 1 and not by_time:
         return ({metric_key(metrics[0].name): value, STEP: step} for step, value in record.curve.items())
     names = [metric.name for metric in metrics]
-    # What was reported after its last step of the study is not counted.
+    # Reports after the trial's last step in the study are ignored.
     counted = (report for report in reports(record.number) if report.step in record.curve)
     return (
         {**{metric_key(name): report.metrics[name] for name in names}, STEP: report.step, TIME: report.time_s}
@@ -38,21 +38,21 @@ def replay(
     reports: Callable[[int], Iterable[Report]],
     restore_step: Callable[[TrialRecord], int],
 ) -> None:
-    """Tell the curves of all trials; the decisions are ignored, they were taken long ago.
+    """Replay the curves of all trials; the scheduler's decisions are ignored, since they were made before.
 
-    Only the rules that compare a trial with finished ones can use it: synchronous ones (hyperband with pauses,
-    population based training) look at trials that run, and start anew with those.
+    Only rules that compare a trial with finished ones can use it: synchronous ones (hyperband with pauses,
+    population-based training) look at running trials, and start anew with those.
 
     Args:
-        reports: those of a trial by its number; asked where there are several metrics, as records hold the first
-            alone, and where the scheduler goes by time.
-        restore_step: that a trial which is to go on goes on from. What comes after it the trial will
-            report again, and would have a free pass there if it were told now.
+        reports: returns a trial's reports by its number; used with several metrics, since records hold only the
+            first, and with schedulers that go by time.
+        restore_step: the step that an unfinished trial resumes from. The trial will report later steps again, and
+            would pass freely there if they were replayed now.
     """
     if not isinstance(scheduler, AsyncHyperBandScheduler | MedianStoppingRule | RecentHalving):
         return
     by_time = time_attribute(scheduler, STEP) == TIME
-    # The median rule judges no trial that has ended: one that is to go on must not count as stopped by what came later.
+    # The median rule judges no ended trial: one that resumes must not count as stopped by later reports.
     is_median = isinstance(scheduler, MedianStoppingRule)
     tell = scheduler.on_trial_complete if is_median else scheduler.on_trial_result
     for record in records:

@@ -1,11 +1,11 @@
-"""As much of a Ray Tune trial as its schedulers look at, for trials that Ray Tune does not run."""
+"""Stand-ins for Ray Tune's trials, with what its schedulers need, for trials that Ray Tune does not run."""
 
 from dataclasses import dataclass
 
 
 @dataclass(eq=False)
 class SchedulerTrial:
-    """Equal to whatever has its id: what a scheduler was told of a trial counts for the one that goes on."""
+    """Equal to anything with its id: replayed reports count for the resumed trial."""
 
     trial_id: str
     status: str = "RUNNING"
@@ -21,7 +21,7 @@ class SchedulerTrial:
 
 
 class _Nobody:
-    """In the place of Ray Tune's controller where no trial runs."""
+    """Replaces Ray Tune's controller while no trial runs."""
 
     def get_trials(self) -> list[SchedulerTrial]:
         return []

@@ -1,4 +1,4 @@
-"""The table of early stopping rules: a name -> one of Ray Tune's schedulers, and when it needs to be asked.
+"""The table of early stopping rules: a name -> one of Ray Tune's schedulers, and when to ask it.
 
 May import `ray.tune.schedulers` and nothing else of Ray.
 """
@@ -32,9 +32,9 @@ from tuner.stopping.asking import Asking
 from tuner.stopping.auto import RecentHalving
 from tuner.stopping.names import metric_key
 
-# The step of a report, under the name that Ray Tune's schedulers look for.
+# The name of a report's step for Ray Tune's schedulers.
 STEP = "training_iteration"
-# Seconds in training, likewise.
+# The name of the seconds in training.
 TIME = "time_total_s"
 
 
@@ -43,7 +43,7 @@ class Stopping:
     """A scheduler and how to use it.
 
     Attributes:
-        max_iter: the step at which a trial has run its full length; a stop there is no early one.
+        max_iter: the step at which a trial has run its full length; a stop there is not early.
     """
 
     scheduler: TrialScheduler
@@ -51,12 +51,12 @@ class Stopping:
     max_iter: int | None = None
 
     def watch(self, reports: Sequence[Report]) -> None:
-        """Tell it of reports of any steps, before it is asked about some of them."""
+        """Show it the reports of all steps, before it is asked about some of them."""
         if isinstance(self.scheduler, RecentHalving):
             self.scheduler.watch(max((report.step for report in reports), default=0))
 
     def consult(self, may_continue: Callable[[int], bool]) -> None:
-        """Ask this of a trial's number before it is stopped: whether it goes on all the same."""
+        """Call `may_continue` with a trial's number before stopping it; the trial continues if it returns True."""
         if isinstance(self.scheduler, RecentHalving):
             self.scheduler.may_continue = lambda trial_id: may_continue(int(trial_id))
 
@@ -67,21 +67,21 @@ def make_stopping(
     space: SearchSpace,
     run_cap: int | None = None,
 ) -> Stopping:
-    """The rule that a sweep file names, or any scheduler instance of Ray Tune.
+    """Make the rule that a sweep file names, or wrap any scheduler instance of Ray Tune.
 
-    All but `auto` look at the first metric alone; a sweep with several takes no other.
+    Only `auto` looks at several metrics; a sweep with several takes no other rule.
 
     Args:
-        run_cap: how many trials the sweep will have at most, where that is known.
+        run_cap: the maximum number of trials, if known.
     """
     if rule is None:
         return Stopping(FIFOScheduler(), Asking())
     if isinstance(rule, TrialScheduler):
         _check_instance(rule, metrics[0])
-        # It remembers trials: what it has seen in an attempt, or in a run before, is not to count once more.
+        # It remembers trials: reports of an earlier attempt or run must not count twice.
         scheduler = _repeatable(copy.deepcopy(rule))
         scheduler.set_search_properties(*_metric_and_mode(metrics).values())
-        # Nothing is known of when it decides: it is asked each time, and the trial waits, as in Ray Tune.
+        # When it decides is unknown: it is asked each time, and the trial waits, as in Ray Tune.
         return Stopping(scheduler, Asking(every=1), full_length(scheduler))
     stopping = RULES[rule["type"]](rule, metrics, space)
     if isinstance(stopping.scheduler, RecentHalving):
@@ -91,13 +91,13 @@ def make_stopping(
 
 
 def _check_instance(scheduler: TrialScheduler, metric: Metric) -> None:
-    """Raises `SpecError` for what the scheduler would wait for in vain."""
+    """Raise `SpecError` for a time attribute or metric that the scheduler would never see."""
     name = type(scheduler).__name__
     problems = []
     if isinstance(scheduler, ResourceChangingScheduler):
         problems.append(
-            f"early_terminate: {name} gives a running trial other resources, and processes here outlive their trials: "
-            "hand over its base_scheduler, and set `resources`."
+            f"early_terminate: {name} changes a running trial's resources, but processes here outlive their trials: "
+            "pass its base_scheduler, and set `resources`."
         )
     time_attr = time_attribute(scheduler, STEP)
     if time_attr not in (STEP, TIME):
@@ -105,7 +105,7 @@ def _check_instance(scheduler: TrialScheduler, metric: Metric) -> None:
     watched = metric_of(scheduler)
     if watched == metric.name != metric_key(metric.name):
         problems.append(
-            f"early_terminate: {name} watches {watched!r}, which Ray Tune uses itself; leave it out, it is given ours."
+            f"early_terminate: {name} watches {watched!r}, which Ray Tune uses itself; leave it out, it gets ours."
         )
     elif watched not in (None, metric_key(metric.name)):
         problems.append(f"early_terminate: {name} watches {watched!r}, the sweep {metric.name!r}; leave it out.")
@@ -114,7 +114,7 @@ def _check_instance(scheduler: TrialScheduler, metric: Metric) -> None:
 
 
 def _repeatable(scheduler: TrialScheduler) -> TrialScheduler:
-    """Ray Tune draws a trial's bracket; here its id decides, so that one that is resumed comes to its own again."""
+    """Let a trial's id decide its bracket, which Ray Tune draws, so that a resumed trial gets the same one."""
     if not isinstance(scheduler, AsyncHyperBandScheduler):
         return scheduler
     add = scheduler.on_trial_add
@@ -176,7 +176,7 @@ def _median(rule: Mapping[str, Any], metrics: Sequence[Metric], space: SearchSpa
         time_attr=STEP,
         grace_period=rule["min_iter"],
         min_samples_required=rule["min_samples"],
-        # With too few to compare with it would pause a trial while another waits, and a trial may save nothing.
+        # With too few trials to compare, it would pause a trial while another waits, and the trial may not have saved.
         min_time_slice=math.inf,
         **_metric_and_mode(metrics),
     )
@@ -198,7 +198,7 @@ def _pbt(rule: Mapping[str, Any], metrics: Sequence[Metric], space: SearchSpace)
 
 
 def mutations(space: SearchSpace) -> dict[str, Any]:
-    """What population based training may change: all that is sampled, but for conditions and their parents."""
+    """What population-based training may change: all sampled parameters without conditions or dependents."""
     parents = {name for parameter in space.parameters for name in parameter.when}
     found: dict[str, Any] = {}
     for parameter in space.parameters:
@@ -213,7 +213,7 @@ def mutations(space: SearchSpace) -> dict[str, Any]:
 
 
 def _within(space: SearchSpace) -> Callable[[dict[str, Any]], dict[str, Any]]:
-    """Population based training multiplies blindly: holds what it made to the parameters' bounds."""
+    """Clip a configuration to the parameters' bounds, which population-based training ignores."""
 
     def hold(config: dict[str, Any]) -> dict[str, Any]:
         for parameter in space.parameters:

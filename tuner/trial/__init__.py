@@ -1,1 +1,1 @@
-"""What one trial's process has: `Trial`, checkpoints, devices, seeds. Knows no Ray."""
+"""Everything in a trial's process: `Trial`, checkpoints, devices, seeds. Does not import Ray."""

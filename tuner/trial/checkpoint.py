@@ -1,7 +1,7 @@
 """Checkpoints of a trial: a folder for each step, written under a temporary name and moved into place.
 
-Each holds the checksums of its files: what a power failure has cut short or a disk has changed is not resumed.
-Knows nothing of what is trained.
+Each holds the checksums of its files, so that no trial resumes from a file that a power failure cut short or a disk
+changed.
 """
 
 import copy
@@ -25,7 +25,7 @@ from tuner.trial.unsavable import unsavable
 
 
 class State(dict[str, Any]):
-    """What `Trial.restore` gives back: the dict last saved, the step it was saved at, the folder of files given."""
+    """The result of `Trial.restore`: the dict last saved, its step, and the folder of its files."""
 
     def __init__(self, step: int, values: Mapping[str, Any], files: Path | None = None) -> None:
         super().__init__(values)
@@ -33,7 +33,7 @@ class State(dict[str, Any]):
         self.files = files
 
     def __bool__(self) -> bool:
-        """Where there is a checkpoint there is a step to go on from, whatever was saved with it."""
+        """True: a checkpoint is a step to resume from, even with an empty state."""
         return True
 
 
@@ -44,19 +44,19 @@ def save_checkpoint(
     progress: Mapping[str, float | str],
     files: Sequence[Path] = (),
 ) -> Path:
-    """Write a checkpoint under a temporary name and move it into place; blocks until it is there.
+    """Write a checkpoint under a temporary name and move it into place; blocks until it is written.
 
-    Raises `StorageError` where nothing can be written there now, `CheckpointError` for a state that can't be saved.
-    `progress` is what a `Trial` needs to go on: `time_s`, `best`, `best_step` and, as JSON, its `params`.
-    The contents of the folders `files` are put together; of a name that is in several, the last one's is kept.
+    Raises `StorageError` if the folder can't be written to now, `CheckpointError` for a state that can't be saved.
+    `progress` is what a `Trial` needs to resume: `time_s`, `best`, `best_step` and, as JSON, its `params`. The contents
+    of the folders `files` are merged; if several have the same name, the last one is kept.
     """
     return _write(checkpoint_path(trial_dir, step), step, state, progress, files, may_repeat=True)
 
 
 def _with_numbers(value: Any, above: tuple[int, ...] = ()) -> Any:
-    """The same with numbers of Python in the place of numpy's, which weights_only=True does not read back.
+    """Replace numpy's numbers, which weights_only=True does not read back, by Python's.
 
-    What holds none is not copied.
+    Values without any are not copied.
     """
     if isinstance(value, np.generic) or (isinstance(value, np.ndarray) and not value.ndim):
         number = value.item()
@@ -88,15 +88,15 @@ def _write(
     *,
     may_repeat: bool,
 ) -> Path:
-    # A process that was given up with its node may still be saving the same step.
+    # A process given up with its node may still be saving the same step.
     scratch = target.with_name(f".{target.name}.{secrets.token_hex(4)}.tmp")
     with storing():
-        # Not the folders above: where a share is not mounted there are none, and must be none.
+        # Not its parents: they are missing while a share is not mounted, and must not be created.
         scratch.parent.mkdir(exist_ok=True)
         scratch.mkdir()
     try:
         torch.save(_with_numbers(dict(state)), scratch / STATE_FILE)
-        # What a reader can't load is refused while the run that made it is still there to be mended.
+        # A state that can't be loaded is refused while its run can still be fixed.
         torch.load(scratch / STATE_FILE, weights_only=True, mmap=True, map_location="cpu")
         for folder in files:
             shutil.copytree(folder, scratch / FILES, dirs_exist_ok=True)
@@ -106,14 +106,14 @@ def _write(
             sync(scratch / name)
         put_in_place(scratch, target, checkpoint_files(target), last=CHECKSUMS_FILE)
     except Exception as error:
-        # torch has other errors than OSError for a disk that is full.
+        # torch raises other errors than OSError for a full disk.
         away = outage(scratch)
         shutil.rmtree(scratch, ignore_errors=True)
         if away is not None:
             raise StorageError(f"the checkpoint of step {step} can't be saved: {away}") from error
         if isinstance(error, OSError | MemoryError) or not (culprit := unsavable(state)):
             if may_repeat and not isinstance(error, MemoryError):
-                # The disk has come back before it could be asked what was wrong, or so it seems.
+                # The disk seems to have recovered before the cause could be checked.
                 return _write(target, step, state, progress, files, may_repeat=False)
             raise
         raise CheckpointError(
@@ -126,7 +126,7 @@ def _write(
 def load_checkpoint(path: Path) -> tuple[State, dict[str, Any]]:
     """A checkpoint's state (on the CPU) and its random generators' state.
 
-    Raises `CheckpointError` where it is damaged.
+    Raises `CheckpointError` if it is damaged.
     """
     if problem := damage(path):
         raise CheckpointError(f"{path} is damaged: {problem}; use another step's, or train from the start.")

@@ -1,7 +1,6 @@
-"""The device that a trial trains on: its memory, its cache, its random generators. All that touches `torch.cuda`.
+"""The device that a trial trains on: its memory, cache and random generators. All use of `torch.cuda` is here.
 
-Also what follows from a device's memory: whether it has run out, and how many processes like one fit on it.
-Knows nothing of trials.
+Also decides whether a device's memory has run out, and how many equal processes fit on it.
 """
 
 from collections.abc import Sequence
@@ -12,29 +11,29 @@ import torch
 
 from tuner.errors import ResourceError
 
-# Of the memory that a process holds of a GPU beside PyTorch's cache: more than a CUDA context and its kernels take.
+# A process's GPU memory beside PyTorch's cache is at most this: more than a CUDA context and its kernels take.
 MAX_CONTEXT_BYTES = 1 << 30
-# What other trials may take beyond the one that was measured: fragments, and somewhat larger networks or batches.
+# What other trials may take beyond the measured one: fragments, and somewhat larger networks or batches.
 SHARE_MARGIN = 1.2
-# More processes on one GPU wait for each other rather than fill it, and each has a context of its own.
+# More processes on one GPU wait for each other rather than fill it, and each has its own context.
 MAX_SHARES = 8
 
-# A data set may take so much of a GPU's free memory; the rest is for training on it.
+# The share of a GPU's free memory that a data set may take; the rest is for training.
 _DATA_SHARE = 0.25
 
-# What CUDA's libraries say where it is not PyTorch's allocator that finds no room.
+# Messages of CUDA's libraries if not PyTorch's allocator, but they run out of memory.
 _OUT_OF_MEMORY = ("CUDA error: out of memory", "CUBLAS_STATUS_ALLOC_FAILED", "CUDNN_STATUS_ALLOC_FAILED")
 
 
 @dataclass(frozen=True)
 class Memory:
-    """Of a device, in bytes.
+    """The memory of a device, in bytes.
 
     Attributes:
         used: what this process's tensors take now.
-        peak: the most that this process has held since `Device.clear`, its cache and its context included.
-        total: of the device, whoever uses it; 0 where there is nothing to count.
-        others: what other processes hold of it now.
+        peak: the most that this process has held since `Device.clear`, including its cache and context.
+        total: of the device, whoever uses it; 0 if it is not counted.
+        others: what other processes hold now.
     """
 
     used: int = 0
@@ -44,7 +43,7 @@ class Memory:
 
 
 class Device(Protocol):
-    """The device of one process; `torch_device` is what tensors are sent to."""
+    """The device of one process; `torch_device` is the device for its tensors."""
 
     torch_device: torch.device
 
@@ -52,29 +51,29 @@ class Device(Protocol):
         """Make it the device of the calling thread."""
 
     def memory(self) -> Memory:
-        """What this process holds of it."""
+        """Measure this process's memory on it."""
 
     def clear(self) -> None:
-        """Give back what nothing refers to, and count the peak anew."""
+        """Free unused memory, and reset the peak."""
 
 
 class Cpu:
-    """The processor, whose memory is the process's own."""
+    """The CPU, with the process's own memory."""
 
     torch_device = torch.device("cpu")
 
     def enter(self) -> None:
-        """Every thread is on it."""
+        """Do nothing: every thread is on it."""
 
     def memory(self) -> Memory:
         return Memory()
 
     def clear(self) -> None:
-        """Nothing is kept."""
+        """Do nothing: no memory is cached."""
 
 
 class Cuda:
-    """A GPU, or several: what the process holds of all that it sees is counted, `torch_device` is the first."""
+    """One or several GPUs: counts the process's memory on all it sees; `torch_device` is the first."""
 
     def __init__(self, torch_device: torch.device) -> None:
         self.torch_device = torch_device
@@ -84,10 +83,10 @@ class Cuda:
 
     def memory(self) -> Memory:
         indices = range(torch.cuda.device_count())
-        # PyTorch counts its allocator's memory, by process, with the peak between two reports. The driver counts
-        # everything, also the context, but for all processes together and only now; it can name processes by NVML
-        # alone, which in a container knows them by other numbers. So the allocator's figure is the base. What the
-        # driver counts beside it is our context as far as a context may be large, and the rest is of others.
+        # PyTorch counts its allocator's memory for this process, with the peak since the last reset. The driver counts
+        # everything, including contexts, but only for now and for all processes together; it lists processes only by
+        # NVML, which numbers them differently in a container. So the allocator's figure is the base. Of the rest that
+        # the driver counts, at most the size of a context is ours, and the remainder belongs to others.
         beside = 0
         if _is_in_use():
             free, total = torch.cuda.mem_get_info(self.torch_device)
@@ -107,9 +106,9 @@ class Cuda:
 
 
 def device_of(gpus: float, index: int = 0) -> Device:
-    """The device of a process that was given `gpus` GPUs of its node; without a share of one it must not touch any.
+    """The device of a process that was given `gpus` GPUs of its node; without any it must not touch one.
 
-    Raises `ResourceError` where it was given one that torch can't use.
+    Raises `ResourceError` if it was given one that torch can't use.
 
     Args:
         index: of its first GPU among those that the process sees.
@@ -126,30 +125,30 @@ def device_of(gpus: float, index: int = 0) -> Device:
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether it tells that a GPU's memory ran out; the processor's does with `MemoryError`, which is another thing."""
+    """Whether an error means that a GPU's memory ran out; the CPU's `MemoryError` does not count."""
     if isinstance(error, torch.OutOfMemoryError):
         return True
     return isinstance(error, RuntimeError) and any(text in str(error) for text in _OUT_OF_MEMORY)
 
 
 def share_for(memory: Memory) -> float:
-    """The share of a GPU for processes like the one whose memory was measured on a whole GPU: 1/k, k at most 8.
+    """The share of a GPU for processes like the one measured on a whole GPU: 1/k, k at most 8.
 
-    k of them fit beside each other and what others hold, each with a margin of a fifth.
+    k of them fit together, beside what others hold, each with a margin of a fifth.
     """
     needed = SHARE_MARGIN * memory.peak
     fits = int((memory.total - memory.others) / needed) if needed else MAX_SHARES
-    # Ray counts in ten-thousandths, and rounds: k times the share must not come to more than one GPU.
+    # Ray counts in ten-thousandths, and rounds: k times the share must not exceed one GPU.
     return 10_000 // max(1, min(fits, MAX_SHARES)) / 10_000
 
 
 def best_device() -> torch.device:
-    """Where a process that shares with nobody computes: its first GPU, or the processor where it has none."""
+    """The device of a process that shares with no other: its first GPU, or the CPU without one."""
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
 def has_room(num_bytes: int, device: torch.device) -> bool:
-    """Whether a data set of that size may lie on the device, beside a training and what else is there."""
+    """Whether a data set of that size fits on the device, beside a training and what else is there."""
     if device.type != "cuda":
         return True
     free, _ = torch.cuda.mem_get_info(device)
@@ -157,7 +156,7 @@ def has_room(num_bytes: int, device: torch.device) -> bool:
 
 
 def has_bfloat16(device: torch.device) -> bool:
-    """Whether a device has instructions for bfloat16, and does not merely imitate it, which is slower than float32."""
+    """Whether a device has instructions for bfloat16, instead of emulating it, which is slower than float32."""
     if device.type == "cuda":
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     if device.type != "cpu" or not hasattr(torch.cpu, "get_capabilities"):  # older versions of PyTorch can't tell
@@ -167,23 +166,23 @@ def has_bfloat16(device: torch.device) -> bool:
 
 
 def rng_states() -> list[torch.Tensor]:
-    """Of the random generators of this process's GPUs; none where it has not used any."""
+    """The states of the random generators of this process's GPUs; empty if it has not used any."""
     return torch.cuda.get_rng_state_all() if _is_in_use() else []
 
 
 def set_rng_states(states: Sequence[torch.Tensor]) -> None:
-    """Put them back; nothing is done where they are of another number of GPUs."""
+    """Restore the states; do nothing if they are of another number of GPUs."""
     if states and torch.cuda.is_available() and torch.cuda.device_count() == len(states):
         torch.cuda.set_rng_state_all(states)
 
 
 def _is_in_use() -> bool:
-    """Whether this process has used a GPU; asking anything else of one would take some of its memory."""
+    """Whether this process has used a GPU; any other question to a GPU would take some of its memory."""
     return bool(torch.cuda.is_initialized())
 
 
 def to_device(thing: Any, device: torch.device) -> Any:
-    """A module, a tensor, or a collection of them, on a device, in place where it can be; all else as it is."""
+    """Move a module, tensor or collection of them to a device, in place if possible; leave other values alone."""
     if isinstance(thing, torch.nn.Module | torch.Tensor):
         return thing.to(device)
     if isinstance(thing, dict):

@@ -1,4 +1,4 @@
-"""An optimizer's saved state beside parameters that have changed since, as population based training changes them."""
+"""Loads an optimizer's saved state with changed parameters, as population-based training needs."""
 
 import inspect
 import json
@@ -7,7 +7,7 @@ from typing import Any
 
 from torch.optim import Optimizer
 
-# What others than torch call an optimizer's settings, beside torch's own name.
+# Names for an optimizer's settings that other libraries use beside torch's own name.
 _ALIASES = {"learning_rate": "lr", "wd": "weight_decay"}
 
 
@@ -46,14 +46,14 @@ class TrainedWith:
 
 
 def load(optimizer: Optimizer, saved: Mapping[str, Any]) -> None:
-    """Go on with what a saved state dict has gathered, at the settings that this optimizer was made with.
+    """Load the statistics of a saved state dict, and keep this optimizer's own settings.
 
-    Where a scheduler had brought a learning rate to some part of its initial one, it is that part of the new one.
+    If a scheduler had changed a learning rate to a fraction of its initial one, the new one is scaled likewise.
     """
     settings = inspect.signature(type(optimizer).__init__).parameters
     groups = []
     for own, before in zip(optimizer.state_dict()["param_groups"], saved["param_groups"], strict=True):
-        # What is no setting it counts: the averages of a schedule-free optimizer have a sum of their own.
+        # Other entries are counters: a schedule-free optimizer has a sum of weights for its averages.
         group = {**own, **before, **{name: value for name, value in own.items() if name in settings}}
         if before.get("initial_lr"):
             group |= {"initial_lr": own["lr"], "lr": own["lr"] * before["lr"] / before["initial_lr"]}
@@ -62,9 +62,9 @@ def load(optimizer: Optimizer, saved: Mapping[str, Any]) -> None:
 
 
 def ignored(state: object, before: Mapping[str, Any], params: Mapping[str, Any]) -> list[str]:
-    """The changed parameters whose value of before an optimizer, or a scheduler, in a state goes on with.
+    """The changed parameters whose old value is still used by an optimizer or a scheduler in a state.
 
-    A value that is neither the one nor the other may be a schedule's, or of the trainable's own making.
+    A value that is neither the old nor the new one may come from a schedule, or from the trainable.
     """
     optimizers = list(_settings(state))
     found = []
@@ -80,7 +80,7 @@ def ignored(state: object, before: Mapping[str, Any], params: Mapping[str, Any])
 
 
 def _settings(state: object) -> Iterator[list[Mapping[str, Any]]]:
-    """Of each optimizer and scheduler whose state is in it: its groups, with learning rates as before a schedule."""
+    """Yield the groups of each optimizer and scheduler in a state, with learning rates as before a schedule."""
     if not isinstance(state, Mapping):
         return
     groups, rates = state.get("param_groups"), state.get("base_lrs")

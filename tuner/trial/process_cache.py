@@ -1,4 +1,4 @@
-"""Data that outlives trials, by key: one dictionary a process."""
+"""Data that outlives trials, by key: one dictionary per process."""
 
 from collections.abc import Callable
 from typing import Any, TypeVar, cast
@@ -9,17 +9,17 @@ _CACHE: dict[str, Any] = {}
 
 
 def cached(key: str, load: Callable[[], T]) -> T:
-    """What `load()` has returned the first time in this process."""
+    """Return what `load()` returned the first time in this process."""
     if key not in _CACHE:
         _CACHE[key] = load()
     return cast(T, _CACHE[key])
 
 
 def clear_cache() -> None:
-    """Forget all that `cached` holds in this process."""
+    """Forget everything in this process's cache."""
     _CACHE.clear()
 
 
 def cached_values() -> list[Any]:
-    """All that `cached` holds in this process."""
+    """Everything in this process's cache."""
     return list(_CACHE.values())

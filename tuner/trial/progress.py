@@ -1,4 +1,4 @@
-"""How far a trial has come: its time, its best value, and what ends it where no other trial needs to be asked."""
+"""A trial's progress: its time, its best value, and the rules that end it without a look at other trials."""
 
 import math
 import time
@@ -10,10 +10,10 @@ from tuner.metric import Goal, Metric
 
 
 class Progress:
-    """Of one trial, those of its steps included that were trained before it was restored.
+    """The progress of one trial, including steps before it was restored.
 
     Args:
-        metrics: of the sweep; the first is the one that the best is judged by.
+        metrics: of the sweep; the first one decides the best.
     """
 
     def __init__(self, metrics: tuple[Metric, ...]) -> None:
@@ -25,11 +25,11 @@ class Progress:
 
     @property
     def time_s(self) -> float:
-        """Seconds that the trial has been training."""
+        """Seconds of training."""
         return self._time_s + time.monotonic() - self._resumed_at
 
     def saved(self) -> dict[str, float | str]:
-        """What `restore` takes."""
+        """The values that `restore` takes."""
         return {"time_s": self.time_s, "best": self._best, "best_step": self._best_step}
 
     def restore(self, saved: Mapping[str, Any]) -> None:
@@ -37,7 +37,7 @@ class Progress:
         self._resumed_at = time.monotonic()
 
     def follow(self, step: int, values: Mapping[str, float]) -> None:
-        """Keep the best value, improvements too small for the patience left out."""
+        """Update the best value, ignoring improvements too small for the patience."""
         if not self._metrics:
             return
         first = self._metrics[0]
@@ -47,7 +47,7 @@ class Progress:
             self._best, self._best_step = values[first.name], step
 
     def judge(self, step: int, values: Mapping[str, float]) -> StopTrial | None:
-        """What ends the trial here: a value that is no number, a plateau."""
+        """Why the trial ends here, if it does: a value that is not finite, or a plateau."""
         for metric in self._metrics:
             value = values[metric.name]
             if not math.isfinite(value):

@@ -1,4 +1,4 @@
-"""What a training loop hands to `trial.report`, read: steps and numbers, and the order of the arguments of before."""
+"""Reads the arguments of `trial.report`: steps, numbers, and the old order of arguments."""
 
 import operator
 from collections.abc import Callable, Mapping, Sequence
@@ -20,17 +20,17 @@ FOREIGN_LOOPS = "A loop of `config` that calls ray.train.report runs as it is by
 MAX_STEP = 2**63 - 1
 
 OLD_ORDER = (
-    "trial.report(step, metrics) is the order of before, which still works: write trial.report(metrics, step=step), "
-    "or leave out step= where reports are to be counted from 1"
+    "trial.report(step, metrics) is the old order, which still works: write trial.report(metrics, step=step), "
+    "or leave out step= to count reports from 1"
 )
 _OLD_NAMES = ("step", "metrics", "state", "files")
 
 
 def understands_old_order(advise: Callable[[Any], None]) -> Callable[[Callable[P, R]], Callable[P, R]]:
-    """For a method `report(metrics, *, step, state, files)`: takes `report(step, metrics, state, files)` as well.
+    """Let a method `report(metrics, *, step, state, files)` also take `report(step, metrics, state, files)`.
 
     Args:
-        advise: called with the method's object when the method was called in the old order.
+        advise: called with the method's object if the old order was used.
     """
 
     def decorate(report: Callable[P, R]) -> Callable[P, R]:
@@ -41,7 +41,7 @@ def understands_old_order(advise: Callable[[Any], None]) -> Callable[[Callable[P
                 return report(*args, **named)
             if isinstance(given[0], Mapping) or len(given) > len(_OLD_NAMES):
                 raise TypeError(
-                    "trial.report takes nothing but the metrics by position: "
+                    "trial.report takes only the metrics by position: "
                     "trial.report(metrics, step=..., state=..., files=...)"
                 )
             old = dict(zip(_OLD_NAMES, given, strict=False))
@@ -56,7 +56,7 @@ def understands_old_order(advise: Callable[[Any], None]) -> Callable[[Callable[P
 
 
 def step_after(last: int, given: Any) -> int:
-    """The step that is reported after `last`: the next one where none is given; raises `StepError`."""
+    """The step reported after `last`: the next one if none is given; raises `StepError`."""
     if given is None:
         return last + 1
     step = _whole_number(given)
@@ -83,7 +83,7 @@ def _whole_number(given: Any) -> int | None:
 
 
 def as_floats(metrics: Mapping[str, Any], wanted: tuple[Metric, ...]) -> dict[str, float]:
-    """The reported values as floats; raises `MetricError` for what is no number, or lacks one of the metrics wanted."""
+    """The reported values as floats; raises `MetricError` if one is not a number, or a wanted metric is missing."""
     if not isinstance(metrics, Mapping):
         raise MetricError(
             f"trial.report: metrics must map names to numbers, such as {{'loss': 0.5}}; got {quoted(metrics)}."
@@ -104,8 +104,8 @@ def as_floats(metrics: Mapping[str, Any], wanted: tuple[Metric, ...]) -> dict[st
         told = ", ".join(map(repr, values)) or "nothing"
         raise MissingMetricError(
             f"trial.report: the sweep's metric {', '.join(map(repr, missing))} is not among the reported ones{near}. "
-            "Report it each time; if it is measured at some steps only, report at those steps alone. Or change "
-            f"`metric` in the sweep file. What was reported: {told}."
+            "Report it each time; if it is measured only at some steps, report only at those steps. Or change "
+            f"`metric` in the sweep file. Reported: {told}."
         )
     return values
 

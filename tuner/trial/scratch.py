@@ -1,6 +1,6 @@
-"""Folders on this machine for the files of one process; those of processes that have died are removed by the next.
+"""Local folders for the files of one process; the next process removes those of dead ones.
 
-They lie in a folder that nobody but this user can write to: what is read there is believed. Knows nothing of ray.
+They are in a folder that only this user can write to, so their content is trusted.
 """
 
 import contextlib
@@ -19,17 +19,17 @@ _OTHERS = stat.S_IRWXG | stat.S_IRWXO
 
 
 def temporary_folder() -> Path:
-    """This user's own folder for files of any size.
+    """This user's private folder for files of any size.
 
-    Raises `PermissionError` where another user has put something in its place.
+    Raises `PermissionError` if another user has put something in its place.
     """
     return _private(Path(tempfile.gettempdir()) / f"tuner-{os.geteuid()}", "TMPDIR")
 
 
 def runtime_folder() -> Path:
-    """This user's own folder for small files by which processes find each other: in XDG_RUNTIME_DIR if there is one.
+    """This user's private folder for small files by which processes find each other, in XDG_RUNTIME_DIR if set.
 
-    It may go with the login session while the processes stay. Raises `PermissionError` as `temporary_folder` does.
+    It may vanish with the login session while processes stay. Raises `PermissionError` as `temporary_folder` does.
     """
     given = os.environ.get("XDG_RUNTIME_DIR")
     if given and _is_private(Path(given)):
@@ -38,11 +38,11 @@ def runtime_folder() -> Path:
 
 
 class Scratch:
-    """A folder that is held by this process until `close`, or until the process dies, however it dies.
+    """A folder that this process holds until `close`, or until it dies, however it dies.
 
     Args:
-        name: several processes may hold the folder of a name together.
-        parent: of all such folders, a private one; that in the temporary folder of this machine if left out.
+        name: several processes may hold the folder of the same name.
+        parent: the private parent folder; by default in this machine's temporary folder.
     """
 
     def __init__(self, name: str, parent: Path | None = None) -> None:
@@ -54,7 +54,7 @@ class Scratch:
                 _remove_if_left(other)
 
     def close(self) -> None:
-        """Let go of the folder; the last to hold it removes it. May be called twice."""
+        """Release the folder; the last holder removes it. May be called twice."""
         if self._descriptor >= 0:
             unlock(self._descriptor)
             os.close(self._descriptor)
@@ -74,7 +74,7 @@ def _private(path: Path, variable: str) -> Path:
 
 
 def _is_private(path: Path) -> bool:
-    """Whether it is a folder, no link to one, of this user, and nobody else can look into it or write to it."""
+    """Whether it is a folder of this user, not a link, that nobody else can read or write."""
     try:
         found = path.lstat()
     except OSError:
@@ -90,7 +90,7 @@ def _hold(path: Path) -> int:
         except FileNotFoundError:
             continue
         lock(descriptor, fcntl.LOCK_SH)
-        # Another process may have removed it before it was held.
+        # Another process may have removed it before we held it.
         with contextlib.suppress(FileNotFoundError):
             if os.path.samestat(os.fstat(descriptor), path.stat()):
                 _mark(path, descriptor)
@@ -100,17 +100,19 @@ def _hold(path: Path) -> int:
 
 
 def _mark(path: Path, descriptor: int) -> None:
-    """Mark a new folder as ours. Raises `OccupiedError` for one that holds somebody's files."""
+    """Mark a new folder as ours. Raises `OccupiedError` if it holds other files."""
     if read_marker(path) is not None:
         return
     if any(not entry.name.startswith(MARKER_FILE) for entry in path.iterdir()):
         os.close(descriptor)
-        raise OccupiedError(f"{path} holds files that tuner has not written: move them away, or set TMPDIR to another.")
+        raise OccupiedError(
+            f"{path} holds files that tuner did not write: move them away, or set TMPDIR to another folder."
+        )
     write_marker(path, new_marker("scratch", path.name))
 
 
 def _remove_if_left(path: Path) -> None:
-    """Remove a folder of ours that no process holds."""
+    """Remove one of our folders if no process holds it."""
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
     except OSError:

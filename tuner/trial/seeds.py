@@ -1,6 +1,6 @@
-"""Seeds: a trial's own, and those of the generators that it may draw from.
+"""Seeds of trials and of the random generators.
 
-Every process of a trial imports this: no sampler is imported here.
+Every process of a trial imports this, so it must not import samplers.
 """
 
 import hashlib
@@ -11,7 +11,7 @@ import torch
 
 
 def derive_seed(seed: int, number: int) -> int:
-    """A 32-bit seed for trial `number`, unrelated to those of its neighbours."""
+    """A 32-bit seed for trial `number`, unrelated to the seeds of other trials."""
     digest = hashlib.blake2b(f"{seed}/{number}".encode(), digest_size=4).digest()
     return int.from_bytes(digest, "little")
 

@@ -1,15 +1,13 @@
-"""Data that the processes of a node read from the same memory: loaded by one of them, mapped by all.
+"""Data in memory shared by the processes of a node: loaded by one of them, mapped by all.
 
-What is shared is pickled with the bytes of its arrays apart (pickle's protocol 5) and written to a file without a name.
-Another process opens that file through /proc of any process that has it, and maps it. So the operating system does the
-rest: the pages are there once, each process that maps them keeps them, however the others end, and with the last one
-they are gone, `kill -9` or not. To unpickle is to run what is in the file: it is done with a file alone that belongs to
-this user and that no other can write to, named in a folder of which the same is true.
+A value is pickled with the bytes of its arrays apart (pickle's protocol 5) and written to a file without a name.
+Another process opens that file through /proc of any process that has it, and maps it. The operating system does the
+rest: the pages exist once, stay as long as any process maps them, and vanish with the last one, `kill -9` or not.
+Unpickling runs code from the file, so the file and the folder that names it must belong to this user and be writable by
+no other.
 
-Ray's object store is not used: trials run without Ray as well; an object there is lost with the one process that owns
-it, and a tensor is copied out of it.
-
-Knows nothing of ray.
+Ray's object store is not used: trials also run without Ray, an object there is lost with the process that owns it, and
+tensors are copied out of it.
 """
 
 import contextlib
@@ -45,10 +43,10 @@ _HOLDER = re.compile(r"(?P<pid>[1-9][0-9]{0,9}) (?P<number>[0-9]{1,9})", re.ASCI
 
 
 class SharedData:
-    """The shared data of a sweep's run, as one process sees them; it keeps all that it has got until `close`.
+    """The shared data of a sweep's run, as one process sees them; it keeps what it has loaded until `close`.
 
     Args:
-        name: of the run; the processes of a node that give the same name share.
+        name: of the run; processes of a node with the same name share.
         memory: the folder whose files are in memory.
     """
 
@@ -60,16 +58,16 @@ class SharedData:
         self._values: dict[str, Any] = {}
 
     def get(self, key: str, load: Callable[[], T]) -> T:
-        """What `load()` has returned in the first process to ask for `key`; blocks while another is loading it.
+        """Return what `load()` returned in the first process to ask for `key`; blocks while another one loads it.
 
-        Raises what `load` raises, TypeError where its value can't be pickled, OSError where there is no room for it.
+        Raises what `load` raises, TypeError if its value can't be pickled, OSError if there is no room for it.
         """
         if key not in self._values:
             self._values[key] = self._open(key, load)
         return cast(T, self._values[key])
 
     def close(self) -> None:
-        """Let go of the data; what is still referred to stays. May be called twice."""
+        """Release the data; referenced data stay. May be called twice."""
         self._values.clear()
         while self._files:
             self._files.pop().close()
@@ -79,13 +77,13 @@ class SharedData:
 
     def _open(self, key: str, load: Callable[[], T]) -> T:
         if self._scratch is not None and not self._scratch.path.is_dir():
-            self._scratch.close()  # it has gone with the login session: what is loaded from now on is shared anew
+            self._scratch.close()  # it has vanished with the login session: share anew from now on
             self._scratch = None
         if self._scratch is None:
             self._scratch = Scratch(f"shared-{self._name}", runtime_folder())
         mark = hashlib.sha256(f"{self._name} {key}".encode()).digest()
         with (self._scratch.path / mark.hex()).open("a+") as holders:
-            # Of a process that dies while it loads the operating system frees the lock: the next one loads.
+            # If a process dies while loading, the operating system frees its lock, and the next one loads.
             lock(holders.fileno(), fcntl.LOCK_EX)
             try:
                 holders.seek(0)
@@ -104,7 +102,7 @@ class SharedData:
             _Pickler(packed, protocol=5, buffer_callback=buffers.append).dump(value)
         except (pickle.PicklingError, AttributeError, TypeError) as error:
             raise TypeError(
-                f"trial.shared: what was loaded for {key!r} can't be given to other processes ({error}); return "
+                f"trial.shared: the value loaded for {key!r} can't be given to other processes ({error}); return "
                 "arrays, tensors, numbers and texts, and tuples, dicts or dataclasses of them, or use trial.cached."
             ) from None
         arrays = [buffer.raw() for buffer in buffers]
@@ -112,7 +110,7 @@ class SharedData:
         head = mark + len(index).to_bytes(_LENGTH_BYTES, "little") + index
         size = len(head) + sum(array.nbytes + _ALIGNMENT for array in arrays)
         for place in self._places(key, size):
-            file = tempfile.TemporaryFile(dir=place)  # noqa: SIM115  # stays open: that is what keeps it
+            file = tempfile.TemporaryFile(dir=place)  # noqa: SIM115  # kept only while it is open
             try:
                 file.write(head)
                 for array in arrays:
@@ -130,7 +128,7 @@ class SharedData:
         )
 
     def _places(self, key: str, size: int) -> Iterator[str]:
-        # Ray's object store and data loaders live there as well, and die when it is full: half of it is left to them.
+        # Ray's object store and data loaders use it too, and die when it is full: half of it is left to them.
         free = shutil.disk_usage(self._memory).free if self._memory.is_dir() else 0
         if 2 * size <= free:
             yield str(self._memory)
@@ -143,7 +141,7 @@ class SharedData:
 
 
 class _Pickler(pickle.Pickler):
-    """Leaves the bytes of tensors out of the pickle, as numpy does those of arrays."""
+    """Leaves the bytes of tensors out of the pickle, as numpy does for arrays."""
 
     def reducer_override(self, thing: Any) -> Any:
         if type(thing) is torch.Tensor and _is_plain(thing):
@@ -166,12 +164,12 @@ def _tensor(buffer: memoryview, dtype: torch.dtype, shape: tuple[int, ...]) -> t
 
 
 def _find(holders: str, mark: bytes) -> IO[bytes] | None:
-    """The file with this mark, from a process that holds it; the last ones are the likeliest to live."""
+    """The file with this mark, from a process that holds it; the last processes are the likeliest to live."""
     for line in reversed(holders.splitlines()):
         if not (found := _HOLDER.fullmatch(line)):
             continue
         with contextlib.suppress(OSError):
-            # A number that is another process's by now may be anything, a pipe that nobody writes to among it.
+            # The number may be another process's by now, and be anything, such as a pipe without a writer.
             descriptor = os.open(
                 f"/proc/{found['pid']}/fd/{found['number']}", os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC
             )
@@ -182,13 +180,13 @@ def _find(holders: str, mark: bytes) -> IO[bytes] | None:
 
 
 def _is_own(file: os.stat_result) -> bool:
-    """Whether it is a plain file that nobody but this user can have written."""
+    """Whether it is a plain file that only this user can have written."""
     is_others = file.st_uid != os.geteuid() or file.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
     return stat.S_ISREG(file.st_mode) and not is_others
 
 
 def _map(file: IO[bytes]) -> Any:
-    # Private, and so writable: PyTorch knows no read-only tensors. A page that is written to is copied first.
+    # Private, and so writable, since PyTorch has no read-only tensors. A page is copied before it is written to.
     data = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY))
     start = _MARK_BYTES + _LENGTH_BYTES
     end = start + int.from_bytes(data[_MARK_BYTES:start], "little")

@@ -1,4 +1,4 @@
-"""One trial in this process, without Ray: what `tuner try` does."""
+"""`tuner try`: runs one trial in this process, without Ray."""
 
 import random
 import tempfile
@@ -26,10 +26,10 @@ def try_once(
     seed: int,
     say: Callable[[str], None],
 ) -> bool:
-    """Run one trial with the chosen parameters, the rest sampled; its files go to a temporary folder.
+    """Run one trial with the chosen parameters, the others sampled; its files go to a temporary folder.
 
-    Tells whether it would count as completed in a sweep. `seed` is the trial's: with that of a trial of a sweep, and
-    its parameters, the same happens again.
+    Returns whether it would count as completed in a sweep. `seed` is the trial's: the seed and the parameters of a
+    sweep's trial repeat that trial.
 
     Raises `SpecError` for parameters that the sweep does not have; errors of the training loop pass through.
     """
@@ -73,9 +73,10 @@ def try_once(
 
 
 def problems_of_chosen(spec: SweepSpec, train: Callable[[Trial], None], chosen: Mapping[str, Any]) -> list[str]:
-    """What is wrong with the parameters for one trial; each sentence starts with a parameter's name.
+    """Report what is wrong with the parameters for one trial; each sentence starts with a parameter's name.
 
-    A constant may be set as well: a few epochs are enough to try a loop. So may what the trainable says it takes.
+    A constant may be set too, since a few epochs are enough to try a loop, and so may parameters that the trainable
+    declares.
     """
     constants = _constants(spec)
     varied = {name: value for name, value in chosen.items() if name not in constants}

@@ -1,4 +1,4 @@
-"""What of a state can't be saved: the search for it, once saving has failed. Knows nothing of trials."""
+"""Finds the part of a state that can't be saved, after saving has failed."""
 
 import io
 from collections.abc import Iterator, Mapping
@@ -10,7 +10,7 @@ import torch
 def unsavable(state: Mapping[Any, Any]) -> str:
     """The first innermost part that can't be read back with `weights_only=True`: `state['a'][0] is a x.Scheduler`.
 
-    Empty where it is not for its type that a part can't be saved.
+    Empty if the cause is not the type of a part.
     """
     return _search("state", dict(state), set())
 

@@ -386,8 +386,8 @@ def test_a_metric_that_no_trial_reports_is_refused_and_nothing_is_left(tmp_path:
             Sweep(loops.wrong_metric, **keys, storage=storage).run(console=Told())
         assert caught.value.problems == (
             "trial.report: the sweep's metric 'loss' is not among the reported ones, did you mean lost. Report it each "
-            "time; if it is measured at some steps only, report at those steps alone. Or change `metric` in the sweep "
-            "file. What was reported: 'lost', 'size'.",
+            "time; if it is measured only at some steps, report only at those steps. Or change `metric` in the sweep "
+            "file. Reported: 'lost', 'size'.",
         )
         assert not (tmp_path / "runs").exists()
     assert optuna.get_all_study_names(f"sqlite:///{database}") == []
@@ -402,7 +402,7 @@ def test_a_resumed_sweep_that_is_refused_loses_nothing(tmp_path: Path) -> None:
     made = Sweep(loops.wrong_metric, **keys)
     folder = tmp_path / "refused"
     made._create(folder, folder, folder.name)
-    with pytest.raises(SpecError, match="What was reported"):
+    with pytest.raises(SpecError, match="Reported: "):
         made.resume(folder, console=Told())
     assert (folder / "sweep.yaml").exists()
     results = Sweep(loops.descent, **keys).resume(folder, console=Told())
