@@ -35,11 +35,16 @@ class Case:
     checks: tuple[Check, ...]
 
 
+def printed(output: str) -> str:
+    """An output without the script's own headings, which say what is looked for."""
+    return re.sub(r"^=== .*$", "", output, flags=re.MULTILINE)
+
+
 def has(*patterns: str) -> Check:
     """Each of these is in the output; `^` and `$` are a line's."""
 
     def check(output: str) -> str | None:
-        lacking = [pattern for pattern in patterns if not re.search(pattern, output, re.MULTILINE)]
+        lacking = [pattern for pattern in patterns if not re.search(pattern, printed(output), re.MULTILINE)]
         return f"lacks {', '.join(map(repr, lacking))}" if lacking else None
 
     return check
@@ -49,7 +54,7 @@ def lacks(*patterns: str) -> Check:
     """None of these is in the output."""
 
     def check(output: str) -> str | None:
-        found = [pattern for pattern in patterns if re.search(pattern, output, re.MULTILINE)]
+        found = [pattern for pattern in patterns if re.search(pattern, printed(output), re.MULTILINE)]
         return f"has {', '.join(map(repr, found))}" if found else None
 
     return check
@@ -59,7 +64,7 @@ def times(count: int, pattern: str) -> Check:
     """Exactly `count` matches."""
 
     def check(output: str) -> str | None:
-        found = len(re.findall(pattern, output, re.MULTILINE))
+        found = len(re.findall(pattern, printed(output), re.MULTILINE))
         return None if found == count else f"{found} of {pattern!r} instead of {count}"
 
     return check
