@@ -242,7 +242,17 @@ CASES = {
         ),
     ),
     "30": Case("processes inside of a trial", (has("10 completed"), lacks(r"exit code 124", "failed"))),
-    "33": Case("what is in a checkpoint", (has("np_scalar same", "schedulers same"), lacks("(?m)^[a-z_]+ same.+"))),
+    "33": Case(
+        "what is in a checkpoint",
+        (
+            # The script compares texts; a number of numpy's comes back as a number that equals it.
+            under(
+                "what was saved",
+                has(r"^np_scalar (same|\{'best_acc': 0\.5\})$", r"^schedulers same$"),
+                lacks(r"^(?!np_scalar )\w+ (?!same$)"),
+            ),
+        ),
+    ),
     "34": Case("PBT and the optimizer's state", (has(r"(README|docs/.*)\.md"), has("(?i)lr"))),
     "35": Case(
         "resume with another space",
