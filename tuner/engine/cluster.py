@@ -1,8 +1,11 @@
 """The Ray cluster of a sweep: started for it on this machine, or an existing one."""
 
+import atexit
 import logging
 import os
 import socket
+import sys
+import threading
 import time
 import warnings
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -12,6 +15,7 @@ from typing import Any
 
 import psutil
 import ray
+from ray.util.client import ray as ray_client
 from ruamel.yaml import YAML
 
 from tuner.engine.ray_compat import runtime, sentences
@@ -22,6 +26,7 @@ from tuner.texts import one_line
 CONNECT_TIMEOUT_S = 10.0
 NODE_TIMEOUT_S = 5.0
 SETTLE_S = 0.4
+LEAVE_S = 5.0
 _UNSET = "; without RAY_ADDRESS a cluster is started on this machine"
 
 
@@ -66,7 +71,26 @@ def connected(address: str | None, *, verbose: bool) -> Iterator[None]:
     try:
         yield
     finally:
+        _leave()
+
+
+def _leave() -> None:
+    """Disconnect. Once its cluster has ended, Ray may wait for it, and ends this process after a minute."""
+    if not ray.is_initialized() or ray_client.is_connected() or not has_ended(0.0):
         ray.shutdown()
+        return
+    leaving = threading.Thread(target=ray.shutdown, name="leave", daemon=True)
+    leaving.start()
+    leaving.join(LEAVE_S)
+    if leaving.is_alive():
+        atexit.register(_exit_at_once)
+
+
+def _exit_at_once() -> None:
+    """End as interrupted, without the rest of what Ray does at exit."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(130)
 
 
 def use_token() -> bool:

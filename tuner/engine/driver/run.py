@@ -223,10 +223,11 @@ class _Loop:
         if self._interrupts.is_asked and self._verdict is None:
             self._verdict = Verdict("interrupted", "interrupted")
             self._console.event("interrupted: running trials end their current step; Ctrl-C again ends at once")
-            if self._interrupts.is_from_outside and has_ended(CLUSTER_ENDS_S):
-                self._console.event("the cluster has ended as well: trials are left at their last reports")
-                self._controller.abandon()
-                return
+            self._abandon_if_gone(CLUSTER_ENDS_S)
+        if self._interrupts.is_asked and not self._controller.is_abandoned:
+            self._abandon_if_gone(0.0)
+        if self._controller.is_abandoned:
+            return
         if self._interrupts.is_asked:
             self._controller.wind_down()
         if self._verdict is not None:
@@ -236,6 +237,12 @@ class _Loop:
         if self._verdict is not None:
             self._console.event(f"the sweep ends: {self._verdict.message}")
             self._controller.end_all(self._verdict.ended_by)
+
+    def _abandon_if_gone(self, within_s: float) -> None:
+        """Leave all trials if the cluster ends with this driver, as a batch system ends all processes of a job."""
+        if self._interrupts.is_from_outside and has_ended(within_s):
+            self._console.event("the cluster has ended as well: trials are left at their last reports")
+            self._controller.abandon()
 
     def _rest_if_idle(self) -> None:
         """Free all resources of a paused sweep with nothing running, and stop its clock."""
