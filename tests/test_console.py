@@ -109,6 +109,19 @@ def test_trials_without_room_are_counted():
     assert shown[-1].startswith("best 7")
 
 
+@pytest.mark.parametrize(
+    ("changes", "filled"),
+    [
+        ({"run_cap": 64, "remaining_s": None}, 12 / 64),
+        ({"run_cap": 64, "elapsed_s": 30.0, "remaining_s": 10.0}, 0.75),
+        ({"run_cap": None, "remaining_s": None}, None),
+    ],
+)
+def test_a_bar_says_how_much_is_done_by_trials_or_by_time(changes, filled):
+    bar = lines(view(**changes))[2]
+    assert bar.count("━") == (0 if filled is None else pytest.approx(60 * filled, abs=1))
+
+
 def test_what_is_not_known_yet_is_left_out():
     nothing = trial(0, step=0, value=None, best=None, params={})
     shown = lines(view(running=0, best=None, run_cap=None, remaining_s=None, counts={}))

@@ -12,6 +12,8 @@ import rich.console
 from rich.console import Group, RenderableType
 from rich.live import Live
 from rich.measure import Measurement
+from rich.padding import Padding
+from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
@@ -24,6 +26,7 @@ PROGRESS_S = 30.0
 # The lines around the table's rows.
 _FIXED_HEIGHT = 8
 _METRIC_WIDTH = 12
+_BAR_WIDTH = 60
 _WIDE = 100
 _MIN_PARAMS_WIDTH = 16
 
@@ -199,8 +202,7 @@ class LineConsole:
 
 def summary(view: SweepView) -> str:
     """`12/64 trials, 3/4 slots, 9 completed, 2 pruned, 1 failed; 1m 23s, 5m 40s left`."""
-    done = sum(count for state, count in view.counts.items() if state.is_final)
-    parts = [f"{done}{'' if view.run_cap is None else f'/{view.run_cap}'} trials"]
+    parts = [f"{_num_done(view)}{'' if view.run_cap is None else f'/{view.run_cap}'} trials"]
     parts.append(f"{len(view.running)}/{view.slots} slots")
     parts += [
         f"{view.counts[state]} {state.value}"
@@ -224,7 +226,21 @@ def render(view: SweepView, heading: Text, console: rich.console.Console) -> Gro
         table.add_row("", "", "", "", "", more, style="dim")
     if view.best is not None:
         table.add_row(*_cells(view.best, prefix="best "), style="green")
-    return Group(heading, Text(summary(view)), Text(), table)
+    return Group(heading, Text(summary(view)), _progress_bar(view, console.width), table)
+
+
+def _progress_bar(view: SweepView, width: int) -> RenderableType:
+    """How much of the sweep is done, by trials or by time, whichever ends it first; an empty line if it can't say."""
+    shares = [_num_done(view) / view.run_cap] if view.run_cap else []
+    if view.remaining_s is not None and view.elapsed_s > 0:
+        shares.append(view.elapsed_s / (view.elapsed_s + view.remaining_s))
+    if not shares:
+        return Text()
+    return Padding(ProgressBar(total=1.0, completed=max(shares), width=min(width, _BAR_WIDTH)), 0)  # ends the line
+
+
+def _num_done(view: SweepView) -> int:
+    return sum(count for state, count in view.counts.items() if state.is_final)
 
 
 def _empty_table(metric: Text, gap: int) -> Table:
