@@ -140,7 +140,7 @@ def test_the_script_runs_before_and_after(
 def test_the_programs_run(folder: Path, cluster_address: str) -> None:
     # Shorter: what is shown is how to write it. The second one makes a sweep and leaves it at that.
     page = "docs/guides/python.md"
-    first = example(page, "python", "results = sweep.run()").replace("run_cap=30", "run_cap=4")
+    first = example(page, "python", "results = sweep.run()  # blocks").replace("run_cap=30", "run_cap=4")
     second = example(page, "python", "HyperBandScheduler(").replace("run_cap=30", "run_cap=4")
     loop = example("docs/guides/ray-train.md", "python", "tuner.from_ray_train(loop)")
     program = f"{first}\n{second}assert sweep.run().best\n\n{loop}\nprint('all of it')\n"

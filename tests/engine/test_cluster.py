@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import ray
 
 from tests.clusters import Head, address_of, asks_for_token, free_port, running_head
-from tuner.engine.cluster import _workers
+from tuner.engine.cluster import _workers, connected
 from tuner.results.results import Results
 
 SWEEP = """
@@ -81,6 +82,26 @@ def test_a_sweep_makes_the_cluster_grow_to_what_it_may_be(head: Head, tmp_path: 
     assert results.summary["slots"] == 2
     # Two workers were started: two trials at a time.
     assert len({results.curve(number)[0].metrics["pid"] for number in range(6)}) == 2
+
+
+@pytest.mark.slow
+def test_a_cluster_without_tokens_is_used_after_one_of_our_own(
+    cluster_address: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("RAY_AUTH_MODE", raising=False)
+    for address in (None, cluster_address):
+        with connected(address, verbose=False):
+            # Ray ends the actors of a driver that asks the cluster for a token which it does not know.
+            counter = ray.remote(num_cpus=0)(Counter).remote()
+            assert ray.get(counter.count.remote(), timeout=60) == 1
+        assert "RAY_AUTH_MODE" not in os.environ
+
+
+class Counter:
+    """An actor."""
+
+    def count(self) -> int:
+        return 1
 
 
 def test_the_largest_size_of_a_cluster_is_what_its_file_allows() -> None:

@@ -16,6 +16,7 @@ from tests.sweeps import LOSS, Told, check_whole, sweep
 from tuner import Results, Sweep
 from tuner.engine.driver import controller, run
 from tuner.engine.process.trial_process import Job
+from tuner.engine.ray_compat.runtime import keeping_auth_mode
 from tuner.records import FailureReason, TrialState
 
 pytestmark = pytest.mark.slow
@@ -25,9 +26,10 @@ WHOLE = "gets a whole one"
 
 @pytest.fixture(scope="module", autouse=True)
 def cluster() -> Iterator[None]:
-    ray.init("local", num_cpus=4, num_gpus=1, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
-    yield
-    ray.shutdown()
+    with keeping_auth_mode():  # other tests of this process use a cluster without tokens
+        ray.init("local", num_cpus=4, num_gpus=1, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
+        yield
+        ray.shutdown()
 
 
 @pytest.fixture(autouse=True)

@@ -126,6 +126,7 @@ NAMES = {
     "2.53": [
         "ray._private.runtime_env.packaging:_dir_travel(path, excludes, handler, include_gitignore)",
         "ray._raylet:AuthenticationTokenLoader.has_token",
+        "ray._raylet:AuthenticationTokenLoader.reset_cache",
         "ray.train.v2._internal.callbacks.placement_group_callback:PlacementGroupCleanerCallback",
     ],
     "2.54": [

@@ -42,36 +42,37 @@ def connected(address: str | None, *, verbose: bool) -> Iterator[None]:
         return
     given = address or os.environ.get("RAY_ADDRESS")
     source = f"--address {given}" if address else f"RAY_ADDRESS={given}"
-    options: dict[str, Any] = {"include_dashboard": False}
-    if not given:
-        check_loopback()
-        ensure_token()
-        options |= runtime.folder_option(folder) if (folder := temp_dir()) else {}
-    try:
-        _knock(given or "", source)
-        runtime.name_driver(one_line)
-        with warnings.catch_warnings():
-            if not verbose:
-                # Ray 2.50 to 2.55 tells at each start what its later versions will do with GPUs.
-                warnings.simplefilter("ignore", FutureWarning)
-            ray.init(
-                address=given or "local",
-                log_to_driver=verbose,
-                logging_level=logging.INFO if verbose else logging.ERROR,
-                **({} if given else options),
-            )
-    except (OSError, RuntimeError, ValueError) as error:
-        if given is None or isinstance(error, ClusterError):
-            raise
-        raise ClusterError(_why_not(source, error)) from error
-    if not verbose:
-        runtime.hide_dead_workers()  # the sweep reports them itself
-        for name in ("ray.tune", "ray.train", "ray.data"):
-            logging.getLogger(name).setLevel(logging.ERROR)
-    try:
-        yield
-    finally:
-        _leave()
+    with runtime.keeping_auth_mode():
+        options: dict[str, Any] = {"include_dashboard": False}
+        if not given:
+            check_loopback()
+            ensure_token()
+            options |= runtime.folder_option(folder) if (folder := temp_dir()) else {}
+        try:
+            _knock(given or "", source)
+            runtime.name_driver(one_line)
+            with warnings.catch_warnings():
+                if not verbose:
+                    # Ray 2.50 to 2.55 tells at each start what its later versions will do with GPUs.
+                    warnings.simplefilter("ignore", FutureWarning)
+                ray.init(
+                    address=given or "local",
+                    log_to_driver=verbose,
+                    logging_level=logging.INFO if verbose else logging.ERROR,
+                    **({} if given else options),
+                )
+        except (OSError, RuntimeError, ValueError) as error:
+            if given is None or isinstance(error, ClusterError):
+                raise
+            raise ClusterError(_why_not(source, error)) from error
+        if not verbose:
+            runtime.hide_dead_workers()  # the sweep reports them itself
+            for name in ("ray.tune", "ray.train", "ray.data"):
+                logging.getLogger(name).setLevel(logging.ERROR)
+        try:
+            yield
+        finally:
+            _leave()
 
 
 def _leave() -> None:

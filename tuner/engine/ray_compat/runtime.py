@@ -2,7 +2,8 @@
 
 import os
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -119,6 +120,30 @@ def has_token() -> bool:
     from ray._raylet import AuthenticationTokenLoader  # type: ignore[attr-defined]  # its stub leaves it out
 
     return bool(AuthenticationTokenLoader.instance().has_token(ignore_auth_mode=True))
+
+
+@contextmanager
+def keeping_auth_mode() -> Iterator[None]:
+    """Restore what this process shows to clusters: Ray leaves the token mode of a cluster that it has started.
+
+    A cluster without tokens would end all actors of a driver that asks for one. Gone: nothing, once Ray restores it.
+    """
+    before = os.environ.get(AUTH_MODE)
+    try:
+        yield
+    finally:
+        if os.environ.get(AUTH_MODE) != before:
+            os.environ[AUTH_MODE] = before or "disabled"
+            Config.initialize("")  # reads the environment again, and keeps what is not in it
+            _forget_token()
+            if before is None:
+                del os.environ[AUTH_MODE]
+
+
+def _forget_token() -> None:
+    from ray._raylet import AuthenticationTokenLoader  # type: ignore[attr-defined]  # not in Rays without tokens
+
+    AuthenticationTokenLoader.instance().reset_cache()
 
 
 def show_token() -> None:
