@@ -278,7 +278,7 @@ def descent_away(trial: Trial) -> None:
     """`descent`, once two processes are there, which also tells whether it does not see what the driver sees."""
     wait_for_two(Path(trial.params["up"]))
     report, away = trial.report, not Path(trial.params["seen"]).exists()
-    trial.report = lambda step, metrics, state: report(step, {**metrics, "away": away}, state)  # type: ignore
+    trial.report = lambda metrics, **given: report({**metrics, "away": away}, **given)  # type: ignore
     descent(trial)
 
 
