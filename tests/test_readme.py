@@ -142,7 +142,7 @@ def test_the_programs_run(folder: Path, cluster_address: str) -> None:
     page = "docs/guides/python.md"
     first = example(page, "python", "results = sweep.run()  # blocks").replace("run_cap=30", "run_cap=4")
     second = example(page, "python", "HyperBandScheduler(").replace("run_cap=30", "run_cap=4")
-    loop = example("docs/guides/ray-train.md", "python", "tuner.from_ray_train(loop)")
+    loop = example("docs/guides/ray-train.md", "python", "train = tuner.from_ray_train(loop)")
     program = f"{first}\n{second}assert sweep.run().best\n\n{loop}\nprint('all of it')\n"
     (folder / "program.py").write_text(program)
     done = subprocess.run(
