@@ -248,7 +248,7 @@ class Sweep:
                     ]
                 )
             for key in {"method", "early_terminate"}.intersection(differs):
-                console.event(f"{place} was begun with another {key}; it goes on with this sweep's")
+                console.event(f"{place} was begun with another {key}; it resumes with this sweep's")
             return self._resume(local, place, run_cap, address, console, verbose)
 
     def _resume(
@@ -366,7 +366,7 @@ def resume(
             raise SpecError(
                 [
                     f"{place} was run from Python with {' and '.join(instances)}, which no file describes: "
-                    "go on with it there, by the same Sweep's resume(folder)."
+                    "resume it there, by the same Sweep's resume(folder)."
                 ]
             )
         return Sweep.from_file(local / SPEC_FILE)._resume(local, place, run_cap, address, console, verbose)

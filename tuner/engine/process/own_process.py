@@ -18,8 +18,8 @@ from typing import Any
 
 from tuner.engine.files.trial_folder import RunFolder, SharedFolder
 from tuner.engine.process.last_words import LastWords
-from tuner.engine.process.report_queue import Batch, Ending, ReportQueue, failure
-from tuner.engine.process.session import outcome
+from tuner.engine.process.report_queue import Ending, ReportQueue, failure
+from tuner.engine.process.session import QueuedSession, outcome
 from tuner.engine.process.trial_process import Job, Task, TrialProcess
 from tuner.errors import StopTrial
 from tuner.records import FailureReason, Report, TrialState
@@ -83,34 +83,23 @@ class OwnProcessHost:
         """There is nothing to let go of: the process of a trial ends with it."""
 
 
-class OwnProcessSession:
-    """One trial: a `Session` whose loop runs in the main thread of a new process."""
+class OwnProcessSession(QueuedSession):
+    """One trial whose loop runs in the main thread of a new process."""
 
     def __init__(self, job: Job, task: Task, folder: RunFolder, words: LastWords) -> None:
         self._job, self._task, self._folder, self._words = job, task, folder, words
         self._queue = ReportQueue(job.asking, job.metric_names, words)
         self._process: subprocess.Popen[bytes] | None = None
         self.memory: Memory | None = None
-        self._thread = threading.Thread(target=self._run, daemon=True)
-        self._thread.start()
-
-    @property
-    def saved_step(self) -> int:
-        """The last step with a checkpoint that was handed out, 0 where there is none."""
-        return self._queue.saved_step
-
-    def next_batch(self) -> Batch:
-        """Answer "go on" to the batch before and block until there is another."""
-        return self._queue.next_batch()
+        self.thread = threading.Thread(target=self._run, daemon=True)
+        self.thread.start()
 
     def stop(self, timeout_s: float | None = None) -> bool:
         """End the loop at its next report, or its process after the timeout."""
-        self._queue.stop()
-        self._thread.join(timeout_s)
-        if self._thread.is_alive() and self._process is not None:
+        if not super().stop(timeout_s) and self._process is not None:
             self._process.kill()
-            self._thread.join(EXIT_TIMEOUT_S)
-        return not self._thread.is_alive()
+            self.thread.join(EXIT_TIMEOUT_S)
+        return not self.thread.is_alive()
 
     def _run(self) -> None:
         try:

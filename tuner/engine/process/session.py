@@ -12,7 +12,33 @@ from tuner.trial.group import Deliver
 from tuner.trial.trial import Trial
 
 
-class Session:
+class QueuedSession:
+    """One trial that is trained elsewhere, its reports in a queue.
+
+    Attributes:
+        thread: follows the trial, and ends the queue with its ending.
+    """
+
+    _queue: ReportQueue
+    thread: threading.Thread
+
+    @property
+    def saved_step(self) -> int:
+        """The last delivered step with a checkpoint, 0 if there is none."""
+        return self._queue.saved_step
+
+    def next_batch(self) -> Batch:
+        """Let the loop continue after the batch before, and block until there is another."""
+        return self._queue.next_batch()
+
+    def stop(self, timeout_s: float | None = None) -> bool:
+        """End the loop at its next report and wait for it; return False if it still runs after the timeout."""
+        self._queue.stop()
+        self.thread.join(timeout_s)
+        return not self.thread.is_alive()
+
+
+class Session(QueuedSession):
     """Runs `train(trial)` in a thread that starts at once, with its reports in a queue.
 
     Args:
@@ -34,21 +60,6 @@ class Session:
 
     def _deliver(self, report: Report, stop: StopTrial | None) -> None:
         self._queue.put(report)
-
-    @property
-    def saved_step(self) -> int:
-        """The last delivered step with a checkpoint, 0 if there is none."""
-        return self._queue.saved_step
-
-    def next_batch(self) -> Batch:
-        """Let the loop continue after the batch before, and block until there is another."""
-        return self._queue.next_batch()
-
-    def stop(self, timeout_s: float | None = None) -> bool:
-        """End the loop at its next report and wait for it; return False if it still runs after the timeout."""
-        self._queue.stop()
-        self.thread.join(timeout_s)
-        return not self.thread.is_alive()
 
 
 def run_in_thread(

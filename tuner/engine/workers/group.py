@@ -21,7 +21,8 @@ from ray.util.placement_group import get_current_placement_group
 from tuner.engine.cluster import is_alive
 from tuner.engine.process.deaths import death_of
 from tuner.engine.process.last_words import Death, LastWords
-from tuner.engine.process.report_queue import Batch, Ending, ReportQueue, Stopped
+from tuner.engine.process.report_queue import Ending, ReportQueue, Stopped
+from tuner.engine.process.session import QueuedSession
 from tuner.engine.process.trial_process import Job, Task
 from tuner.engine.ray_compat.runtime import session_dir
 from tuner.engine.workers.messages import DIED_AT_START, Ended, Hello, Lost, Mean, Ready, Reply, Reported, ToSlot
@@ -147,31 +148,20 @@ class WorkerGroup:
             self._cleaned.put((rank, Lost()))
 
 
-class GroupSession:
-    """One trial in a worker group: a `Session` whose loop runs in several processes."""
+class GroupSession(QueuedSession):
+    """One trial in a worker group, whose loop runs in several processes."""
 
     def __init__(self, group: WorkerGroup, job: Job, words: LastWords | None = None) -> None:
         self._group = group
         self._queue = ReportQueue(job.asking, job.metric_names, words)
         # Whether no worker waits for one that has ended otherwise.
         self.is_sound = True
-        self._thread = threading.Thread(target=self._run, daemon=True)
-        self._thread.start()
-
-    @property
-    def saved_step(self) -> int:
-        """The last delivered step with a checkpoint, 0 if there is none."""
-        return self._queue.saved_step
-
-    def next_batch(self) -> Batch:
-        """Let the loops continue after the batch before, and block until there is another."""
-        return self._queue.next_batch()
+        self.thread = threading.Thread(target=self._run, daemon=True)
+        self.thread.start()
 
     def stop(self, timeout_s: float | None = None) -> bool:
         """End the loops at their next report and wait for them; return False if one still runs after the timeout."""
-        self._queue.stop()
-        self._thread.join(timeout_s)
-        return not self._thread.is_alive() and self.is_sound
+        return super().stop(timeout_s) and self.is_sound
 
     def _run(self) -> None:
         ending = self._follow()

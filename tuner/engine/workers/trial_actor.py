@@ -15,9 +15,9 @@ from tuner.engine.files.driver_node import open_folder
 from tuner.engine.files.trial_folder import RunFolder
 from tuner.engine.process.deaths import leave_words
 from tuner.engine.process.last_words import LastWords
-from tuner.engine.process.own_process import OwnProcessHost, OwnProcessSession
+from tuner.engine.process.own_process import OwnProcessHost
 from tuner.engine.process.report_queue import Batch
-from tuner.engine.process.session import Session
+from tuner.engine.process.session import QueuedSession, Session
 from tuner.engine.process.trial_process import Job, Task, TrialProcess, task_of
 from tuner.engine.ray_compat.trials import training_result
 from tuner.run_folder.checkpoints import checkpoint_path, trial_and_step
@@ -25,7 +25,7 @@ from tuner.run_folder.trial_files import trial_dir
 from tuner.trial.devices import Memory
 
 if TYPE_CHECKING:
-    from tuner.engine.workers.group import GroupSession, WorkerGroup
+    from tuner.engine.workers.group import WorkerGroup
 
 # How long an ended trial may take to its next report before its process is ended or replaced.
 STOP_TIMEOUT_S = 5.0
@@ -54,7 +54,7 @@ class WarmTrial:
         self._words = leave_words()  # before anything that may end this process
         self._folder = open_folder(Path(self._job.folder), self._job.token)
         self._host = self._make_host()
-        self._session: Session | GroupSession | OwnProcessSession | None = None
+        self._session: QueuedSession | None = None
         self._task = task_of(self._job, config)
 
     def train(self) -> Batch:
