@@ -122,7 +122,7 @@ def test_a_copied_learning_rate_that_is_gone_on_with_is_told_once(tmp_path: Path
     for step in (3, 4):
         trial.report({"loss": 1.0}, step=step, state={"optimizer": optimizer.state_dict()})
     assert [bool(report.note) for report in told] == [False, True, False]
-    assert "goes on with lr 0.1, copied" in told[1].note
+    assert "continues with lr 0.1, copied" in told[1].note
     assert "in the place of 0.02: load that by trial.load_optimizer(optimizer, state)" in told[1].note
 
 

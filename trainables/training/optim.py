@@ -97,7 +97,7 @@ def param_groups(model: nn.Module, weight_decay: float) -> ParamGroups:
 
 
 def load_moments(optimizer: Optimizer, saved: Mapping[str, Any]) -> bool:
-    """Go on with what a saved state dict has gathered, at this optimizer's own settings; tells whether it could.
+    """Continue with what a saved state dict has gathered, at this optimizer's own settings; tells whether it could.
 
     Population based training goes on with another learning rate than the one that was saved. What was gathered for
     other groups of parameters is left.

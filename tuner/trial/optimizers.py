@@ -41,7 +41,7 @@ class TrainedWith:
         names = ignored(state, before, self._params)
         copied = ", ".join(f"{name} {before[name]:g}" for name in names)
         own = ", ".join(f"{self._params[name]:g}" for name in names)
-        told = f"its optimizer goes on with {copied}, copied with another trial's state, in the place of {own}"
+        told = f"its optimizer continues with {copied}, copied with another trial's state, in the place of {own}"
         return f"{told}: load that by trial.load_optimizer(optimizer, state)" if names else ""
 
 
